@@ -1,0 +1,2 @@
+//! The `portolan-proxy` program.
+fn main() {}

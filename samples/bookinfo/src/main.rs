@@ -1,0 +1,2 @@
+//! The bookinfo sample.
+fn main() {}
