@@ -1,0 +1,172 @@
+//! Compiles the descriptor set that [`json`](src/json.rs) decodes `Any` with, out of the .proto files that the
+//! `envoy-types` package ships and the few of our own in `proto/`.
+//!
+//! protox binds a relative name to any package that it has seen, protoc only to those that the file imports; so a
+//! few roots fail in a shared compiler and are compiled again each in one of its own. What still fails is left out
+//! with a warning: its messages then show as base64.
+
+use std::{
+    collections::BTreeSet,
+    env, fs,
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+use prost::{
+    Message,
+    encoding::{WireType, decode_key, decode_varint},
+};
+use protox::Compiler;
+
+type Error = Box<dyn std::error::Error>;
+
+/// Include roots inside the package `envoy-types`.
+const INCLUDES: &[&str] = &[
+    "data-plane-api",
+    "xds",
+    "googleapis",
+    "cel-spec/proto",
+    "opentelemetry-proto",
+    "client_model",
+    "protoc-gen-validate",
+    "ratelimit",
+];
+
+/// The part of the API that a mesh sees in a proxy's configuration.
+const ROOTS: &[&str] = &[
+    "envoy/admin/",
+    "envoy/config/",
+    "envoy/data/",
+    "envoy/extensions/access_loggers",
+    "envoy/extensions/bootstrap",
+    "envoy/extensions/clusters",
+    "envoy/extensions/common/",
+    "envoy/extensions/compression",
+    "envoy/extensions/filters",
+    "envoy/extensions/http",
+    "envoy/extensions/internal_redirect",
+    "envoy/extensions/load_balancing",
+    "envoy/extensions/matching",
+    "envoy/extensions/network",
+    "envoy/extensions/path",
+    "envoy/extensions/rbac",
+    "envoy/extensions/regex",
+    "envoy/extensions/request_id",
+    "envoy/extensions/retry",
+    "envoy/extensions/stat_sinks",
+    "envoy/extensions/tracers",
+    "envoy/extensions/transport_sockets",
+    "envoy/extensions/upstreams",
+    "envoy/extensions/wasm",
+    "envoy/service/discovery/",
+    "envoy/service/status",
+    "envoy/type/",
+    "udpa",
+    "xds/",
+];
+
+/// Fails even alone: a relative name in it is bound to its own package's parent.
+const UNFIT: &str = "envoy/extensions/clusters/dynamic_forward_proxy/v3/cluster.proto";
+
+fn main() -> Result<(), Error> {
+    println!("cargo::rerun-if-changed=build.rs");
+    println!("cargo::rerun-if-changed=proto");
+
+    let own = PathBuf::from(env::var("CARGO_MANIFEST_DIR")?).join("proto");
+    let shipped = envoy_types_dir()?.join("proto");
+    let mut includes: Vec<PathBuf> = INCLUDES.iter().map(|dir| shipped.join(dir)).collect();
+    includes.push(own.clone());
+
+    let mut roots = BTreeSet::new();
+    for base in &includes[..2] {
+        collect(base, base, &mut roots)?;
+    }
+    roots.remove(UNFIT);
+    roots.retain(|name| ROOTS.iter().any(|prefix| name.starts_with(prefix)));
+    collect(&own, &own, &mut roots)?;
+
+    let mut shared = compiler(&includes)?;
+    let mut apart = Vec::new();
+    for root in &roots {
+        if shared.open_file(root).is_err() {
+            apart.push(root);
+        }
+    }
+    let mut set = shared.encode_file_descriptor_set();
+    let mut known: BTreeSet<String> = entries(&set)?.into_iter().map(|(name, _)| name).collect();
+    for root in apart {
+        let mut alone = compiler(&includes)?;
+        match alone.open_file(root) {
+            Ok(_) => {
+                let bytes = alone.encode_file_descriptor_set();
+                for (name, entry) in entries(&bytes)? {
+                    if known.insert(name) {
+                        set.extend_from_slice(entry);
+                    }
+                }
+            }
+            Err(error) => println!("cargo::warning=left out of config_dump's types: {root}: {error}"),
+        }
+    }
+
+    fs::write(PathBuf::from(env::var("OUT_DIR")?).join("descriptors.bin"), set)?;
+    Ok(())
+}
+
+fn compiler(includes: &[PathBuf]) -> Result<Compiler, Error> {
+    let mut compiler = Compiler::new(includes)?;
+    compiler.include_imports(true).include_source_info(false);
+    Ok(compiler)
+}
+
+/// Names of all .proto files below `dir`, relative to `base`.
+fn collect(base: &Path, dir: &Path, names: &mut BTreeSet<String>) -> Result<(), Error> {
+    for entry in fs::read_dir(dir)? {
+        let path = entry?.path();
+        if path.is_dir() {
+            collect(base, &path, names)?;
+        } else if path.extension().is_some_and(|extension| extension == "proto") {
+            names.insert(path.strip_prefix(base)?.to_string_lossy().replace('\\', "/"));
+        }
+    }
+    Ok(())
+}
+
+/// The files of an encoded `FileDescriptorSet`: name and the whole encoded field, options that we do not know kept.
+fn entries(set: &[u8]) -> Result<Vec<(String, &[u8])>, Error> {
+    let mut found = Vec::new();
+    let mut rest = set;
+    while !rest.is_empty() {
+        let start = rest;
+        let (tag, wire) = decode_key(&mut rest)?;
+        if (tag, wire) != (1, WireType::LengthDelimited) {
+            return Err(format!("unexpected field {tag} in a FileDescriptorSet").into());
+        }
+        let length = usize::try_from(decode_varint(&mut rest)?)?;
+        let body = rest.get(..length).ok_or("truncated FileDescriptorSet")?;
+        rest = &rest[length..];
+        let file = prost_types::FileDescriptorProto::decode(body)?;
+        found.push((file.name().to_owned(), &start[..start.len() - rest.len()]));
+    }
+    Ok(found)
+}
+
+/// Where cargo keeps the sources of the resolved `envoy-types`.
+fn envoy_types_dir() -> Result<PathBuf, Error> {
+    let output = Command::new(env::var("CARGO")?)
+        .args(["metadata", "--format-version", "1", "--offline", "--filter-platform", &env::var("TARGET")?])
+        .current_dir(env::var("CARGO_MANIFEST_DIR")?)
+        .output()?;
+    if !output.status.success() {
+        return Err(format!("cargo metadata: {}", String::from_utf8_lossy(&output.stderr)).into());
+    }
+    let metadata: serde_json::Value = serde_json::from_slice(&output.stdout)?;
+    let manifest = metadata["packages"]
+        .as_array()
+        .into_iter()
+        .flatten()
+        .find(|package| package["name"] == "envoy-types")
+        .and_then(|package| package["manifest_path"].as_str())
+        .ok_or("cargo metadata lists no package envoy-types")?;
+    Ok(Path::new(manifest).parent().ok_or("envoy-types has no folder")?.to_path_buf())
+}

@@ -1,0 +1,174 @@
+//! `envoy.service.discovery.v3.AggregatedDiscoveryService`.
+
+use std::{
+    convert::Infallible,
+    future::Future,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
+};
+
+use envoy_types::pb::envoy::service::discovery::v3::{DeltaDiscoveryRequest, DiscoveryRequest};
+use tonic::{
+    Request, Response, Status, Streaming,
+    body::Body,
+    client::GrpcService,
+    codegen::{BoxFuture, Service, StdError, http, tokio_stream::Stream},
+    server::{Grpc, NamedService, StreamingService},
+};
+use tonic_prost::ProstCodec;
+
+use super::codec::WriteCodec;
+use crate::wire::{DeltaDiscoveryResponse, DeltaResponse, SotwResponse};
+
+/// Path of the delta method.
+pub const DELTA_PATH: &str =
+    "/envoy.service.discovery.v3.AggregatedDiscoveryService/DeltaAggregatedResources";
+
+/// Path of the state-of-the-world method.
+pub const SOTW_PATH: &str =
+    "/envoy.service.discovery.v3.AggregatedDiscoveryService/StreamAggregatedResources";
+
+/// A stream of responses.
+pub type BoxStream<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
+
+/// The service as a server implements it.
+pub trait Ads: Send + Sync + 'static {
+    /// A delta stream opens.
+    fn delta(
+        &self,
+        request: Request<Streaming<DeltaDiscoveryRequest>>,
+    ) -> impl Future<Output = Result<Response<BoxStream<DeltaResponse>>, Status>> + Send;
+
+    /// A state-of-the-world stream opens.
+    fn sotw(
+        &self,
+        request: Request<Streaming<DiscoveryRequest>>,
+    ) -> impl Future<Output = Result<Response<BoxStream<SotwResponse>>, Status>> + Send;
+}
+
+/// Serves an [`Ads`].
+#[derive(Debug)]
+pub struct AdsServer<T> {
+    inner: Arc<T>,
+    max_decoding_message_size: usize,
+}
+
+impl<T> AdsServer<T> {
+    /// Requests of more than `max_decoding_message_size` bytes are refused.
+    pub fn new(inner: Arc<T>, max_decoding_message_size: usize) -> Self {
+        Self { inner, max_decoding_message_size }
+    }
+}
+
+impl<T> Clone for AdsServer<T> {
+    fn clone(&self) -> Self {
+        Self { inner: self.inner.clone(), max_decoding_message_size: self.max_decoding_message_size }
+    }
+}
+
+impl<T> NamedService for AdsServer<T> {
+    const NAME: &'static str = "envoy.service.discovery.v3.AggregatedDiscoveryService";
+}
+
+struct Delta<T>(Arc<T>);
+
+impl<T: Ads> StreamingService<DeltaDiscoveryRequest> for Delta<T> {
+    type Response = DeltaResponse;
+    type ResponseStream = BoxStream<DeltaResponse>;
+    type Future = BoxFuture<Response<Self::ResponseStream>, Status>;
+
+    fn call(&mut self, request: Request<Streaming<DeltaDiscoveryRequest>>) -> Self::Future {
+        let inner = self.0.clone();
+        Box::pin(async move { inner.delta(request).await })
+    }
+}
+
+struct Sotw<T>(Arc<T>);
+
+impl<T: Ads> StreamingService<DiscoveryRequest> for Sotw<T> {
+    type Response = SotwResponse;
+    type ResponseStream = BoxStream<SotwResponse>;
+    type Future = BoxFuture<Response<Self::ResponseStream>, Status>;
+
+    fn call(&mut self, request: Request<Streaming<DiscoveryRequest>>) -> Self::Future {
+        let inner = self.0.clone();
+        Box::pin(async move { inner.sotw(request).await })
+    }
+}
+
+impl<T, B> Service<http::Request<B>> for AdsServer<T>
+where
+    T: Ads,
+    B: tonic::codegen::Body + Send + 'static,
+    B::Error: Into<StdError> + Send + 'static,
+{
+    type Response = http::Response<Body>;
+    type Error = Infallible;
+    type Future = BoxFuture<Self::Response, Infallible>;
+
+    fn poll_ready(&mut self, _cx: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: http::Request<B>) -> Self::Future {
+        let inner = self.inner.clone();
+        let limit = Some(self.max_decoding_message_size);
+        match request.uri().path() {
+            DELTA_PATH => Box::pin(async move {
+                let mut grpc = Grpc::new(WriteCodec::<DeltaResponse, DeltaDiscoveryRequest>::default())
+                    .apply_max_message_size_config(limit, None);
+                Ok(grpc.streaming(Delta(inner), request).await)
+            }),
+            SOTW_PATH => Box::pin(async move {
+                let mut grpc = Grpc::new(WriteCodec::<SotwResponse, DiscoveryRequest>::default())
+                    .apply_max_message_size_config(limit, None);
+                Ok(grpc.streaming(Sotw(inner), request).await)
+            }),
+            _ => Box::pin(async move { Ok(Status::unimplemented("no such method").into_http()) }),
+        }
+    }
+}
+
+/// Calls the service.
+#[derive(Debug, Clone)]
+pub struct AdsClient<C> {
+    inner: tonic::client::Grpc<C>,
+}
+
+impl<C> AdsClient<C>
+where
+    C: GrpcService<Body>,
+    C::Error: Into<StdError>,
+    C::ResponseBody: tonic::codegen::Body<Data = tonic::codegen::Bytes> + Send + 'static,
+    <C::ResponseBody as tonic::codegen::Body>::Error: Into<StdError> + Send,
+{
+    /// Responses of more than `max_decoding_message_size` bytes end the stream.
+    pub fn new(channel: C, max_decoding_message_size: usize) -> Self {
+        let inner = tonic::client::Grpc::new(channel).max_decoding_message_size(max_decoding_message_size);
+        Self { inner }
+    }
+
+    /// Opens a delta stream; the bodies of what arrives are slices of the received messages.
+    pub async fn delta(
+        &mut self,
+        requests: impl tonic::IntoStreamingRequest<Message = DeltaDiscoveryRequest>,
+    ) -> Result<Response<Streaming<DeltaDiscoveryResponse>>, Status> {
+        self.inner.ready().await.map_err(|error| Status::unavailable(describe(error.into().as_ref())))?;
+        let codec = ProstCodec::<DeltaDiscoveryRequest, DeltaDiscoveryResponse>::default();
+        let path = http::uri::PathAndQuery::from_static(DELTA_PATH);
+        self.inner.streaming(requests.into_streaming_request(), path, codec).await
+    }
+}
+
+/// An error with its causes, which is where transport errors hide what happened.
+pub(super) fn describe(error: &(dyn std::error::Error + 'static)) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text.push_str(": ");
+        text.push_str(&cause.to_string());
+        source = cause.source();
+    }
+    text
+}

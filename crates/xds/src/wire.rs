@@ -1,0 +1,237 @@
+//! The transport's messages in the form that both ends need: bodies of resources stay shared bytes.
+//!
+//! What a server sends ([`DeltaResponse`], [`SotwResponse`]) is written straight from the encoded resources, one copy
+//! into the frame and no second encoding. What a client receives ([`DeltaDiscoveryResponse`]) holds slices of the
+//! received message.
+
+use std::sync::Arc;
+
+use bytes::{BufMut, Bytes};
+use prost::{
+    Message,
+    encoding::{WireType, encode_key, encode_varint, encoded_len_varint, key_len},
+};
+
+use crate::Resource;
+
+/// `google.protobuf.Any` whose value is shared.
+#[derive(Clone, PartialEq, Message)]
+pub struct Any {
+    /// Type of the value.
+    #[prost(string, tag = "1")]
+    pub type_url: String,
+    /// The encoded message.
+    #[prost(bytes = "bytes", tag = "2")]
+    pub value: Bytes,
+}
+
+/// One resource of a delta response.
+#[derive(Clone, PartialEq, Message)]
+pub struct DeltaResource {
+    /// Version that the server gave it.
+    #[prost(string, tag = "1")]
+    pub version: String,
+    /// The resource.
+    #[prost(message, optional, tag = "2")]
+    pub resource: Option<Any>,
+    /// Name that it was subscribed by.
+    #[prost(string, tag = "3")]
+    pub name: String,
+}
+
+/// `envoy.service.discovery.v3.DeltaDiscoveryResponse` as a client reads it.
+#[derive(Clone, PartialEq, Message)]
+pub struct DeltaDiscoveryResponse {
+    /// For people; means nothing to the protocol.
+    #[prost(string, tag = "1")]
+    pub system_version_info: String,
+    /// New and changed resources.
+    #[prost(message, repeated, tag = "2")]
+    pub resources: Vec<DeltaResource>,
+    /// Type of all resources here.
+    #[prost(string, tag = "4")]
+    pub type_url: String,
+    /// To be repeated in the answer.
+    #[prost(string, tag = "5")]
+    pub nonce: String,
+    /// Names that are gone, or never were.
+    #[prost(string, repeated, tag = "6")]
+    pub removed_resources: Vec<String>,
+}
+
+/// A delta response as a server writes it.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct DeltaResponse {
+    /// For people; means nothing to the protocol.
+    pub system_version: String,
+    /// Type of all resources here.
+    pub type_url: Arc<str>,
+    /// To be repeated in the answer.
+    pub nonce: String,
+    /// New and changed resources.
+    pub resources: Vec<Arc<Resource>>,
+    /// Names that are gone, or never were.
+    pub removed: Vec<Arc<str>>,
+}
+
+/// A state-of-the-world response as a server writes it.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct SotwResponse {
+    /// Version of the whole answer.
+    pub version: String,
+    /// Type of all resources here.
+    pub type_url: Arc<str>,
+    /// To be repeated in the answer.
+    pub nonce: String,
+    /// For wildcard types everything, otherwise what changed.
+    pub resources: Vec<Arc<Resource>>,
+}
+
+/// A message that can write itself into a frame.
+pub trait WriteMessage: Send + 'static {
+    /// Bytes that [`WriteMessage::write`] will write.
+    fn len(&self) -> usize;
+    /// Whether nothing would be written.
+    fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+    /// Writes the message in protobuf's wire format.
+    fn write(&self, buf: &mut impl BufMut);
+}
+
+impl WriteMessage for DeltaResponse {
+    fn len(&self) -> usize {
+        let resources: usize = self.resources.iter().map(|r| field_len(2, delta_resource_len(r))).sum();
+        let removed: usize = self.removed.iter().map(|name| field_len(6, name.len())).sum();
+        text_len(1, &self.system_version)
+            + resources
+            + text_len(4, &self.type_url)
+            + text_len(5, &self.nonce)
+            + removed
+    }
+
+    fn write(&self, buf: &mut impl BufMut) {
+        write_text(1, &self.system_version, buf);
+        for resource in &self.resources {
+            write_head(2, delta_resource_len(resource), buf);
+            write_text(1, &resource.version, buf);
+            write_any(2, resource, buf);
+            write_text(3, &resource.name, buf);
+        }
+        write_text(4, &self.type_url, buf);
+        write_text(5, &self.nonce, buf);
+        for name in &self.removed {
+            write_head(6, name.len(), buf);
+            buf.put_slice(name.as_bytes());
+        }
+    }
+}
+
+impl WriteMessage for SotwResponse {
+    fn len(&self) -> usize {
+        let resources: usize = self.resources.iter().map(|r| field_len(2, any_len(r))).sum();
+        text_len(1, &self.version) + resources + text_len(4, &self.type_url) + text_len(5, &self.nonce)
+    }
+
+    fn write(&self, buf: &mut impl BufMut) {
+        write_text(1, &self.version, buf);
+        for resource in &self.resources {
+            write_any(2, resource, buf);
+        }
+        write_text(4, &self.type_url, buf);
+        write_text(5, &self.nonce, buf);
+    }
+}
+
+fn delta_resource_len(resource: &Resource) -> usize {
+    text_len(1, &resource.version) + field_len(2, any_len(resource)) + text_len(3, &resource.name)
+}
+
+fn any_len(resource: &Resource) -> usize {
+    let body = resource.body.len();
+    text_len(1, resource.type_url) + if body == 0 { 0 } else { field_len(2, body) }
+}
+
+fn write_any(tag: u32, resource: &Resource, buf: &mut impl BufMut) {
+    write_head(tag, any_len(resource), buf);
+    write_text(1, resource.type_url, buf);
+    if !resource.body.is_empty() {
+        write_head(2, resource.body.len(), buf);
+        buf.put_slice(&resource.body);
+    }
+}
+
+/// Length of a length-delimited field with its head.
+fn field_len(tag: u32, length: usize) -> usize {
+    key_len(tag) + encoded_len_varint(length as u64) + length
+}
+
+/// Proto3 leaves empty strings out.
+fn text_len(tag: u32, text: &str) -> usize {
+    if text.is_empty() { 0 } else { field_len(tag, text.len()) }
+}
+
+fn write_head(tag: u32, length: usize, buf: &mut impl BufMut) {
+    encode_key(tag, WireType::LengthDelimited, buf);
+    encode_varint(length as u64, buf);
+}
+
+fn write_text(tag: u32, text: &str, buf: &mut impl BufMut) {
+    if !text.is_empty() {
+        write_head(tag, text.len(), buf);
+        buf.put_slice(text.as_bytes());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::resource;
+
+    #[test]
+    fn delta_response_reads_back() {
+        let response = DeltaResponse {
+            system_version: "7".into(),
+            type_url: crate::type_url::CLUSTER.into(),
+            nonce: "n1".into(),
+            resources: vec![resource("a", "1"), resource("b", "")],
+            removed: vec!["gone".into()],
+        };
+        let mut bytes = Vec::new();
+        response.write(&mut bytes);
+        assert_eq!(bytes.len(), response.len());
+
+        let read = DeltaDiscoveryResponse::decode(bytes.as_slice()).unwrap();
+        assert_eq!(read.system_version_info, "7");
+        assert_eq!(read.resources.len(), 2);
+        assert_eq!(read.resources[0].name, "a");
+        assert_eq!(read.resources[0].resource.as_ref().unwrap().value, response.resources[0].body);
+        assert_eq!(read.removed_resources, ["gone"]);
+
+        // The generated type agrees.
+        let read =
+            envoy_types::pb::envoy::service::discovery::v3::DeltaDiscoveryResponse::decode(bytes.as_slice())
+                .unwrap();
+        assert_eq!(read.nonce, "n1");
+        assert_eq!(read.resources[1].name, "b");
+        assert_eq!(read.type_url, crate::type_url::CLUSTER);
+    }
+
+    #[test]
+    fn sotw_response_reads_back() {
+        let response = SotwResponse {
+            version: "7".into(),
+            type_url: crate::type_url::LISTENER.into(),
+            nonce: "n".into(),
+            resources: vec![resource("a", "1")],
+        };
+        let mut bytes = Vec::new();
+        response.write(&mut bytes);
+        assert_eq!(bytes.len(), response.len());
+        let read =
+            envoy_types::pb::envoy::service::discovery::v3::DiscoveryResponse::decode(bytes.as_slice())
+                .unwrap();
+        assert_eq!(read.version_info, "7");
+        assert_eq!(read.resources[0].value, response.resources[0].body);
+    }
+}
