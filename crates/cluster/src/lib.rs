@@ -1,1 +1,10 @@
-//! placeholder
+//! The embedded cluster: one process that serves the Kubernetes API from its own store, runs the built-in
+//! controllers against it and starts Pods on this machine (spec/platform.md 4 and 5).
+//!
+//! The pieces come from elsewhere: the API server from `portolan-apiserver`, Pods, network and DNS from
+//! `portolan-node`. This crate holds what ties them into a cluster: start and stop in order, the controllers,
+//! and the installation of the mesh into a fresh cluster.
+//!
+//! Invariant: controllers reach the cluster through the API only, as they would any other Kubernetes.
+
+pub mod controllers;
