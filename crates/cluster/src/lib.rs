@@ -7,4 +7,6 @@
 //!
 //! Invariant: controllers reach the cluster through the API only, as they would any other Kubernetes.
 
+pub mod apply;
 pub mod controllers;
+pub mod mesh;

@@ -1,0 +1,80 @@
+//! Webhook configurations. istiod writes its certificate's authority into `caBundle` when it is up.
+
+use portolan_resources::well_known::{labels, names, ports};
+use serde_json::{Value, json};
+
+/// Seconds that the API server waits for an answer.
+const TIMEOUT: u32 = 10;
+
+pub(super) fn objects() -> Vec<Value> {
+    vec![injector(), validator()]
+}
+
+fn client(path: &str) -> Value {
+    json!({"service": {
+        "name": names::ISTIOD, "namespace": names::ISTIO_SYSTEM, "path": path, "port": ports::WEBHOOK_SERVICE,
+    }})
+}
+
+/// One way of asking for injection: by the namespace's label, or by the Pod's own.
+fn injection(name: &str, namespaces: &Value, pods: &Value) -> Value {
+    json!({
+        "name": name,
+        "clientConfig": client("/inject"),
+        "rules": [{"operations": ["CREATE"], "apiGroups": [""], "apiVersions": ["v1"], "resources": ["pods"],
+                   "scope": "*"}],
+        "namespaceSelector": namespaces,
+        "objectSelector": pods,
+        // A Pod without its sidecar would talk past every policy: better none.
+        "failurePolicy": "Fail",
+        "sideEffects": "None",
+        "reinvocationPolicy": "Never",
+        "admissionReviewVersions": ["v1", "v1beta1"],
+        "timeoutSeconds": TIMEOUT,
+    })
+}
+
+fn injector() -> Value {
+    json!({
+        "apiVersion": "admissionregistration.k8s.io/v1", "kind": "MutatingWebhookConfiguration",
+        "metadata": {"name": "istio-sidecar-injector", "labels": {"app": "sidecar-injector"}},
+        "webhooks": [
+            injection(
+                "namespace.sidecar-injector.istio.io",
+                &json!({"matchExpressions": [{"key": labels::INJECTION, "operator": "In", "values": ["enabled"]}]}),
+                &json!({"matchExpressions": [{"key": labels::SIDECAR_INJECT, "operator": "NotIn", "values": ["false"]}]}),
+            ),
+            injection(
+                "object.sidecar-injector.istio.io",
+                &json!({"matchExpressions": [
+                    {"key": labels::INJECTION, "operator": "DoesNotExist"},
+                    {"key": "kubernetes.io/metadata.name", "operator": "NotIn", "values": ["kube-system", "kube-public"]},
+                ]}),
+                &json!({"matchExpressions": [{"key": labels::SIDECAR_INJECT, "operator": "In", "values": ["true"]}]}),
+            ),
+        ],
+    })
+}
+
+fn validator() -> Value {
+    json!({
+        "apiVersion": "admissionregistration.k8s.io/v1", "kind": "ValidatingWebhookConfiguration",
+        "metadata": {"name": "istiod-istio-system", "labels": {"app": names::ISTIOD}},
+        "webhooks": [{
+            "name": "validation.istio.io",
+            "clientConfig": client("/validate"),
+            "rules": [{
+                "operations": ["CREATE", "UPDATE"],
+                "apiGroups": ["networking.istio.io", "security.istio.io", "federation.maistra.io"],
+                "apiVersions": ["*"],
+                "resources": ["*"],
+                "scope": "*",
+            }],
+            // istiod sets Fail once it has seen a bad object refused (spec/istio.md 2.6).
+            "failurePolicy": "Ignore",
+            "sideEffects": "None",
+            "admissionReviewVersions": ["v1", "v1beta1"],
+            "timeoutSeconds": TIMEOUT,
+        }],
+    })
+}
