@@ -44,6 +44,8 @@ pub struct Resource {
     /// Group, version and plural under which objects are stored. It differs from the served one when two
     /// resources show the same objects (Event) or a custom resource has several versions.
     pub storage: StorageKey,
+    /// Name of the type in the schema table and in OpenAPI, for example `core.v1.Pod`.
+    pub schema_name: String,
     /// Types of the fields.
     pub schema: Arc<Schema>,
     /// Columns of the Table form.

@@ -1,5 +1,7 @@
 //! Semantic validation of objects: `Invalid` with one cause per broken rule.
 
+pub mod names;
+
 use serde_json::Value;
 
 use crate::resources::Resource;

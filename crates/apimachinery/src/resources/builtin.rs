@@ -204,6 +204,7 @@ fn resource(&(group, version, prefix, _): &Group, row: &Row) -> Resource {
             version: storage_version.to_owned(),
             plural: row.plural.to_owned(),
         },
+        schema_name: format!("{prefix}.{}", row.kind),
         schema: Arc::new(Schema::builtin(&format!("{prefix}.{}", row.kind))),
         columns: table::builtin_columns(group, row.kind).into(),
         custom: None,
