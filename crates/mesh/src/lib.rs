@@ -1,1 +1,48 @@
-//! placeholder
+//! The mesh model: which services, endpoints, workloads and policies there are, and what one proxy may see of them.
+//!
+//! [`Inputs`] are the raw objects of Kubernetes, Istio and federation; [`Snapshot`] is the immutable model made from
+//! them. A snapshot shares everything unchanged with the one before it, so that whoever caches by pointer pays only for
+//! what changed.
+//!
+//! Invariants: no I/O, no clock, no knowledge of xDS. What a proxy may see is decided here and nowhere else
+//! ([`Scope`], [`Snapshot::gateways_of`]): `translate` only says it in xDS.
+
+mod authn;
+mod authz;
+mod config;
+mod dns;
+mod gateway;
+mod host;
+mod inputs;
+mod kubernetes;
+mod node;
+mod protocol;
+mod scope;
+mod service;
+mod service_entry;
+mod sidecar;
+mod snapshot;
+mod visibility;
+mod workload;
+
+pub use authn::MtlsModes;
+pub use authz::WorkloadPolicies;
+pub use config::{Age, ConfigMeta, Resolved, ResolvedDestinationRule, ResolvedVirtualService};
+pub use dns::{AUTO_VIP_FEDERATION, AUTO_VIP_SERVICE_ENTRY, DnsEntry};
+pub use gateway::{GatewayServer, ServerHost};
+pub use host::{host_matches, host_specificity, hosts_intersect, is_wildcard, resolve_short_name};
+pub use inputs::{
+    ClusterContext, FederationConfigs, FederationInputs, Inputs, InsertError, ObjectKey, TrustBundles,
+};
+pub use node::{Dialect, NodeError, NodeKind, NodeMetadata, ProxyNode};
+pub use protocol::Protocol;
+pub use scope::{Scope, ServiceInstance, SidecarIngress};
+pub use service::{
+    Endpoint, EndpointAddress, Locality, Registry, Resolution, Service, ServiceEndpoints, ServicePort,
+};
+pub use snapshot::Snapshot;
+pub use visibility::Visibility;
+pub use workload::Workload;
+
+#[cfg(test)]
+mod tests;

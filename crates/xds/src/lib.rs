@@ -8,6 +8,7 @@ pub mod client;
 pub mod grpc;
 pub mod istio;
 pub mod json;
+pub mod names;
 mod resource;
 pub mod server;
 pub mod type_url;

@@ -1,0 +1,67 @@
+//! Which Sidecar object holds for a proxy, and what it lets through (spec/istio.md 1.5).
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use portolan_resources::networking::SidecarSpec;
+
+use crate::{config::Resolved, host::host_matches};
+
+/// Sidecars by namespace, oldest first.
+pub(crate) type Sidecars = BTreeMap<String, Vec<Arc<Resolved<SidecarSpec>>>>;
+
+/// The Sidecar of a workload: one that selects it, else the namespace's, else the root namespace's.
+pub(crate) fn find<'a>(
+    sidecars: &'a Sidecars,
+    root_namespace: &str,
+    namespace: &str,
+    labels: &BTreeMap<String, String>,
+) -> Option<&'a Arc<Resolved<SidecarSpec>>> {
+    let selector =
+        |s: &Resolved<SidecarSpec>| s.spec.workload_selector.clone().filter(|w| !w.labels.is_empty());
+    let own = || sidecars.get(namespace).into_iter().flatten();
+    own()
+        .find(|s| selector(s).is_some_and(|w| w.labels.iter().all(|(k, v)| labels.get(k) == Some(v))))
+        .or_else(|| own().find(|s| selector(s).is_none()))
+        .or_else(|| sidecars.get(root_namespace).into_iter().flatten().find(|s| selector(s).is_none()))
+}
+
+/// One `namespace/host` of an egress listener.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct EgressHost {
+    /// `None` is any namespace.
+    namespace: Option<String>,
+    host: String,
+    /// Port of the listener; `None` is any.
+    port: Option<u16>,
+}
+
+/// The hosts that a Sidecar lets through; `None` lets everything through.
+pub(crate) fn egress_hosts(sidecar: &Resolved<SidecarSpec>, own: &str) -> Option<Vec<EgressHost>> {
+    if sidecar.spec.egress.is_empty() {
+        return None;
+    }
+    let mut out = Vec::new();
+    for listener in &sidecar.spec.egress {
+        let port = listener.port.as_ref().and_then(|p| u16::try_from(p.number).ok());
+        for text in &listener.hosts {
+            let Some((ns, host)) = text.split_once('/') else { continue };
+            let namespace = match ns {
+                "*" => None,
+                "." => Some(own.to_owned()),
+                "~" => continue,
+                name => Some(name.to_owned()),
+            };
+            out.push(EgressHost { namespace, host: host.to_ascii_lowercase(), port });
+        }
+    }
+    Some(out)
+}
+
+/// Whether the hosts let a host of a namespace through, on a port when one is given.
+pub(crate) fn lets_through(hosts: &[EgressHost], namespace: &str, host: &str, port: Option<u16>) -> bool {
+    hosts.iter().any(|e| {
+        e.namespace.as_deref().is_none_or(|ns| ns == namespace)
+            && host_matches(&e.host, host)
+            && (e.port.is_none() || port.is_none() || e.port == port)
+    })
+}
