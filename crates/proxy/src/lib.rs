@@ -6,8 +6,19 @@
 //! they come from. Main invariant: a worker thread never takes a lock that another thread may hold while it
 //! serves a request; configuration reaches it as an immutable [`config::Snapshot`].
 
+pub mod admin;
+pub mod agent;
+mod backoff;
+pub mod bootstrap;
+pub mod cli;
 pub mod config;
 pub mod dataplane;
+mod fetch;
+pub mod log;
+pub mod serve;
+pub mod standalone;
 pub mod telemetry;
+pub mod xds_client;
+mod yaml;
 
 pub use dataplane::{DataPlane, DataPlaneOptions, StartError};
