@@ -66,8 +66,9 @@ pub fn decode(
         subresource.and_then(|s| resource.subresource(s)).map_or(resource.gvk(), |s| s.gvk.clone());
     let (mut object, duplicates) = parse(content_type, body)?;
     check_kind(&expected, &mut object)?;
-    let schema = if expected == resource.gvk() { (*resource.schema).clone() } else { schema_of(&expected) };
-    finish(&expected, &schema, &mut object, duplicates, validation)
+    let schema =
+        if expected == resource.gvk() { (*resource.schema).clone() } else { Schema::of_kind(&expected) };
+    finish(&schema, &mut object, duplicates, validation)
         .map(|warnings| Decoded { object, warnings })
         .map_err(|why| cannot_be_handled(&expected, &why))
 }
@@ -100,7 +101,7 @@ pub fn recheck(
 ) -> Result<Decoded, ApiStatus> {
     let expected = resource.gvk();
     check_kind(&expected, &mut object)?;
-    finish(&expected, &resource.schema, &mut object, Vec::new(), validation)
+    finish(&resource.schema, &mut object, Vec::new(), validation)
         .map(|warnings| Decoded { object, warnings })
         .map_err(|why| cannot_be_handled(&expected, &why))
 }
@@ -160,17 +161,7 @@ fn check_kind(expected: &GroupVersionKind, object: &mut Value) -> Result<(), Api
     Ok(())
 }
 
-fn schema_of(gvk: &GroupVersionKind) -> Schema {
-    // Only groups of built-in sub-resource kinds come here: authentication.k8s.io, autoscaling, policy, core.
-    let prefix = match gvk.group.split('.').next().unwrap_or_default() {
-        "" => "core",
-        other => other,
-    };
-    Schema::builtin(&format!("{prefix}.{}.{}", gvk.version, gvk.kind))
-}
-
 fn finish(
-    _gvk: &GroupVersionKind,
     schema: &Schema,
     object: &mut Value,
     duplicates: Vec<String>,

@@ -1,5 +1,7 @@
 //! CustomResourceDefinitions: a definition compiled once into resources with their rules.
 
+pub mod jsonpath;
+
 use std::sync::Arc;
 
 use serde_json::Value;

@@ -5,6 +5,8 @@ mod builtin;
 
 use indexmap::IndexMap;
 
+use crate::gvk::GroupVersionKind;
+
 /// What one JSON value may be.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Schema {
@@ -118,6 +120,16 @@ impl Schema {
     /// The schema of a built-in type, for example `core.v1.Pod`; [`Schema::Any`] when the name is unknown.
     pub fn builtin(name: &str) -> Self {
         builtin::find(name).map_or(Self::Any, |(name, _)| Self::Named(name))
+    }
+
+    /// The schema of a built-in kind; options such as DeleteOptions are found under any group.
+    pub fn of_kind(gvk: &GroupVersionKind) -> Self {
+        let prefix = match gvk.group.split('.').next().unwrap_or_default() {
+            _ if gvk.kind == "DeleteOptions" => return Self::builtin("meta.v1.DeleteOptions"),
+            "" => "core",
+            other => other,
+        };
+        Self::builtin(&format!("{prefix}.{}.{}", gvk.version, gvk.kind))
     }
 
     /// The schema itself with names followed.
