@@ -1,0 +1,114 @@
+//! Loads rules into the network namespace of the calling process.
+
+use std::io::Write as _;
+use std::process::{Command, Stdio};
+
+use crate::cli::Backend;
+use crate::model::Rules;
+use crate::{PASSTHROUGH_V6, iptables, nft};
+
+/// Why rules were not loaded.
+#[derive(Debug, thiserror::Error)]
+pub enum ApplyError {
+    /// The program is not installed.
+    #[error("`{program}` was not found: install it ({package}), or choose another --backend")]
+    Missing {
+        /// The program.
+        program: &'static str,
+        /// The package that has it.
+        package: &'static str,
+    },
+    /// The kernel said no.
+    #[error(
+        "`{program}` may not change packet rules here: the container needs the capabilities NET_ADMIN and NET_RAW \
+         (securityContext.capabilities.add), or use the CNI plugin"
+    )]
+    Privilege {
+        /// The program.
+        program: &'static str,
+    },
+    /// The program failed.
+    #[error("`{program}` refused the rules: {stderr}")]
+    Failed {
+        /// The program.
+        program: &'static str,
+        /// What it printed.
+        stderr: String,
+    },
+    /// The program could not be run.
+    #[error("running `{program}`: {source}")]
+    Io {
+        /// The program.
+        program: &'static str,
+        /// The reason.
+        source: std::io::Error,
+    },
+}
+
+/// Loads `rules` into this network namespace, replacing those of an earlier call.
+pub fn apply(rules: &Rules, backend: Backend) -> Result<(), ApplyError> {
+    // The proxy's inbound passthrough connections use this source address. Without IPv6 in the kernel there is
+    // nothing to add, and on a second call it is there already, so a failure means nothing.
+    let _ = run("ip", &["-6", "addr", "add", PASSTHROUGH_V6, "dev", "lo"], "");
+    match backend {
+        Backend::Nft => run("nft", &["-f", "-"], &nft::render(rules)),
+        Backend::Iptables => apply_iptables(rules),
+        Backend::Auto => match run("nft", &["-f", "-"], &nft::render(rules)) {
+            Err(ApplyError::Missing { .. }) => apply_iptables(rules),
+            other => other,
+        },
+    }
+}
+
+fn apply_iptables(rules: &Rules) -> Result<(), ApplyError> {
+    let ipv6 = std::path::Path::new("/proc/net/if_inet6").exists();
+    for jump in iptables::jumps(rules) {
+        let mut args = vec!["-w", "-t", "nat", "-D"];
+        args.extend(jump.split(' '));
+        // Not there on the first call.
+        let _ = run("iptables", &args, "");
+        if ipv6 {
+            let _ = run("ip6tables", &args, "");
+        }
+    }
+    run("iptables-restore", &["-w", "--noflush"], &iptables::render_v4(rules))?;
+    if ipv6 {
+        run("ip6tables-restore", &["-w", "--noflush"], &iptables::render_v6(rules))?;
+    }
+    Ok(())
+}
+
+fn run(program: &'static str, args: &[&str], input: &str) -> Result<(), ApplyError> {
+    let io = |source: std::io::Error| match source.kind() {
+        std::io::ErrorKind::NotFound => ApplyError::Missing {
+            program,
+            package: match program {
+                "nft" => "package nftables",
+                "ip" => "package iproute2",
+                _ => "package iptables",
+            },
+        },
+        std::io::ErrorKind::PermissionDenied => ApplyError::Privilege { program },
+        _ => ApplyError::Io { program, source },
+    };
+    let mut child = Command::new(program)
+        .args(args)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .map_err(io)?;
+    if let Some(mut stdin) = child.stdin.take() {
+        // A program that stops reading says why on its standard error.
+        let _ = stdin.write_all(input.as_bytes());
+    }
+    let output = child.wait_with_output().map_err(io)?;
+    if output.status.success() {
+        return Ok(());
+    }
+    let stderr = String::from_utf8_lossy(&output.stderr).trim().to_owned();
+    if stderr.contains("Operation not permitted") || stderr.contains("Permission denied") {
+        return Err(ApplyError::Privilege { program });
+    }
+    Err(ApplyError::Failed { program, stderr })
+}

@@ -1,0 +1,228 @@
+//! Command line of the init container, with the flags of `istio-iptables` (spec/istio.md 4).
+
+use std::net::IpAddr;
+
+use crate::apply::{ApplyError, apply};
+use crate::model::{
+    DnsCapture, Rules, RulesError, parse_ids, parse_network_list, parse_networks, parse_port_list,
+    parse_ports,
+};
+use crate::validate::{ValidateError, validate};
+use crate::{DNS_PORT, INBOUND_PORT, OUTBOUND_PORT, TUNNEL_PORT, iptables, nft};
+
+/// Where the name servers of DNS capture are read from.
+const RESOLV_CONF: &str = "/etc/resolv.conf";
+
+/// How rules are loaded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
+pub enum Backend {
+    /// `nft` where it is installed, otherwise iptables.
+    #[default]
+    Auto,
+    /// Native nftables.
+    Nft,
+    /// `iptables-restore` and `ip6tables-restore`.
+    Iptables,
+}
+
+/// Flags of `portolan-proxy redirect`.
+#[derive(Debug, Clone, clap::Args)]
+pub struct RedirectArgs {
+    /// Port to which captured outbound connections go.
+    #[arg(short = 'p', long = "envoy-port", default_value_t = OUTBOUND_PORT)]
+    pub envoy_port: u16,
+    /// Port to which captured inbound connections go.
+    #[arg(short = 'z', long = "inbound-capture-port", default_value_t = INBOUND_PORT)]
+    pub inbound_capture_port: u16,
+    /// Tunnel port, never captured.
+    #[arg(short = 'e', long = "inbound-tunnel-port", default_value_t = TUNNEL_PORT)]
+    pub inbound_tunnel_port: u16,
+    /// Users of the proxy, comma separated.
+    #[arg(short = 'u', long = "proxy-uid", default_value = "1337")]
+    pub proxy_uid: String,
+    /// Groups of the proxy, comma separated; the same as the users when empty.
+    #[arg(short = 'g', long = "proxy-gid", default_value = "")]
+    pub proxy_gid: String,
+    /// REDIRECT.
+    #[arg(short = 'm', long = "istio-inbound-interception-mode", default_value = "REDIRECT")]
+    pub mode: String,
+    /// Inbound ports to capture, comma separated; `*` for all, empty for none.
+    #[arg(short = 'b', long = "istio-inbound-ports", default_value = "")]
+    pub inbound_ports: String,
+    /// Inbound ports not to capture when `-b '*'` is given.
+    #[arg(short = 'd', long = "istio-local-exclude-ports", default_value = "")]
+    pub inbound_exclude_ports: String,
+    /// Outbound destination networks to capture; `*` for all, empty for none.
+    #[arg(short = 'i', long = "istio-service-cidr", default_value = "")]
+    pub service_cidr: String,
+    /// Outbound destination networks not to capture.
+    #[arg(short = 'x', long = "istio-service-exclude-cidr", default_value = "")]
+    pub service_exclude_cidr: String,
+    /// Outbound ports not to capture.
+    #[arg(short = 'o', long = "istio-local-outbound-ports-exclude", default_value = "")]
+    pub outbound_exclude_ports: String,
+    /// Outbound ports to capture whatever the destination network.
+    #[arg(short = 'q', long = "istio-outbound-ports", default_value = "")]
+    pub outbound_ports: String,
+    /// Virtual machine interfaces; only empty is supported.
+    #[arg(short = 'k', long = "kube-virt-interfaces", default_value = "", hide = true)]
+    pub kube_virt_interfaces: String,
+    /// Capture DNS queries to the servers of /etc/resolv.conf.
+    #[arg(long = "redirect-dns", env = "ISTIO_META_DNS_CAPTURE", value_parser = clap::builder::FalseyValueParser::new())]
+    pub redirect_dns: bool,
+    /// Print the rules, change nothing.
+    #[arg(short = 'n', long = "dry-run")]
+    pub dry_run: bool,
+    /// After loading, check that a connection is captured.
+    #[arg(long = "run-validation")]
+    pub run_validation: bool,
+    /// Do not load rules (with --run-validation: only check them).
+    #[arg(long = "skip-rule-apply")]
+    pub skip_rule_apply: bool,
+    /// How rules are loaded.
+    #[arg(long, value_enum, default_value_t = Backend::Auto)]
+    pub backend: Backend,
+}
+
+/// Why `portolan-proxy redirect` failed.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    /// Wrong flags.
+    #[error(transparent)]
+    Rules(#[from] RulesError),
+    /// Rules not loaded.
+    #[error(transparent)]
+    Apply(#[from] ApplyError),
+    /// Rules loaded but not in effect.
+    #[error(transparent)]
+    Validate(#[from] ValidateError),
+}
+
+impl RunError {
+    /// Exit status; 126 is what the CNI repair controller looks for (spec/platform.md 1.5).
+    pub fn exit_code(&self) -> u8 {
+        match self {
+            RunError::Validate(_) => 126,
+            _ => 1,
+        }
+    }
+}
+
+impl RedirectArgs {
+    /// The rules that the flags ask for. `resolv_conf` is the text of /etc/resolv.conf, used with `--redirect-dns`.
+    pub fn rules(&self, resolv_conf: &str) -> Result<Rules, RulesError> {
+        if !self.mode.is_empty() && self.mode != "REDIRECT" {
+            return Err(RulesError::Mode(self.mode.clone()));
+        }
+        if !self.kube_virt_interfaces.is_empty() {
+            return Err(RulesError::Kubevirt);
+        }
+        let proxy_uids = parse_ids("-u", &self.proxy_uid)?;
+        let mut proxy_gids = parse_ids("-g", &self.proxy_gid)?;
+        if proxy_gids.is_empty() {
+            proxy_gids.clone_from(&proxy_uids);
+        }
+        Ok(Rules {
+            outbound_port: self.envoy_port,
+            inbound_port: self.inbound_capture_port,
+            tunnel_port: self.inbound_tunnel_port,
+            proxy_uids,
+            proxy_gids,
+            inbound: parse_ports("-b", &self.inbound_ports)?,
+            inbound_exclude: parse_port_list("-d", &self.inbound_exclude_ports)?,
+            outbound_exclude: parse_port_list("-o", &self.outbound_exclude_ports)?,
+            outbound_include: parse_port_list("-q", &self.outbound_ports)?,
+            networks: parse_networks("-i", &self.service_cidr)?,
+            networks_exclude: parse_network_list("-x", &self.service_exclude_cidr)?,
+            dns: self.redirect_dns.then(|| DnsCapture { port: DNS_PORT, servers: name_servers(resolv_conf) }),
+        })
+    }
+}
+
+/// Runs the command: prints, loads and checks as the flags say. Text for the user goes to `print`.
+pub fn run(args: &RedirectArgs, print: &mut dyn FnMut(&str)) -> Result<(), RunError> {
+    let resolv_conf = if args.redirect_dns {
+        std::fs::read_to_string(RESOLV_CONF).unwrap_or_default()
+    } else {
+        String::new()
+    };
+    let rules = args.rules(&resolv_conf)?;
+    if args.dry_run {
+        match args.backend {
+            Backend::Auto | Backend::Nft => print(&nft::render(&rules)),
+            Backend::Iptables => {
+                print(&iptables::render_v4(&rules));
+                print(&iptables::render_v6(&rules));
+            }
+        }
+        return Ok(());
+    }
+    if !args.skip_rule_apply {
+        apply(&rules, args.backend)?;
+        print("traffic capture rules loaded\n");
+    }
+    if args.run_validation {
+        if validate(&rules)? {
+            print("traffic capture validated\n");
+        } else {
+            print("nothing to validate: the rules capture no IPv4 destination\n");
+        }
+    }
+    Ok(())
+}
+
+fn name_servers(resolv_conf: &str) -> Vec<IpAddr> {
+    resolv_conf
+        .lines()
+        .filter_map(|line| line.trim().strip_prefix("nameserver"))
+        .filter_map(|rest| rest.trim().parse().ok())
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser as _;
+
+    use super::*;
+    use crate::model::{Networks, Ports};
+
+    #[derive(clap::Parser)]
+    struct Program {
+        #[command(flatten)]
+        args: RedirectArgs,
+    }
+
+    fn rules(line: &[&str]) -> Result<Rules, RulesError> {
+        let program = Program::try_parse_from(std::iter::once(&"redirect").chain(line)).unwrap();
+        program.args.rules("# comment\nnameserver 10.96.0.10\nsearch x\nnameserver fd00::a\n")
+    }
+
+    #[test]
+    fn the_injectors_flags() {
+        let line =
+            ["-p", "15001", "-z", "15006", "-u", "1337", "-m", "REDIRECT", "-i", "*", "-x", "", "-b", "*"];
+        let mut line = line.to_vec();
+        line.extend(["-d", "15090,15021,15020"]);
+        assert_eq!(rules(&line), Ok(Rules::default()));
+    }
+
+    #[test]
+    fn empty_means_nothing() {
+        let rules = rules(&[]).unwrap();
+        assert_eq!(rules.inbound, Ports::List(vec![]));
+        assert_eq!(rules.networks, Networks::List(vec![]));
+    }
+
+    #[test]
+    fn refused() {
+        assert_eq!(rules(&["-m", "TPROXY"]), Err(RulesError::Mode("TPROXY".into())));
+        assert_eq!(rules(&["-k", "eth1"]), Err(RulesError::Kubevirt));
+        assert!(rules(&["-x", "*"]).is_err());
+    }
+
+    #[test]
+    fn dns_servers() {
+        let dns = rules(&["--redirect-dns"]).unwrap().dns.unwrap();
+        assert_eq!(dns.servers, ["10.96.0.10".parse::<IpAddr>().unwrap(), "fd00::a".parse().unwrap()]);
+    }
+}
