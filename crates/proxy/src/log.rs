@@ -11,7 +11,7 @@ use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{Registry, reload};
 
 /// Libraries that are noisy below `warn` and rarely what one looks for.
-const QUIET: [&str; 4] = ["h2", "hyper", "tower", "rustls"];
+const QUIET: [&str; 5] = ["h2", "hyper", "tonic", "tower", "rustls"];
 /// Loggers that may have a level of their own.
 const MAX_LOGGERS: usize = 64;
 
