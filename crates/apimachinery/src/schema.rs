@@ -70,6 +70,8 @@ pub struct Field {
     pub retain_keys: bool,
     /// Protobuf tags from the outer message inwards; more than one where Go embeds a struct. Empty: no protobuf form.
     pub tags: Vec<u32>,
+    /// Value that an absent field stands for; among built-in kinds only the one that list keys need.
+    pub default: Option<serde_json::Value>,
     /// Text for `kubectl explain`.
     pub description: String,
 }
@@ -175,6 +177,7 @@ impl Field {
             nullable: false,
             retain_keys: false,
             tags: Vec::new(),
+            default: None,
             description: String::new(),
         }
     }

@@ -47,7 +47,12 @@ fn parse(table: &'static str) -> HashMap<&'static str, Schema> {
         } else if let (Some(line), Some(object)) = (line.strip_prefix(' '), &mut current) {
             let mut words = line.split(' ');
             if let (Some(name), Some(tags), Some(ty)) = (words.next(), words.next(), words.next()) {
-                object.fields.insert(name.to_owned(), field(tags, ty, words));
+                let mut field = field(tags, ty, words);
+                // The one key of built-in lists that may be left out: ports are told apart by number and protocol.
+                if name == "protocol" && object.name.ends_with("Port") {
+                    field.default = Some("TCP".into());
+                }
+                object.fields.insert(name.to_owned(), field);
             }
         }
     }
