@@ -1,0 +1,114 @@
+//! What proxies are sent: configuration from `translate`, names for their DNS, secrets.
+
+use std::sync::Arc;
+
+use crate::generator::Generator;
+use parking_lot::Mutex;
+use portolan_mesh::{ProxyNode, Registry, Snapshot};
+use portolan_xds::{
+    Resource,
+    istio::{NameInfo, NameTable},
+    server::Watch,
+    type_url,
+};
+use prost::Message;
+
+use super::secrets::SecretSource;
+use crate::auth::Caller;
+
+/// Name of the only resource of the NDS type.
+const NAME_TABLE: &str = "nametable";
+
+/// Makes resources. Shared by all streams.
+pub struct Resources {
+    generator: Generator,
+    names: Mutex<Option<Arc<Resource>>>,
+    secrets: SecretSource,
+}
+
+impl Resources {
+    /// Nothing has been made yet.
+    pub fn new(secrets: SecretSource) -> Self {
+        Self { generator: Generator::default(), names: Mutex::new(None), secrets }
+    }
+
+    /// Everything of a type that a proxy watches and may see, secrets excepted.
+    pub fn generate(
+        &self,
+        snapshot: &Snapshot,
+        node: &ProxyNode,
+        type_url: &str,
+        watch: &Watch,
+    ) -> Vec<Arc<Resource>> {
+        if type_url == type_url::NAME_TABLE {
+            return vec![self.name_table(snapshot)];
+        }
+        if watch.wildcard {
+            return self.generator.generate(snapshot, node, type_url, None);
+        }
+        if watch.names.is_empty() {
+            return Vec::new();
+        }
+        let names: Vec<String> = watch.names.iter().map(|name| name.to_string()).collect();
+        self.generator.generate(snapshot, node, type_url, Some(&names))
+    }
+
+    /// The secrets that a proxy asks for and may have.
+    pub async fn secrets(
+        &self,
+        snapshot: &Snapshot,
+        node: &ProxyNode,
+        caller: Option<&Caller>,
+        watch: &Watch,
+    ) -> Vec<Arc<Resource>> {
+        // Without identity there are no secrets.
+        let Some(caller) = caller else { return Vec::new() };
+        // The roots of other trust domains, for federation gateways.
+        let mut found = self.generate(snapshot, node, type_url::SECRET, watch);
+        for name in &watch.names {
+            if let Some(secret) = self.secrets.get(node, caller, name).await {
+                found.push(secret);
+            }
+        }
+        found
+    }
+
+    /// The table is the same for all proxies: it is encoded again only when it differs.
+    fn name_table(&self, snapshot: &Snapshot) -> Arc<Resource> {
+        let table = snapshot
+            .dns_table()
+            .into_iter()
+            .map(|(host, entry)| {
+                let registry = match entry.registry {
+                    Registry::Kubernetes => "Kubernetes",
+                    Registry::ServiceEntry => "External",
+                    Registry::Federation => "Federation",
+                };
+                let info = NameInfo {
+                    ips: entry.addresses.iter().map(ToString::to_string).collect(),
+                    registry: registry.to_owned(),
+                    ..NameInfo::default()
+                };
+                (host, info)
+            })
+            .collect();
+        let body: bytes::Bytes = NameTable { table }.encode_to_vec().into();
+        let mut cached = self.names.lock();
+        match &*cached {
+            Some(resource) if resource.body == body => resource.clone(),
+            _ => {
+                let resource = resource(NAME_TABLE, type_url::NAME_TABLE, body);
+                *cached = Some(resource.clone());
+                resource
+            }
+        }
+    }
+}
+
+/// A resource whose version is a hash of its content.
+pub(super) fn resource(name: &str, type_url: &'static str, body: bytes::Bytes) -> Arc<Resource> {
+    use sha2::{Digest, Sha256};
+    let hash = Sha256::digest(&body);
+    let version: String = hash.iter().take(8).map(|byte| format!("{byte:02x}")).collect();
+    Arc::new(Resource { name: name.into(), version: version.into(), type_url, body })
+}

@@ -1,0 +1,94 @@
+//! The two variants of the protocol behind one interface.
+
+use std::sync::Arc;
+
+use envoy_types::pb::envoy::{
+    config::core::v3::Node,
+    service::discovery::v3::{DeltaDiscoveryRequest, DiscoveryRequest},
+};
+use portolan_xds::{
+    Resource,
+    server::{DeltaStream, Received, RequestError, SotwStream, Status, Watch},
+    wire::{DeltaResponse, SotwResponse},
+};
+
+/// State of one stream.
+pub(super) trait Session: Send + Sync + 'static {
+    type Request: Send + Sync + 'static;
+    type Response: Send + 'static;
+    fn open(nonce_prefix: String) -> Self;
+    fn node(request: &Self::Request) -> Option<&Node>;
+    fn on_request(&mut self, request: &Self::Request) -> Result<Received, RequestError>;
+    fn watch(&self, type_url: &str) -> Option<&Watch>;
+    fn types(&self) -> Vec<Arc<str>>;
+    fn blocked(&self, type_url: &str) -> bool;
+    fn full(&self, type_url: &str) -> bool;
+    fn resend(&mut self, type_url: &str, names: &[Arc<str>]) -> bool;
+    /// The response and the names of the resources in it.
+    fn diff(
+        &mut self,
+        type_url: &str,
+        current: &[Arc<Resource>],
+        version: &str,
+    ) -> Option<(Self::Response, Vec<Arc<str>>)>;
+    fn status(&self, type_url: &str) -> Option<Status>;
+}
+
+macro_rules! session {
+    ($stream:ty, $request:ty, $response:ty) => {
+        impl Session for $stream {
+            type Request = $request;
+            type Response = $response;
+
+            fn open(nonce_prefix: String) -> Self {
+                Self::new(nonce_prefix)
+            }
+
+            fn node(request: &Self::Request) -> Option<&Node> {
+                request.node.as_ref()
+            }
+
+            fn on_request(&mut self, request: &Self::Request) -> Result<Received, RequestError> {
+                Self::on_request(self, request)
+            }
+
+            fn watch(&self, type_url: &str) -> Option<&Watch> {
+                Self::watch(self, type_url)
+            }
+
+            fn types(&self) -> Vec<Arc<str>> {
+                Self::types(self)
+            }
+
+            fn blocked(&self, type_url: &str) -> bool {
+                Self::blocked(self, type_url)
+            }
+
+            fn full(&self, type_url: &str) -> bool {
+                Self::full(self, type_url)
+            }
+
+            fn resend(&mut self, type_url: &str, names: &[Arc<str>]) -> bool {
+                Self::resend(self, type_url, names.iter().map(|name| &**name))
+            }
+
+            fn diff(
+                &mut self,
+                type_url: &str,
+                current: &[Arc<Resource>],
+                version: &str,
+            ) -> Option<(Self::Response, Vec<Arc<str>>)> {
+                let response = Self::diff(self, type_url, current, version)?;
+                let names = response.resources.iter().map(|resource| resource.name.clone()).collect();
+                Some((response, names))
+            }
+
+            fn status(&self, type_url: &str) -> Option<Status> {
+                Self::status(self, type_url)
+            }
+        }
+    };
+}
+
+session!(DeltaStream, DeltaDiscoveryRequest, DeltaResponse);
+session!(SotwStream, DiscoveryRequest, SotwResponse);

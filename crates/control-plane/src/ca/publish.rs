@@ -1,0 +1,86 @@
+//! The root certificate in every namespace (ConfigMap `istio-ca-root-cert`), where Pods mount it from.
+
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
+
+use k8s_openapi::api::core::v1::ConfigMap;
+use kube::{
+    Api, Client,
+    api::{Patch, PatchParams, PostParams},
+};
+use portolan_resources::well_known::{labels, names};
+use serde_json::json;
+use tokio::sync::watch;
+
+use crate::push::{Model, Published};
+
+/// How often all namespaces are looked through although nothing was heard.
+const RECHECK: Duration = Duration::from_secs(60);
+
+/// Pause after a failure.
+const RETRY: Duration = Duration::from_secs(2);
+
+/// Keeps the ConfigMaps as they should be, for ever.
+pub async fn publish_roots(
+    client: Client,
+    model: Arc<Model>,
+    mut published: watch::Receiver<Published>,
+    root: String,
+) {
+    let mut done: BTreeMap<String, ()> = BTreeMap::new();
+    let mut recheck = tokio::time::interval(RECHECK);
+    loop {
+        let mut wait = None;
+        tokio::select! {
+            _ = recheck.tick() => done.clear(),
+            changed = published.changed() => if changed.is_err() { return },
+        }
+        for namespace in namespaces(&model) {
+            if done.contains_key(&namespace) {
+                continue;
+            }
+            match ensure(&client, &namespace, &root).await {
+                Ok(()) => {
+                    done.insert(namespace, ());
+                }
+                // The namespace is gone or going.
+                Err(kube::Error::Api(status)) if matches!(status.code, 403 | 404) => {}
+                Err(error) => {
+                    tracing::warn!(namespace, %error, "the root certificate can't be written; trying again");
+                    wait = Some(RETRY);
+                }
+            }
+        }
+        done.retain(|namespace, ()| model.inputs.read().namespaces.keys().any(|key| key.name == *namespace));
+        if let Some(pause) = wait {
+            tokio::time::sleep(pause).await;
+            recheck.reset_immediately();
+        }
+    }
+}
+
+fn namespaces(model: &Model) -> Vec<String> {
+    let inputs = model.inputs.read();
+    let live = inputs.namespaces.values().filter(|namespace| namespace.metadata.deletion_timestamp.is_none());
+    live.filter_map(|namespace| namespace.metadata.name.clone()).collect()
+}
+
+async fn ensure(client: &Client, namespace: &str, root: &str) -> Result<(), kube::Error> {
+    let api: Api<ConfigMap> = Api::namespaced(client.clone(), namespace);
+    let data = BTreeMap::from([(names::ROOT_CERT_KEY.to_owned(), root.to_owned())]);
+    match api.get_opt(names::ROOT_CERT_CONFIG_MAP).await? {
+        Some(map) if map.data.as_ref() == Some(&data) => Ok(()),
+        Some(_) => {
+            let patch = Patch::Merge(json!({ "data": data }));
+            api.patch(names::ROOT_CERT_CONFIG_MAP, &PatchParams::default(), &patch).await.map(drop)
+        }
+        None => {
+            let mut map = ConfigMap { data: Some(data), ..ConfigMap::default() };
+            map.metadata.name = Some(names::ROOT_CERT_CONFIG_MAP.to_owned());
+            map.metadata.labels = Some(BTreeMap::from([(labels::CONFIG.to_owned(), "true".to_owned())]));
+            match api.create(&PostParams::default(), &map).await {
+                Err(kube::Error::Api(status)) if status.code == 409 => Ok(()),
+                other => other.map(drop),
+            }
+        }
+    }
+}

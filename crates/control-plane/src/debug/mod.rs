@@ -1,0 +1,232 @@
+//! Metrics, health and what the control plane knows, for people and tools (spec/istio.md 2.7).
+//!
+//! Metrics, version and readiness are open. What `/debug` shows is the mesh's whole configuration, so that callers off
+//! loopback need a token of a service account, unless the operator opened it.
+
+mod config;
+mod dump;
+mod registry;
+mod sync;
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, Ordering},
+};
+
+use axum::{
+    Extension, Json, Router,
+    extract::{Query, Request, State},
+    http::{StatusCode, header},
+    middleware::{self, Next},
+    response::{Html, IntoResponse, Response},
+    routing::get,
+};
+use serde::Deserialize;
+use serde_json::{Value, json};
+use tokio::sync::watch;
+
+use crate::{
+    ads::{Connections, Resources},
+    auth::Authenticator,
+    metrics::Metrics,
+    push::{Model, Published},
+    tls::Peer,
+};
+
+/// What the handlers read.
+pub struct Debug {
+    /// Inputs.
+    pub model: Arc<Model>,
+    /// Snapshots.
+    pub published: watch::Receiver<Published>,
+    /// To push on demand.
+    pub push: Arc<watch::Sender<Published>>,
+    /// Streams.
+    pub connections: Arc<Connections>,
+    /// For dumps.
+    pub resources: Arc<Resources>,
+    /// The metrics page.
+    pub metrics: Arc<Metrics>,
+    /// For callers off loopback.
+    pub authenticator: Arc<Authenticator>,
+    /// All servers are up.
+    pub serving: Arc<AtomicBool>,
+    /// No token needed.
+    pub open: bool,
+}
+
+type Shared = State<Arc<Debug>>;
+
+/// Parameters of all endpoints.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct Parameters {
+    #[serde(rename = "proxyID")]
+    proxy_id: Option<String>,
+    push: Option<String>,
+    brief: Option<String>,
+}
+
+/// Paths with what they show.
+const INDEX: [(&str, &str); 9] = [
+    ("/debug/syncz", "Synchronization status of all proxies"),
+    ("/debug/adsz", "Connected proxies and what they watch; with push=true pushes to all"),
+    ("/debug/registryz", "Services of the mesh"),
+    ("/debug/endpointz", "Endpoints of the mesh; brief=1 for text"),
+    ("/debug/configz", "Configuration objects"),
+    ("/debug/config_dump", "Configuration of the proxy proxyID, in the form of Envoy's admin endpoint"),
+    ("/debug/edsz", "Endpoints of the proxy proxyID"),
+    ("/debug/ndsz", "Names that agents resolve"),
+    ("/debug/mesh", "Settings of the mesh"),
+];
+
+/// Routes of the monitoring port.
+pub fn router(debug: Arc<Debug>) -> Router {
+    let guarded = Router::new()
+        .route("/debug", get(index))
+        .route("/debug/list", get(list))
+        .route("/debug/syncz", get(syncz))
+        .route("/debug/adsz", get(adsz))
+        .route("/debug/registryz", get(registryz))
+        .route("/debug/endpointz", get(endpointz))
+        .route("/debug/configz", get(configz))
+        .route("/debug/config_dump", get(config_dump))
+        .route("/debug/edsz", get(edsz))
+        .route("/debug/ndsz", get(ndsz))
+        .route("/debug/mesh", get(mesh))
+        .layer(middleware::from_fn_with_state(debug.clone(), guard));
+    open_routes().merge(guarded).with_state(debug)
+}
+
+/// Routes of the plain HTTP port: health only.
+pub fn health_router(debug: Arc<Debug>) -> Router {
+    open_routes().with_state(debug)
+}
+
+fn open_routes() -> Router<Arc<Debug>> {
+    Router::new().route("/metrics", get(metrics)).route("/version", get(version)).route("/ready", get(ready))
+}
+
+/// Lets loopback through, and service accounts.
+async fn guard(
+    State(debug): Shared,
+    peer: Option<Extension<Peer>>,
+    request: Request,
+    next: Next,
+) -> Response {
+    let local = peer.is_some_and(|Extension(peer)| peer.address.ip().to_canonical().is_loopback());
+    if debug.open || local {
+        return next.run(request).await;
+    }
+    let token = request
+        .headers()
+        .get(header::AUTHORIZATION)
+        .and_then(|value| value.to_str().ok())
+        .and_then(|value| value.strip_prefix("Bearer "))
+        .map(str::to_owned);
+    let Some(token) = token else {
+        let text = "the debug endpoints need a bearer token (a service account's, audience istio-ca) or a port-forward\n";
+        return (StatusCode::UNAUTHORIZED, text).into_response();
+    };
+    match debug.authenticator.by_token(&token).await {
+        // What proxies may know of each other is little: only the control plane's namespace may see all.
+        Ok(caller) if caller.namespace() == debug.model.inputs.read().cluster.control_plane_namespace => {
+            next.run(request).await
+        }
+        Ok(caller) => {
+            let text = format!(
+                "service account {}/{} may not use the debug endpoints\n",
+                caller.namespace(),
+                caller.service_account()
+            );
+            (StatusCode::FORBIDDEN, text).into_response()
+        }
+        Err(status) => (StatusCode::UNAUTHORIZED, format!("{}\n", status.message())).into_response(),
+    }
+}
+
+async fn metrics(State(debug): Shared) -> Response {
+    ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], debug.metrics.page())
+        .into_response()
+}
+
+async fn version() -> Json<Value> {
+    Json(json!({"version": env!("CARGO_PKG_VERSION"), "component": "portolan control-plane"}))
+}
+
+async fn ready(State(debug): Shared) -> Response {
+    if !debug.serving.load(Ordering::Acquire) {
+        return (StatusCode::SERVICE_UNAVAILABLE, "the servers are starting\n").into_response();
+    }
+    if debug.published.borrow().snapshot.is_none() {
+        return (StatusCode::SERVICE_UNAVAILABLE, "the cluster's state is being read\n").into_response();
+    }
+    "ready\n".into_response()
+}
+
+async fn index() -> Html<String> {
+    let rows: String = INDEX
+        .iter()
+        .map(|(path, what)| format!("<tr><td><a href=\"{path}\">{path}</a></td><td>{what}</td></tr>\n"))
+        .collect();
+    Html(format!("<!doctype html><title>Debug</title><table>\n{rows}</table>\n"))
+}
+
+async fn list() -> Json<Value> {
+    Json(INDEX.iter().map(|(path, what)| json!({"href": path, "name": path, "help": what})).collect())
+}
+
+async fn syncz(State(debug): Shared) -> Json<Value> {
+    Json(sync::syncz(&debug.connections))
+}
+
+async fn adsz(State(debug): Shared, Query(parameters): Query<Parameters>) -> Response {
+    if parameters.push.as_deref() == Some("true") {
+        debug.push.send_modify(Published::touch);
+        return format!("Pushed to {} servers\n", debug.connections.len()).into_response();
+    }
+    Json(sync::adsz(&debug.connections)).into_response()
+}
+
+async fn registryz(State(debug): Shared) -> Json<Value> {
+    let snapshot = debug.published.borrow().snapshot.clone();
+    Json(snapshot.map_or_else(|| json!([{}]), |snapshot| registry::registryz(&snapshot)))
+}
+
+async fn endpointz(State(debug): Shared, Query(parameters): Query<Parameters>) -> Response {
+    let Some(snapshot) = debug.published.borrow().snapshot.clone() else {
+        return Json(json!([{}])).into_response();
+    };
+    if parameters.brief.is_some_and(|brief| !brief.is_empty()) {
+        return registry::endpointz_brief(&snapshot).into_response();
+    }
+    Json(registry::endpointz(&snapshot)).into_response()
+}
+
+async fn configz(State(debug): Shared) -> Json<Value> {
+    Json(config::configz(&debug.model.inputs.read()))
+}
+
+async fn mesh(State(debug): Shared) -> Json<Value> {
+    let inputs = debug.model.inputs.read();
+    Json(serde_json::to_value(&*inputs.mesh_config).unwrap_or_default())
+}
+
+async fn config_dump(State(debug): Shared, Query(parameters): Query<Parameters>) -> Response {
+    match dump::subject(&debug, parameters.proxy_id.as_deref()) {
+        Ok(subject) => Json(subject.config_dump()).into_response(),
+        Err(refusal) => refusal,
+    }
+}
+
+async fn edsz(State(debug): Shared, Query(parameters): Query<Parameters>) -> Response {
+    match dump::subject(&debug, parameters.proxy_id.as_deref()) {
+        Ok(subject) => Json(subject.endpoints()).into_response(),
+        Err(refusal) => refusal,
+    }
+}
+
+async fn ndsz(State(debug): Shared) -> Json<Value> {
+    let snapshot = debug.published.borrow().snapshot.clone();
+    Json(snapshot.map_or(Value::Null, |snapshot| registry::ndsz(&snapshot)))
+}

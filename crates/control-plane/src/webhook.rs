@@ -1,0 +1,225 @@
+//! The webhooks' HTTPS server: `/inject` and `/validate` (spec/istio.md 2.1, 2.5, 2.6).
+
+mod ca_bundle;
+
+use std::sync::Arc;
+
+use axum::{
+    Json, Router,
+    body::Bytes,
+    extract::{DefaultBodyLimit, State},
+    http::StatusCode,
+    routing::{get, post},
+};
+use base64::{Engine, engine::general_purpose::STANDARD};
+use portolan_mesh::ObjectKey;
+use serde_json::{Value, json};
+
+use crate::{
+    inject::{self, InjectSettings, NamespaceLabels, Outcome},
+    metrics::{Metric, Metrics},
+    push::Model,
+    validate,
+};
+
+pub use ca_bundle::keep_ca_bundles;
+
+/// Largest review that is read: objects are at most 1.5 MiB in etcd, a review may hold two.
+const MAX_REVIEW_BYTES: usize = 4 * 1024 * 1024;
+
+/// What the handlers need.
+pub struct Webhooks {
+    /// Namespaces and settings.
+    pub model: Arc<Model>,
+    /// Counters.
+    pub metrics: Arc<Metrics>,
+    /// Image that is injected.
+    pub proxy_image: String,
+    /// Revision of this control plane.
+    pub revision: String,
+}
+
+impl Webhooks {
+    fn settings(&self) -> InjectSettings {
+        let inputs = self.model.inputs.read();
+        InjectSettings {
+            proxy_image: self.proxy_image.clone(),
+            revision: self.revision.clone(),
+            cluster_id: inputs.cluster.cluster_id.clone(),
+            cluster_domain: inputs.cluster.domain.clone(),
+            mesh: inputs.mesh_config.clone(),
+            default_config: self.model.default_config.read().clone(),
+        }
+    }
+
+    fn namespace_labels(&self, namespace: &str) -> NamespaceLabels {
+        let inputs = self.model.inputs.read();
+        let namespace = inputs.namespaces.get(&ObjectKey::new("", namespace));
+        namespace.and_then(|namespace| namespace.metadata.labels.clone()).unwrap_or_default()
+    }
+}
+
+/// The routes.
+pub fn router(webhooks: Arc<Webhooks>) -> Router {
+    Router::new()
+        .route("/inject", post(inject_pod))
+        .route("/inject/{*settings}", post(inject_pod))
+        .route("/validate", post(validate_object))
+        .route("/httpsReady", get(|| async { "ready" }))
+        .layer(DefaultBodyLimit::max(MAX_REVIEW_BYTES))
+        .with_state(webhooks)
+}
+
+type Answer = Result<Json<Value>, (StatusCode, String)>;
+
+/// The request in a review, and the review's version, which the answer repeats.
+fn read(body: &Bytes) -> Result<(Value, Value), (StatusCode, String)> {
+    let mut review: Value = serde_json::from_slice(body)
+        .map_err(|error| (StatusCode::BAD_REQUEST, format!("not an AdmissionReview: {error}")))?;
+    let request = review["request"].take();
+    if !request["uid"].is_string() {
+        return Err((StatusCode::BAD_REQUEST, "not an AdmissionReview: request.uid is missing".to_owned()));
+    }
+    Ok((review["apiVersion"].take(), request))
+}
+
+fn answer(version: &Value, response: Value) -> Json<Value> {
+    Json(json!({"apiVersion": version, "kind": "AdmissionReview", "response": response}))
+}
+
+async fn inject_pod(State(webhooks): State<Arc<Webhooks>>, body: Bytes) -> Answer {
+    webhooks.metrics.count(Metric::InjectionRequests, &[]);
+    let (version, request) = read(&body).inspect_err(|_| {
+        webhooks.metrics.count(Metric::InjectionFailure, &[]);
+    })?;
+    let uid = &request["uid"];
+    let namespace = request["namespace"]
+        .as_str()
+        .or_else(|| request["object"]["metadata"]["namespace"].as_str())
+        .unwrap_or("default");
+    let labels = webhooks.namespace_labels(namespace);
+    let name = ["name", "generateName"]
+        .iter()
+        .find_map(|key| request["object"]["metadata"][*key].as_str())
+        .unwrap_or_default();
+    let response = match inject::review(&request["object"], namespace, &labels, &webhooks.settings()) {
+        Ok(Outcome::Skipped(skip)) => {
+            webhooks.metrics.count(Metric::InjectionSkip, &[]);
+            tracing::debug!(namespace, pod = name, reason = skip.reason(), "not injected");
+            json!({"uid": uid, "allowed": true})
+        }
+        Ok(Outcome::Injected(patch)) => {
+            webhooks.metrics.count(Metric::InjectionSuccess, &[]);
+            tracing::info!(namespace, pod = name, "injected");
+            let patch = serde_json::to_vec(&patch)
+                .map_err(|error| (StatusCode::INTERNAL_SERVER_ERROR, error.to_string()))?;
+            json!({"uid": uid, "allowed": true, "patchType": "JSONPatch", "patch": STANDARD.encode(patch)})
+        }
+        Err(error) => {
+            webhooks.metrics.count(Metric::InjectionFailure, &[]);
+            tracing::warn!(namespace, pod = name, %error, "injection refused");
+            refusal(uid, &error.to_string(), 400)
+        }
+    };
+    Ok(answer(&version, response))
+}
+
+async fn validate_object(State(webhooks): State<Arc<Webhooks>>, body: Bytes) -> Answer {
+    let (version, request) = read(&body).inspect_err(|_| {
+        webhooks.metrics.count(Metric::ValidationHttpError, &[("status", "400")]);
+    })?;
+    let kind = request["kind"]["kind"].as_str().unwrap_or_default();
+    let labels = [("resource", kind)];
+    let uid = &request["uid"];
+    let object = &request["object"];
+    if object.is_null() {
+        // A deletion.
+        return Ok(answer(&version, json!({"uid": uid, "allowed": true})));
+    }
+    let verdict = validate::validate(object);
+    let mut response = match &verdict.refused {
+        None => {
+            webhooks.metrics.count(Metric::ValidationPassed, &labels);
+            json!({"uid": uid, "allowed": true})
+        }
+        Some(reason) => {
+            webhooks.metrics.count(Metric::ValidationFailed, &labels);
+            refusal(uid, reason, 422)
+        }
+    };
+    if !verdict.warnings.is_empty() {
+        response["warnings"] = json!(verdict.warnings);
+    }
+    Ok(answer(&version, response))
+}
+
+fn refusal(uid: &Value, message: &str, code: u16) -> Value {
+    json!({
+        "uid": uid,
+        "allowed": false,
+        "status": {"status": "Failure", "message": message, "reason": "Invalid", "code": code},
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::body::Body;
+    use http_body_util::BodyExt;
+    use tower::ServiceExt;
+
+    use super::*;
+
+    async fn post(path: &str, review: Value) -> (StatusCode, Value) {
+        let webhooks = Webhooks {
+            model: Arc::default(),
+            metrics: Arc::default(),
+            proxy_image: "portolan/proxy".into(),
+            revision: "default".into(),
+        };
+        let request = http::Request::post(path).body(Body::from(review.to_string())).unwrap();
+        let response = router(Arc::new(webhooks)).oneshot(request).await.unwrap();
+        let status = response.status();
+        let bytes = response.into_body().collect().await.unwrap().to_bytes();
+        (status, serde_json::from_slice(&bytes).unwrap_or(Value::Null))
+    }
+
+    fn review(object: Value) -> Value {
+        json!({
+            "apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview",
+            "request": {"uid": "u-1", "namespace": "bookinfo", "kind": {"kind": object["kind"]}, "object": object},
+        })
+    }
+
+    #[tokio::test]
+    async fn a_pod_is_patched() {
+        let pod = json!({
+            "kind": "Pod", "metadata": {"name": "a", "labels": {"sidecar.istio.io/inject": "true"}},
+            "spec": {"containers": [{"name": "a", "image": "x"}]},
+        });
+        let (status, answer) = post("/inject", review(pod)).await;
+        assert_eq!(status, StatusCode::OK);
+        assert_eq!(answer["apiVersion"], "admission.k8s.io/v1");
+        assert_eq!(
+            (&answer["response"]["uid"], &answer["response"]["allowed"]),
+            (&json!("u-1"), &json!(true))
+        );
+        let patch = STANDARD.decode(answer["response"]["patch"].as_str().unwrap()).unwrap();
+        assert!(String::from_utf8(patch).unwrap().contains("istio-proxy"));
+        let plain = json!({"kind": "Pod", "metadata": {"name": "a"}, "spec": {"containers": []}});
+        let (_, answer) = post("/inject", review(plain)).await;
+        assert!(answer["response"].get("patch").is_none());
+    }
+
+    #[tokio::test]
+    async fn a_bad_object_is_refused() {
+        let gateway = json!({
+            "apiVersion": "networking.istio.io/v1beta1", "kind": "Gateway",
+            "metadata": {"name": "g", "namespace": "a"}, "spec": {"servers": []},
+        });
+        let (_, answer) = post("/validate", review(gateway)).await;
+        assert_eq!(answer["response"]["allowed"], false);
+        assert!(answer["response"]["status"]["message"].as_str().unwrap().contains("servers"), "{answer}");
+        let (status, _) = post("/validate", json!({"a": 1})).await;
+        assert_eq!(status, StatusCode::BAD_REQUEST);
+    }
+}
