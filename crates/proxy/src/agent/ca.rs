@@ -170,10 +170,10 @@ impl CertificateTask {
         // Peers have the root themselves; the chain that is presented ends before it.
         let presented: String =
             chain.get(..chain.len() - 1).unwrap_or_default().iter().map(|pem| with_newline(pem)).collect();
-        if let Some(directory) = &self.options.output {
-            if let Err(error) = write_out(directory, &presented, &request.key_pem, root) {
-                tracing::warn!(directory = %directory.display(), %error, "cannot write the certificates that OUTPUT_CERTS asks for");
-            }
+        if let Some(directory) = &self.options.output
+            && let Err(error) = write_out(directory, &presented, &request.key_pem, root)
+        {
+            tracing::warn!(directory = %directory.display(), %error, "cannot write the certificates that OUTPUT_CERTS asks for");
         }
         self.hub.set_chain_root(with_newline(root).into_bytes());
         self.hub.set(&secrets::certificate_secret(

@@ -19,6 +19,9 @@ const STAT_PREFIXES: [&str; 7] = [
     "http_mixer_filter",
 ];
 
+/// Connections that one Envoy accepts: far above what a Pod's memory carries, so that memory is not the limit.
+const MAX_CONNECTIONS: u32 = 100_000;
+
 /// Where the agent's sockets and files are.
 #[derive(Debug, Clone)]
 pub(super) struct Paths {
@@ -63,7 +66,17 @@ pub(super) fn render(config: &AgentConfig, paths: &Paths) -> Value {
             "stats_tags": stats_tags(),
             "stats_matcher": {"inclusion_list": {"patterns": stats_patterns(config)}},
         },
+        "overload_manager": {
+            "resource_monitors": [{
+                "name": "envoy.resource_monitors.global_downstream_max_connections",
+                "typed_config": {
+                    "@type": "type.googleapis.com/envoy.extensions.resource_monitors.downstream_connections.v3.DownstreamConnectionsConfig",
+                    "max_active_downstream_connections": MAX_CONNECTIONS,
+                },
+            }],
+        },
         "admin": {
+            "ignore_global_conn_limit": true,
             "access_log": [{
                 "name": "envoy.access_loggers.file",
                 "typed_config": {
@@ -173,6 +186,8 @@ fn listener(name: &str, port: u16, path: &str, cluster: &str) -> Value {
     json!({
         "name": name,
         "address": address("0.0.0.0", port),
+        // Health checks and scrapes must get through when the connection limit is reached.
+        "ignore_global_conn_limit": true,
         "filter_chains": [{
             "filters": [{
                 "name": "envoy.filters.network.http_connection_manager",

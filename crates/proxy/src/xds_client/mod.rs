@@ -233,10 +233,10 @@ impl XdsClient {
                 _ => config.removed.push(name.clone()),
             }
         }
-        if !config.upserts.is_empty() || !config.removed.is_empty() {
-            if let Err(reasons) = self.store.apply(config) {
-                rejected.extend(reasons.into_iter().map(|r| Rejection { name: r.name, reason: r.reason }));
-            }
+        if (!config.upserts.is_empty() || !config.removed.is_empty())
+            && let Err(reasons) = self.store.apply(config)
+        {
+            rejected.extend(reasons.into_iter().map(|r| Rejection { name: r.name, reason: r.reason }));
         }
         for rejection in &rejected {
             tracing::warn!(kind = ?kind, name = rejection.name, reason = rejection.reason, "resource rejected; its predecessor stays in force");

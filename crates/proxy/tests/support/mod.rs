@@ -1,5 +1,6 @@
 //! A small istiod for tests: delta ADS and certificate signing over TLS, with everything that was asked recorded.
 #![allow(dead_code, reason = "each test program uses its own part")]
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test may fail by panicking: that is how it reports")]
 #![allow(unreachable_pub, missing_docs, reason = "a module of a test program has no public interface")]
 
 pub mod istiod;
