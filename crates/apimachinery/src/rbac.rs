@@ -1,6 +1,18 @@
 //! Role-based access control: a pure evaluator and the default roles.
 
-use serde_json::Value;
+mod defaults;
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use serde_json::{Value, json};
+
+use crate::selector::LabelSelector;
+
+pub use defaults::default_objects;
+
+/// Group whose members may do anything, whatever the roles say; it cannot be locked out.
+pub const SUPERUSERS: &str = "system:masters";
 
 /// Who asks, and for what.
 #[derive(Clone, Debug, Default)]
@@ -27,7 +39,29 @@ pub struct Attributes<'a> {
 
 /// The compiled set of roles and bindings.
 #[derive(Clone, Debug, Default)]
-pub struct Policy {}
+pub struct Policy {
+    bindings: Vec<Binding>,
+    /// Bindings by `u:<user>` or `g:<group>`, so that a decision looks only at the asker's own.
+    by_subject: HashMap<String, Vec<usize>>,
+}
+
+#[derive(Clone, Debug)]
+struct Binding {
+    /// `None` for a ClusterRoleBinding: it holds everywhere.
+    namespace: Option<String>,
+    /// For the reason of a decision.
+    description: String,
+    rules: Arc<[Rule]>,
+}
+
+#[derive(Clone, Debug, Default, PartialEq)]
+struct Rule {
+    verbs: Vec<String>,
+    groups: Vec<String>,
+    resources: Vec<String>,
+    names: Vec<String>,
+    paths: Vec<String>,
+}
 
 impl Policy {
     /// Compiles the stored objects of the four kinds. Aggregated ClusterRoles are resolved here.
@@ -38,22 +72,201 @@ impl Policy {
         role_bindings: impl IntoIterator<Item = &'a Value>,
         cluster_role_bindings: impl IntoIterator<Item = &'a Value>,
     ) -> Self {
-        let _ = (roles.into_iter(), cluster_roles.into_iter());
-        let _ = (role_bindings.into_iter(), cluster_role_bindings.into_iter());
-        Self {}
+        let cluster_roles: Vec<&Value> = cluster_roles.into_iter().collect();
+        let cluster: HashMap<&str, Arc<[Rule]>> =
+            cluster_roles.iter().map(|r| (meta(r, "name"), cluster_rules(r, &cluster_roles))).collect();
+        let local: HashMap<(&str, &str), Arc<[Rule]>> = roles
+            .into_iter()
+            .map(|r| ((meta(r, "namespace"), meta(r, "name")), rules_of(r).into()))
+            .collect();
+        let mut policy = Self::default();
+        for binding in cluster_role_bindings {
+            if let Some(rules) =
+                cluster.get(reference(binding, "name")).filter(|_| refers_to(binding, "ClusterRole"))
+            {
+                policy.bind(binding, None, rules);
+            }
+        }
+        for binding in role_bindings {
+            let namespace = meta(binding, "namespace");
+            let rules = match reference(binding, "kind") {
+                "ClusterRole" => cluster.get(reference(binding, "name")),
+                "Role" => local.get(&(namespace, reference(binding, "name"))),
+                _ => None,
+            };
+            if let Some(rules) = rules {
+                policy.bind(binding, Some(namespace), rules);
+            }
+        }
+        policy
+    }
+
+    fn bind(&mut self, binding: &Value, namespace: Option<&str>, rules: &Arc<[Rule]>) {
+        let kind = if namespace.is_some() { "RoleBinding" } else { "ClusterRoleBinding" };
+        let index = self.bindings.len();
+        self.bindings.push(Binding {
+            namespace: namespace.map(str::to_owned),
+            description: format!(
+                "RBAC: allowed by {kind} {:?} of {} {:?}",
+                meta(binding, "name"),
+                reference(binding, "kind"),
+                reference(binding, "name")
+            ),
+            rules: rules.clone(),
+        });
+        for subject in binding.get("subjects").and_then(Value::as_array).into_iter().flatten() {
+            let text = |key: &str| subject.get(key).and_then(Value::as_str).unwrap_or_default();
+            let home =
+                if text("namespace").is_empty() { namespace.unwrap_or_default() } else { text("namespace") };
+            let key = match text("kind") {
+                "User" => format!("u:{}", text("name")),
+                "Group" => format!("g:{}", text("name")),
+                "ServiceAccount" => format!("u:system:serviceaccount:{home}:{}", text("name")),
+                _ => continue,
+            };
+            self.by_subject.entry(key).or_default().push(index);
+        }
+    }
+
+    /// The bindings of a user that hold in `namespace`.
+    fn of<'p>(&'p self, user: &str, groups: &[String], namespace: &str) -> impl Iterator<Item = &'p Binding> {
+        let keys = std::iter::once(format!("u:{user}")).chain(groups.iter().map(|g| format!("g:{g}")));
+        let indices: Vec<usize> =
+            keys.filter_map(|k| self.by_subject.get(&k)).flat_map(|list| list.iter().copied()).collect();
+        let namespace = namespace.to_owned();
+        indices
+            .into_iter()
+            .filter_map(|i| self.bindings.get(i))
+            .filter(move |b| b.namespace.as_ref().is_none_or(|n| !namespace.is_empty() && *n == namespace))
     }
 
     /// Whether the request is allowed; `Some(reason)` says by which binding. `system:masters` may do anything.
     pub fn authorize(&self, attributes: &Attributes<'_>) -> Option<String> {
-        let _ = attributes;
-        None
+        if attributes.groups.iter().any(|g| g == SUPERUSERS) {
+            return Some(String::new());
+        }
+        let namespace = if attributes.resource.is_empty() { "" } else { attributes.namespace };
+        self.of(attributes.user, attributes.groups, namespace)
+            .find(|b| b.rules.iter().any(|r| r.allows(attributes)))
+            .map(|b| b.description.clone())
     }
 
     /// `status` of a SelfSubjectRulesReview for one namespace.
     pub fn rules(&self, user: &str, groups: &[String], namespace: &str) -> Value {
-        let _ = (user, groups, namespace);
-        Value::Null
+        let everything = Rule {
+            verbs: vec!["*".into()],
+            groups: vec!["*".into()],
+            resources: vec!["*".into()],
+            ..Rule::default()
+        };
+        let everywhere = Rule { verbs: vec!["*".into()], paths: vec!["*".into()], ..Rule::default() };
+        let mut all: Vec<&Rule> = self.of(user, groups, namespace).flat_map(|b| b.rules.iter()).collect();
+        if groups.iter().any(|g| g == SUPERUSERS) {
+            all.extend([&everything, &everywhere]);
+        }
+        let mut resource_rules = Vec::new();
+        let mut path_rules = Vec::new();
+        for rule in all {
+            if rule.paths.is_empty() {
+                let mut out =
+                    json!({"verbs": rule.verbs, "apiGroups": rule.groups, "resources": rule.resources});
+                if !rule.names.is_empty() {
+                    out["resourceNames"] = json!(rule.names);
+                }
+                resource_rules.push(out);
+            } else {
+                path_rules.push(json!({"verbs": rule.verbs, "nonResourceURLs": rule.paths}));
+            }
+        }
+        json!({"resourceRules": resource_rules, "nonResourceRules": path_rules, "incomplete": false})
     }
+}
+
+impl Rule {
+    fn allows(&self, a: &Attributes<'_>) -> bool {
+        let has = |list: &[String], what: &str| list.iter().any(|x| x == "*" || x == what);
+        if !has(&self.verbs, a.verb) {
+            return false;
+        }
+        if a.resource.is_empty() {
+            return self.paths.iter().any(|p| match p.strip_suffix('*') {
+                Some(prefix) => a.path.starts_with(prefix),
+                None => p == a.path,
+            });
+        }
+        let resource = self.resources.iter().any(|r| match (r.as_str(), a.subresource) {
+            ("*", _) => true,
+            (r, "") => r == a.resource,
+            (r, sub) => {
+                r.split_once('/').is_some_and(|(res, s)| s == sub && (res == "*" || res == a.resource))
+            }
+        });
+        resource
+            && has(&self.groups, a.group)
+            && (self.names.is_empty() || self.names.iter().any(|n| n == a.name))
+    }
+}
+
+fn cluster_rules(role: &Value, all: &[&Value]) -> Arc<[Rule]> {
+    let Some(selectors) = role.pointer("/aggregationRule/clusterRoleSelectors").and_then(Value::as_array)
+    else {
+        return rules_of(role).into();
+    };
+    let selectors: Vec<LabelSelector> =
+        selectors.iter().filter_map(|s| LabelSelector::from_object(s).ok()).collect();
+    let mut seen = Vec::new();
+    let mut rules = Vec::new();
+    aggregate(&selectors, all, &mut seen, &mut rules);
+    rules.into()
+}
+
+/// Collects the rules of all roles that match, following roles that are aggregated themselves.
+fn aggregate(selectors: &[LabelSelector], all: &[&Value], seen: &mut Vec<String>, rules: &mut Vec<Rule>) {
+    for role in all {
+        let matches = selectors.iter().any(|s| s.matches(role.pointer("/metadata/labels")));
+        let name = meta(role, "name");
+        if !matches || seen.iter().any(|s| s == name) {
+            continue;
+        }
+        seen.push(name.to_owned());
+        match role.pointer("/aggregationRule/clusterRoleSelectors").and_then(Value::as_array) {
+            Some(inner) => {
+                let inner: Vec<LabelSelector> =
+                    inner.iter().filter_map(|s| LabelSelector::from_object(s).ok()).collect();
+                aggregate(&inner, all, seen, rules);
+            }
+            None => rules.extend(rules_of(role)),
+        }
+    }
+}
+
+fn rules_of(role: &Value) -> Vec<Rule> {
+    let rule = |rule: &Value| {
+        let list = |key: &str| -> Vec<String> {
+            let list = rule.get(key).and_then(Value::as_array);
+            list.into_iter().flatten().filter_map(|v| v.as_str().map(str::to_owned)).collect()
+        };
+        Rule {
+            verbs: list("verbs"),
+            groups: list("apiGroups"),
+            resources: list("resources"),
+            names: list("resourceNames"),
+            paths: list("nonResourceURLs"),
+        }
+    };
+    role.get("rules").and_then(Value::as_array).into_iter().flatten().map(rule).collect()
+}
+
+fn meta<'a>(object: &'a Value, key: &str) -> &'a str {
+    object.get("metadata").and_then(|m| m.get(key)).and_then(Value::as_str).unwrap_or_default()
+}
+
+fn reference<'a>(binding: &'a Value, key: &str) -> &'a str {
+    binding.get("roleRef").and_then(|r| r.get(key)).and_then(Value::as_str).unwrap_or_default()
+}
+
+fn refers_to(binding: &Value, kind: &str) -> bool {
+    reference(binding, "kind") == kind
 }
 
 /// The text of a 403's message after `is forbidden: `: `User "x" cannot get resource "pods" in API group "" ...`.
@@ -75,8 +288,96 @@ pub fn denial(attributes: &Attributes<'_>) -> String {
     format!("User {:?} cannot {} resource {resource:?} in API group {:?} {scope}", a.user, a.verb, a.group)
 }
 
-/// The objects that a new cluster starts with: ClusterRoles and ClusterRoleBindings (and the Roles and RoleBindings
-/// of kube-public and kube-system), without uid and times.
-pub fn default_objects() -> Vec<Value> {
-    Vec::new()
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn policy() -> Policy {
+        let roles = [json!({"metadata": {"name": "reader", "namespace": "n"}, "rules": [
+            {"apiGroups": [""], "resources": ["pods", "pods/log"], "verbs": ["get", "list"]},
+            {"apiGroups": [""], "resources": ["secrets"], "resourceNames": ["one"], "verbs": ["get"]},
+            {"apiGroups": ["apps"], "resources": ["*/scale"], "verbs": ["*"]}]})];
+        let bindings = [
+            json!({"metadata": {"name": "b", "namespace": "n"}, "roleRef": {"kind": "Role", "name": "reader"},
+                "subjects": [{"kind": "User", "name": "u"}, {"kind": "ServiceAccount", "name": "sa", "namespace": "x"}]}),
+            json!({"metadata": {"name": "v", "namespace": "n"}, "roleRef": {"kind": "ClusterRole", "name": "view"},
+                "subjects": [{"kind": "Group", "name": "viewers"}]}),
+        ];
+        let defaults = default_objects();
+        let of = |kind: &str| defaults.iter().filter(|o| o["kind"] == kind).collect::<Vec<_>>();
+        Policy::new(&roles, of("ClusterRole"), &bindings, of("ClusterRoleBinding"))
+    }
+
+    fn allowed(user: &str, groups: &[&str], verb: &str, what: &str, name: &str, namespace: &str) -> bool {
+        let groups: Vec<String> = groups.iter().map(|g| (*g).to_owned()).collect();
+        let mut a = Attributes { user, groups: &groups, verb, name, namespace, ..Attributes::default() };
+        if what.starts_with('/') {
+            a.path = what;
+        } else {
+            let (resource, group) = what.split_once('.').unwrap_or((what, ""));
+            let (resource, subresource) = resource.split_once('/').unwrap_or((resource, ""));
+            (a.resource, a.subresource, a.group) = (resource, subresource, group);
+        }
+        policy().authorize(&a).is_some()
+    }
+
+    #[test]
+    fn roles_grant_what_they_name() {
+        for (user, groups, verb, what, name, namespace, want) in [
+            ("u", &[][..], "get", "pods", "p", "n", true),
+            ("u", &[], "get", "pods/log", "p", "n", true),
+            ("u", &[], "create", "pods/exec", "p", "n", false),
+            ("u", &[], "get", "pods", "p", "other", false),
+            ("u", &[], "list", "pods", "", "", false),
+            ("u", &[], "delete", "pods", "p", "n", false),
+            ("u", &[], "get", "secrets", "one", "n", true),
+            ("u", &[], "get", "secrets", "two", "n", false),
+            ("u", &[], "list", "secrets", "", "n", false),
+            ("u", &[], "update", "deployments/scale.apps", "d", "n", true),
+            ("system:serviceaccount:x:sa", &[], "list", "pods", "", "n", true),
+            ("v", &["viewers"], "list", "services", "", "n", true),
+            ("v", &["viewers"], "list", "secrets", "", "n", false),
+            ("v", &["viewers"], "list", "nodes", "", "", false),
+            ("x", &["system:masters"], "delete", "nodes", "n", "", true),
+            ("x", &["system:authenticated"], "get", "/apis/apps/v1", "", "", true),
+            (
+                "x",
+                &["system:authenticated"],
+                "create",
+                "selfsubjectaccessreviews.authorization.k8s.io",
+                "",
+                "",
+                true,
+            ),
+            ("x", &["system:unauthenticated"], "get", "/healthz", "", "", true),
+            ("x", &["system:unauthenticated"], "get", "/metrics", "", "", false),
+            ("x", &[], "get", "pods", "p", "n", false),
+        ] {
+            assert_eq!(
+                allowed(user, groups, verb, what, name, namespace),
+                want,
+                "{user} {verb} {what} {name} {namespace}"
+            );
+        }
+    }
+
+    #[test]
+    fn rules_reviews_list_the_rules() {
+        let status = policy().rules("u", &[], "n");
+        assert_eq!(status["resourceRules"].as_array().unwrap().len(), 3);
+        assert_eq!(
+            policy().rules("u", &["system:masters".into()], "n")["nonResourceRules"][0]["verbs"],
+            json!(["*"])
+        );
+    }
+
+    #[test]
+    fn denials_read_as_in_kubernetes() {
+        let a =
+            Attributes { user: "u", verb: "get", resource: "pods", namespace: "n", ..Attributes::default() };
+        assert_eq!(
+            denial(&a),
+            "User \"u\" cannot get resource \"pods\" in API group \"\" in the namespace \"n\""
+        );
+    }
 }

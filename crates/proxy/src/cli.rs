@@ -34,12 +34,7 @@ enum Command {
     /// Run the agent and the data plane of a workload or gateway.
     Proxy(ProxyArgs),
     /// Set up traffic capture in this network namespace (the init container).
-    #[command(disable_help_flag = true)]
-    Redirect {
-        /// Flags of istio-iptables.
-        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
-        arguments: Vec<String>,
-    },
+    Redirect(portolan_redirect::RedirectArgs),
     /// Wait until the proxy is ready.
     Wait(WaitArgs),
     /// Ask the proxy's admin endpoints.
@@ -201,7 +196,7 @@ pub fn main() -> ExitCode {
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     let result = match cli.command {
         Some(Command::Proxy(arguments)) => on_runtime(proxy(arguments)),
-        Some(Command::Redirect { arguments }) => redirect(arguments),
+        Some(Command::Redirect(arguments)) => return redirect(&arguments),
         Some(Command::Wait(arguments)) => on_runtime(wait(arguments)),
         Some(Command::Request(arguments)) => on_runtime(request(arguments)),
         Some(Command::Version) => {
@@ -295,9 +290,14 @@ fn quit_on_signal() -> anyhow::Result<CancellationToken> {
     Ok(quit)
 }
 
-fn redirect(arguments: Vec<String>) -> anyhow::Result<()> {
-    let _ = arguments;
-    anyhow::bail!("traffic capture is not part of this build")
+fn redirect(arguments: &portolan_redirect::RedirectArgs) -> ExitCode {
+    match portolan_redirect::run(arguments, &mut |text| print!("{text}")) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("portolan-proxy redirect: {error}");
+            ExitCode::from(error.exit_code())
+        }
+    }
 }
 
 async fn wait(arguments: WaitArgs) -> anyhow::Result<()> {
@@ -348,7 +348,7 @@ mod tests {
             "portolan-proxy proxy sidecar --domain a.svc.cluster.local --serviceCluster x.a --proxyLogLevel=warning \
              --proxyComponentLogLevel=misc:error --log_output_level=default:info --concurrency 2",
             "portolan-proxy proxy router --domain istio-system.svc.cluster.local --trust-domain cluster.local",
-            "portolan-proxy redirect -p 15001 -z 15006 -u 1337 -m REDIRECT -i * -x  -b * -d 15090,15021,15020",
+            "portolan-proxy redirect -p 15001 -z 15006 -u 1337 -m REDIRECT -i * -x= -b * -d 15090,15021,15020",
             "portolan-proxy wait --timeoutSeconds 5",
             "portolan-proxy request GET stats?filter=server",
             "portolan-proxy version",

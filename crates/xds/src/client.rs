@@ -63,6 +63,24 @@ pub enum ResponseError {
     NotSubscribed(String),
 }
 
+/// The text of a NACK: each rejected resource with its reason; `None` when nothing was rejected.
+pub(crate) fn rejection_text<'a>(rejections: impl Iterator<Item = &'a Rejection>) -> Option<String> {
+    let mut message = String::new();
+    for rejection in rejections {
+        if message.len() > MAX_REJECTION_TEXT {
+            message.push_str("; and more");
+            break;
+        }
+        if !message.is_empty() {
+            message.push_str("; ");
+        }
+        message.push_str(&rejection.name);
+        message.push_str(": ");
+        message.push_str(&rejection.reason);
+    }
+    if message.is_empty() { None } else { Some(message) }
+}
+
 #[derive(Debug, Default)]
 struct Subscription {
     wildcard: bool,
@@ -231,23 +249,8 @@ impl DeltaClient {
         }
         let mut request = self.request(&update.type_url, Vec::new(), Vec::new())?;
         request.response_nonce.clone_from(&update.nonce);
-        let mut reasons = update.malformed.iter().chain(rejected).peekable();
-        if reasons.peek().is_some() {
-            let mut message = String::new();
-            for rejection in reasons {
-                if message.len() > MAX_REJECTION_TEXT {
-                    message.push_str("; and more");
-                    break;
-                }
-                if !message.is_empty() {
-                    message.push_str("; ");
-                }
-                message.push_str(&rejection.name);
-                message.push_str(": ");
-                message.push_str(&rejection.reason);
-            }
-            request.error_detail = Some(Status { code: INVALID_ARGUMENT, message, details: Vec::new() });
-        }
+        request.error_detail = rejection_text(update.malformed.iter().chain(rejected))
+            .map(|message| Status { code: INVALID_ARGUMENT, message, details: Vec::new() });
         Some(request)
     }
 

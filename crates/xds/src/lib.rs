@@ -11,6 +11,7 @@ pub mod json;
 pub mod names;
 mod resource;
 pub mod server;
+pub mod sotw_client;
 pub mod type_url;
 pub mod wire;
 

@@ -1,23 +1,26 @@
-//! The proxy's xDS client: one delta ADS stream to the control plane, kept open for the life of the proxy.
+//! The proxy's xDS client: one ADS stream to the control plane, kept open for the life of the proxy.
 //!
-//! What to say on the stream is decided by [`portolan_xds::client::DeltaClient`]; this module carries it,
+//! What to say on the stream is decided by [`portolan_xds::client::DeltaClient`], or by
+//! [`portolan_xds::sotw_client::SotwClient`] when the control plane has no delta; this module carries it,
 //! hands resources to the data path and subscribes to what the data path needs. Main invariant: nothing that
 //! happens to the stream takes configuration away; the data path keeps what it has until the control plane
 //! says otherwise (spec/reliability.md 0).
 
+mod machine;
 mod status;
 mod upstream;
 
 use std::collections::BTreeSet;
+use std::convert::Infallible;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use envoy_types::pb::envoy::config::core::v3::Node;
 use envoy_types::pb::envoy::extensions::transport_sockets::tls::v3::Secret;
-use envoy_types::pb::envoy::service::discovery::v3::DeltaDiscoveryRequest;
-use portolan_xds::client::{DeltaClient, Rejection, ResponseError, Update};
-use portolan_xds::wire::DeltaDiscoveryResponse;
+use portolan_xds::client::{DeltaClient, Rejection, ResponseError, Upsert};
+use portolan_xds::grpc::DELTA_PATH;
+use portolan_xds::sotw_client::SotwClient;
 use prost::Message;
 use tokio::sync::{mpsc, watch};
 use tokio_stream::wrappers::ReceiverStream;
@@ -28,6 +31,7 @@ use tonic_prost::ProstCodec;
 pub use status::{TypeStatus, XdsStatus};
 pub use upstream::{MAX_MESSAGE, Roots, Target, Upstream, UpstreamError, UpstreamTls, chain, read_file};
 
+use self::machine::Machine;
 use crate::agent::secrets::{self, SecretHub};
 use crate::backoff::Backoff;
 use crate::config::{ConfigStore, ConfigUpdate, Needs, ResourceKind};
@@ -42,8 +46,6 @@ const GOOD_STREAM: Duration = Duration::from_secs(10);
 const REQUEST_QUEUE: usize = 256;
 /// How long a stream may wait for room in the request queue before it is given up as stuck.
 const SEND_TIMEOUT: Duration = Duration::from_secs(5);
-
-const DELTA_ADS: &str = "/envoy.service.discovery.v3.AggregatedDiscoveryService/DeltaAggregatedResources";
 
 /// Says which of the needed names somebody else supplies (the agent, a file, the bootstrap).
 pub type Exclude = Arc<dyn Fn(ResourceKind, &str) -> bool + Send + Sync>;
@@ -88,6 +90,18 @@ enum StreamError {
     Response(#[from] ResponseError),
 }
 
+/// Why no further stream is opened.
+enum Ended {
+    Stopped,
+    NoDelta,
+}
+
+impl StreamError {
+    fn is_unimplemented(&self) -> bool {
+        matches!(self, StreamError::Status { code: tonic::Code::Unimplemented, .. })
+    }
+}
+
 impl From<tonic::Status> for StreamError {
     fn from(status: tonic::Status) -> Self {
         let mut message = status.message().to_owned();
@@ -102,53 +116,76 @@ impl From<tonic::Status> for StreamError {
 }
 
 impl XdsClient {
-    /// Runs until `stop` is cancelled, reconnecting as needed.
+    /// Runs until `stop` is cancelled, reconnecting as needed. Begins with delta; a control plane that does not
+    /// implement it is asked for the state of the world from then on.
     pub async fn run(self, node: Node, stop: CancellationToken) {
-        let mut client = DeltaClient::new(node);
+        let mut delta = DeltaClient::new(node.clone());
         for kind in &self.wildcards {
-            client.subscribe_all(kind.type_url());
+            delta.subscribe_all(kind.type_url());
         }
-        if self.roots.is_some() {
-            client.subscribe(ResourceKind::Secret.type_url(), [secrets::ROOT]);
+        if let Ended::Stopped = self.keep_open(&mut delta, &stop).await {
+            return;
         }
+        tracing::info!(address = self.upstream.address(), "the control plane does not implement delta xDS");
+        let mut sotw = SotwClient::new(node);
+        for kind in &self.wildcards {
+            sotw.subscribe_all(kind.type_url());
+        }
+        for kind in ResourceKind::ALL {
+            sotw.assume_held(kind.type_url(), Machine::held(&delta, kind.type_url()));
+        }
+        drop(delta);
+        self.keep_open(&mut sotw, &stop).await;
+    }
+
+    /// Opens one stream after the other.
+    async fn keep_open<M: Machine>(&self, machine: &mut M, stop: &CancellationToken) -> Ended {
         let mut needs = self.store.needs();
         let mut backoff = Backoff::new(BACKOFF_BASE, BACKOFF_CAP);
         loop {
             let started = tokio::time::Instant::now();
             let ended = tokio::select! {
-                () = stop.cancelled() => return,
-                ended = self.stream(&mut client, &mut needs) => ended,
+                () = stop.cancelled() => return Ended::Stopped,
+                ended = self.stream(machine, &mut needs) => ended,
             };
-            client.disconnected();
+            machine.disconnected();
             self.status.set_connected(false);
+            let Err(error) = ended;
+            if M::PATH == DELTA_PATH && error.is_unimplemented() {
+                return Ended::NoDelta;
+            }
             if started.elapsed() >= GOOD_STREAM {
                 backoff.reset();
             }
             let wait = backoff.next_wait();
-            if let Err(error) = ended {
-                self.status.connection_failures.fetch_add(1, Ordering::Relaxed);
-                tracing::warn!(address = self.upstream.address(), %error, retry_in = ?wait, "xDS stream ended; the present configuration stays in force");
-            }
+            self.status.connection_failures.fetch_add(1, Ordering::Relaxed);
+            tracing::warn!(
+                address = self.upstream.address(),
+                %error,
+                retry_in = ?wait,
+                "xDS stream ended; the present configuration stays in force"
+            );
             tokio::select! {
-                () = stop.cancelled() => return,
+                () = stop.cancelled() => return Ended::Stopped,
                 () = tokio::time::sleep(wait) => {}
             }
         }
     }
 
-    async fn stream(
+    /// One stream, from the connection to its end.
+    async fn stream<M: Machine>(
         &self,
-        client: &mut DeltaClient,
+        machine: &mut M,
         needs: &mut watch::Receiver<Needs>,
-    ) -> Result<(), StreamError> {
+    ) -> Result<Infallible, StreamError> {
         let channel = self.upstream.connect().await?;
         let mut grpc =
             Grpc::new(channel).max_decoding_message_size(MAX_MESSAGE).max_encoding_message_size(MAX_MESSAGE);
         let (sender, receiver) = mpsc::channel(REQUEST_QUEUE);
 
         // What is needed may have changed while there was no stream; put it into the first requests.
-        let _ = self.subscribe(client, &needs.borrow_and_update());
-        for request in client.connected() {
+        let _ = self.subscribe(machine, &needs.borrow_and_update());
+        for request in machine.connected() {
             send(&sender, request).await?;
         }
         let mut request = tonic::Request::new(ReceiverStream::new(receiver));
@@ -157,8 +194,8 @@ impl XdsClient {
             code: tonic::Code::Unavailable,
             message: chain(&error),
         })?;
-        let codec = ProstCodec::<DeltaDiscoveryRequest, DeltaDiscoveryResponse>::default();
-        let path = http::uri::PathAndQuery::from_static(DELTA_ADS);
+        let codec = ProstCodec::<M::Request, M::Response>::default();
+        let path = http::uri::PathAndQuery::from_static(M::PATH);
         let mut responses = grpc.streaming(request, path, codec).await?.into_inner();
         self.status.set_connected(true);
         tracing::info!(address = self.upstream.address(), "xDS stream open");
@@ -167,16 +204,17 @@ impl XdsClient {
             tokio::select! {
                 message = responses.message() => {
                     let Some(response) = message? else { return Err(StreamError::Closed) };
-                    let update = client.on_response(response)?;
-                    let rejected = self.apply(&update);
-                    if let Some(answer) = client.finish(&update, &rejected) {
+                    let update = machine.on_response(response)?;
+                    let (type_url, upserts, removed) = M::changes(&update);
+                    let rejected = self.apply(type_url, upserts, removed);
+                    if let Some(answer) = machine.finish(&update, &rejected) {
                         send(&sender, answer).await?;
                     }
                 }
                 changed = needs.changed() => {
                     // The data path is gone: so is the reason to be here.
                     changed.map_err(|_| StreamError::Closed)?;
-                    let requests = self.subscribe(client, &needs.borrow_and_update());
+                    let requests = self.subscribe(machine, &needs.borrow_and_update());
                     for request in requests {
                         send(&sender, request).await?;
                     }
@@ -186,7 +224,7 @@ impl XdsClient {
     }
 
     /// Makes the subscriptions by name match the data path's needs and forgets what is no longer needed.
-    fn subscribe(&self, client: &mut DeltaClient, needs: &Needs) -> Vec<DeltaDiscoveryRequest> {
+    fn subscribe<M: Machine>(&self, machine: &mut M, needs: &Needs) -> Vec<M::Request> {
         let mut requests = Vec::new();
         for (kind, names) in [
             (ResourceKind::Endpoints, &needs.endpoints),
@@ -198,11 +236,9 @@ impl XdsClient {
             if kind == ResourceKind::Secret && self.roots.is_some() {
                 wanted.insert(secrets::ROOT.to_owned());
             }
-            let gone: Vec<String> = client
-                .held(kind.type_url())
-                .map(|held| held.keys().filter(|name| !wanted.contains(*name)).cloned().collect())
-                .unwrap_or_default();
-            requests.extend(client.set_names(kind.type_url(), wanted));
+            let gone: Vec<String> =
+                machine.held(kind.type_url()).into_iter().filter(|name| !wanted.contains(name)).collect();
+            requests.extend(machine.set_names(kind.type_url(), wanted));
             if !gone.is_empty() {
                 let mut update = ConfigUpdate::new(kind);
                 update.removed = gone;
@@ -212,11 +248,11 @@ impl XdsClient {
         requests
     }
 
-    fn apply(&self, update: &Update) -> Vec<Rejection> {
-        let Some(kind) = ResourceKind::from_type_url(&update.type_url) else { return Vec::new() };
+    fn apply(&self, type_url: &str, upserts: &[Upsert], removed: &[String]) -> Vec<Rejection> {
+        let Some(kind) = ResourceKind::from_type_url(type_url) else { return Vec::new() };
         let mut rejected = Vec::new();
         let mut config = ConfigUpdate::new(kind);
-        for upsert in &update.upserts {
+        for upsert in upserts {
             if let (ResourceKind::Secret, secrets::ROOT, Some(hub)) =
                 (kind, upsert.name.as_str(), &self.roots)
             {
@@ -227,7 +263,7 @@ impl XdsClient {
             }
             config = config.upsert(upsert.name.clone(), upsert.version.clone(), upsert.body.value.clone());
         }
-        for name in &update.removed {
+        for name in removed {
             match (kind, name.as_str(), &self.roots) {
                 (ResourceKind::Secret, secrets::ROOT, Some(hub)) => hub.clear_control_plane_root(),
                 _ => config.removed.push(name.clone()),
@@ -256,10 +292,7 @@ pub(crate) fn take_roots(hub: &SecretHub, body: &[u8]) -> Result<(), String> {
     Ok(())
 }
 
-async fn send(
-    sender: &mpsc::Sender<DeltaDiscoveryRequest>,
-    request: DeltaDiscoveryRequest,
-) -> Result<(), StreamError> {
+async fn send<Q>(sender: &mpsc::Sender<Q>, request: Q) -> Result<(), StreamError> {
     match tokio::time::timeout(SEND_TIMEOUT, sender.send(request)).await {
         Ok(Ok(())) => Ok(()),
         Ok(Err(_)) => Err(StreamError::Closed),

