@@ -76,6 +76,8 @@ struct Token {
 /// The volumes of one Pod.
 pub(crate) struct Volumes {
     root: PathBuf,
+    /// Group that owns the files and may read them (`fsGroup`).
+    group: Option<u32>,
     /// By volume and path inside it.
     tokens: HashMap<(String, String), Token>,
 }
@@ -89,8 +91,10 @@ pub(crate) struct VolumeInput<'a> {
 }
 
 impl Volumes {
-    pub(crate) fn new(pod_dir: &Path) -> Volumes {
-        Volumes { root: pod_dir.join("volumes"), tokens: HashMap::new() }
+    pub(crate) fn new(pod: &Pod, pod_dir: &Path) -> Volumes {
+        let group = pod.spec.as_ref().and_then(|s| s.security_context.as_ref()).and_then(|s| s.fs_group);
+        let group = group.and_then(|g| u32::try_from(g).ok());
+        Volumes { root: pod_dir.join("volumes"), group, tokens: HashMap::new() }
     }
 
     /// The directory of a volume.
@@ -171,7 +175,7 @@ impl Volumes {
         if files.values().map(|f| f.bytes.len()).sum::<usize>() > MAX_VOLUME_BYTES {
             return Err(VolumeError::TooLarge);
         }
-        write_atomically(&dir, &files)
+        write_atomically(&dir, &files, self.group)
     }
 
     async fn token(
@@ -354,7 +358,7 @@ fn relative(path: &str) -> Result<&Path, VolumeError> {
     }
 }
 
-fn write_atomically(dir: &Path, files: &Payload) -> Result<(), VolumeError> {
+fn write_atomically(dir: &Path, files: &Payload, group: Option<u32>) -> Result<(), VolumeError> {
     make_dir(dir)?;
     let data = dir.join("..data");
     if unchanged(&data, files)? {
@@ -371,7 +375,11 @@ fn write_atomically(dir: &Path, files: &Payload) -> Result<(), VolumeError> {
             make_dir(parent)?;
         }
         fs::write(&path, &file.bytes).map_err(at(&path))?;
-        let mode = u32::try_from(file.mode).unwrap_or(0o644) & 0o777;
+        let mut mode = u32::try_from(file.mode).unwrap_or(0o644) & 0o777;
+        if group.is_some() {
+            std::os::unix::fs::chown(&path, None, group).map_err(at(&path))?;
+            mode |= (mode & 0o400) >> 3;
+        }
         fs::set_permissions(&path, fs::Permissions::from_mode(mode)).map_err(at(&path))?;
     }
     let old = fs::read_link(&data).ok();
@@ -438,18 +446,23 @@ mod tests {
     fn replaces_in_one_step() {
         let dir = std::env::temp_dir().join(format!("ptl-vol-{}", std::process::id()));
         let _ = fs::remove_dir_all(&dir);
-        write_atomically(&dir, &payload(&[("a", "1"), ("sub/b", "2")])).unwrap();
+        write_atomically(&dir, &payload(&[("a", "1"), ("sub/b", "2")]), None).unwrap();
         let first = fs::read_link(dir.join("..data")).unwrap();
         assert_eq!(fs::read_to_string(dir.join("a")).unwrap(), "1");
         assert_eq!(fs::read_to_string(dir.join("sub/b")).unwrap(), "2");
         assert_eq!(fs::metadata(dir.join("a")).unwrap().permissions().mode() & 0o777, 0o600);
-        write_atomically(&dir, &payload(&[("a", "1"), ("sub/b", "2")])).unwrap();
+        write_atomically(&dir, &payload(&[("a", "1"), ("sub/b", "2")]), None).unwrap();
         assert_eq!(fs::read_link(dir.join("..data")).unwrap(), first, "same content, nothing written");
-        write_atomically(&dir, &payload(&[("a", "3")])).unwrap();
+        write_atomically(&dir, &payload(&[("a", "3")]), Some(77)).unwrap();
         assert_eq!(fs::read_to_string(dir.join("a")).unwrap(), "3");
+        assert_eq!(
+            fs::metadata(dir.join("a")).unwrap().permissions().mode() & 0o777,
+            0o640,
+            "readable by fsGroup"
+        );
         assert!(!dir.join("sub").exists() && !dir.join(first).exists());
         for bad in ["../x", "/x", "", "a/../b", "..data"] {
-            assert!(write_atomically(&dir, &payload(&[(bad, "1")])).is_err(), "{bad}");
+            assert!(write_atomically(&dir, &payload(&[(bad, "1")]), None).is_err(), "{bad}");
         }
         fs::remove_dir_all(&dir).unwrap();
     }

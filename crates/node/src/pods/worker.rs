@@ -63,8 +63,12 @@ impl Worker {
         let terminal = pod.status.as_ref().and_then(|s| s.phase.as_deref());
         let terminal = matches!(terminal, Some("Succeeded" | "Failed"));
 
-        let ending =
-            if terminal { self.wait_for_removal().await } else { self.live(&pod, pod_dir.clone()).await };
+        let deleted = pod.metadata.deletion_timestamp.is_some();
+        let ending = if terminal || deleted {
+            self.wait_for_removal().await
+        } else {
+            self.live(&pod, pod_dir.clone()).await
+        };
         let ending = match ending {
             Ending::Done => self.wait_for_removal().await,
             other => other,
@@ -267,7 +271,7 @@ impl Life {
         if !self.sandbox(&pod).await {
             return;
         }
-        let mut volumes = Volumes::new(&self.pod_dir);
+        let mut volumes = Volumes::new(&pod, &self.pod_dir);
         if !self.mount(&pod, &mut volumes).await {
             return;
         }

@@ -27,6 +27,8 @@ fn main() -> ExitCode {
         Some("pod-init") => return portolan_node::pod_init_main(&args[1..]),
         Some("serve") => return serve(&text[1]),
         Some("fetch") => return fetch(&text[1]),
+        Some("redirect") => return redirect(&args),
+        Some("proxy") => return proxy(),
         Some("crash") => return crash(&text[1], text[2].parse().unwrap()),
         _ => {}
     }
@@ -35,12 +37,14 @@ fn main() -> ExitCode {
         return ExitCode::FAILURE;
     }
     let name = format!("p{}", std::process::id() % 100_000);
+    let began = Instant::now();
     let result = std::panic::catch_unwind(|| {
         let runtime = tokio::runtime::Runtime::new().unwrap();
         runtime.block_on(all(&name));
     });
     // A failed case leaves its node running in threads that are gone with the process; the machine is cleaned in any case.
     network::cleanup(&name).unwrap();
+    network::cleanup(&format!("{name}s")).unwrap();
     let crashed =
         result.is_ok() && std::panic::catch_unwind(|| killed_supervisor(&format!("{name}c"))).is_ok();
     network::cleanup(&format!("{name}c")).unwrap();
@@ -49,7 +53,7 @@ fn main() -> ExitCode {
         eprintln!("left behind:\n{left}");
     }
     let passed = result.is_ok() && crashed && left.is_empty();
-    println!("{}", if passed { "ok" } else { "FAILED" });
+    println!("{} in {:?}", if passed { "ok" } else { "FAILED" }, began.elapsed());
     if passed { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
@@ -92,6 +96,51 @@ fn fetch(address: &str) -> ExitCode {
     if answer.is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
+/// The init container of an injected Pod.
+fn redirect(args: &[std::ffi::OsString]) -> ExitCode {
+    use clap::Parser as _;
+    #[derive(clap::Parser)]
+    struct Program {
+        #[command(flatten)]
+        args: portolan_redirect::RedirectArgs,
+    }
+    match portolan_redirect::run(&Program::parse_from(args).args, &mut |text| print!("{text}")) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            println!("{error}");
+            ExitCode::from(error.exit_code())
+        }
+    }
+}
+
+/// The least of a sidecar: takes captured connections both ways and passes them on to where they were going.
+fn proxy() -> ExitCode {
+    for port in [15001, 15006] {
+        let listener = TcpListener::bind(("0.0.0.0", port)).unwrap();
+        std::thread::spawn(move || {
+            for stream in listener.incoming() {
+                let mut down = stream.unwrap();
+                std::thread::spawn(move || {
+                    let target =
+                        socket2::SockRef::from(&down).original_dst_v4().unwrap().as_socket().unwrap();
+                    let inbound = port == 15006;
+                    println!("{} {target}", if inbound { "inbound" } else { "outbound" });
+                    let target =
+                        if inbound { SocketAddr::new([127, 0, 0, 1].into(), target.port()) } else { target };
+                    let Ok(mut up) = TcpStream::connect(target) else { return };
+                    let mut request = [0; 1024];
+                    let length = down.read(&mut request).unwrap_or(0);
+                    let _ = up.write_all(&request[..length]);
+                    let _ = std::io::copy(&mut up, &mut down);
+                });
+            }
+        });
+    }
+    loop {
+        std::thread::park();
+    }
+}
+
 // --- the bed
 
 struct Bed {
@@ -105,6 +154,7 @@ async fn start(name: &str, slot: u8, state_dir: PathBuf) -> Bed {
     let exe = std::env::current_exe().unwrap();
     let images = json!({
         "test/server": { "command": [exe, "serve"], "args": ["8080"] },
+        "test/proxy": { "command": [exe] },
         "test/client": { "command": [exe, "fetch"] },
     });
     std::fs::write(state_dir.join("images.json"), images.to_string()).unwrap();
@@ -245,6 +295,10 @@ async fn all(name: &str) {
     println!("images: {:?}", began.elapsed());
     termination(&bed).await;
     println!("termination: {:?}", began.elapsed());
+    sidecar(&bed).await;
+    println!("sidecar: {:?}", began.elapsed());
+    second_cluster(&bed, &format!("{name}s")).await;
+    println!("second cluster: {:?}", began.elapsed());
     let node = &bed.fake.all("nodes")[0];
     assert_eq!(node["metadata"]["name"], format!("ptl-{name}"));
     assert_eq!(condition(&node["status"], "Ready"), "True");
@@ -573,6 +627,69 @@ async fn termination(bed: &Bed) {
         bed.events("stubborn").iter().any(|e| e == "Killing Stopping container c"),
         "{:?}",
         bed.events("stubborn")
+    );
+}
+
+/// Init container that captures, a proxy, and a client that knows nothing of it.
+async fn sidecar(bed: &Bed) {
+    let injected = |app: Value| {
+        json!({ "restartPolicy": "Never",
+            "initContainers": [{ "name": "istio-init", "image": "test/proxy",
+                "args": ["redirect", "-p", "15001", "-z", "15006", "-u", "1337", "-m", "REDIRECT", "-i", "*", "-x", "", "-b", "*",
+                    "-d", "15090,15021,15020", "--run-validation"],
+                "securityContext": { "runAsUser": 0, "runAsGroup": 0, "runAsNonRoot": false, "readOnlyRootFilesystem": false,
+                    "allowPrivilegeEscalation": false, "capabilities": { "add": ["NET_ADMIN", "NET_RAW"], "drop": ["ALL"] } } }],
+            "containers": [
+                { "name": "istio-proxy", "image": "test/proxy", "args": ["proxy"],
+                    "readinessProbe": { "tcpSocket": { "port": 15006 } },
+                    "lifecycle": { "postStart": { "exec": { "command": ["sleep", "0.1"] } } },
+                    "securityContext": { "runAsUser": 1337, "runAsGroup": 1337, "readOnlyRootFilesystem": true,
+                        "allowPrivilegeEscalation": false, "capabilities": { "drop": ["ALL"] } } },
+                app ] })
+    };
+    bed.pod("captured-server", injected(json!({ "name": "app", "image": "test/server" })));
+    let server = bed.ready("captured-server").await["podIP"].as_str().unwrap().to_owned();
+    let app = json!({ "name": "app", "image": "test/client", "args": [format!("{server}:8080")] });
+    bed.pod("captured-client", injected(app));
+    let ended = |s: &Value| s["containerStatuses"][1]["state"]["terminated"]["exitCode"] == 0;
+    bed.until("captured-client", "the client's end", ended).await;
+    let log = async |pod: &str, container: &str| bed.log(pod, |q| q.container = Some(container.into())).await;
+    assert!(log("captured-client", "istio-init").await.contains("traffic capture validated"));
+    assert!(log("captured-client", "istio-proxy").await.contains(&format!("outbound {server}:8080\n")));
+    assert!(log("captured-server", "istio-proxy").await.contains(&format!("inbound {server}:8080\n")));
+    assert!(log("captured-client", "app").await.starts_with("captured-server saw 127.0.0.1"));
+    for pod in ["captured-client", "captured-server"] {
+        bed.delete(pod, 1).await;
+        bed.gone(pod).await;
+    }
+}
+
+/// Two clusters on one machine meet at LoadBalancer addresses and nowhere else.
+async fn second_cluster(bed: &Bed, name: &str) {
+    let other = start(name, network::free_slot().unwrap(), state_dir(name)).await;
+    let (here, there) = (bed.node.network(), other.node.network());
+    let ip = bed.status("web")["podIP"].as_str().unwrap().to_owned();
+    let lb =
+        bed.fake.get("services", NS, "both").unwrap()["status"]["loadBalancer"]["ingress"][0]["ip"].clone();
+    let lb = lb.as_str().unwrap().to_owned();
+    let answer = other.fetch("over", &format!("{lb}:80")).await;
+    assert!(answer.contains(&format!("saw {}", there.plan().node_address())), "{answer}");
+    // Even with a route, neither Pods nor the node's own ports can be reached from the other cluster.
+    let node = here.plan().node_address();
+    let _listener = here.handle().listen_tcp(here.plan().api_address()).unwrap();
+    let handle = there.handle().clone();
+    let route = format!("route add {ip}/32 via {node}");
+    handle.run(move || Command::new("ip").args(route.split(' ')).status()).await.unwrap().unwrap();
+    for target in [format!("{ip}:8080"), here.plan().api_address().to_string()] {
+        let connect = there.handle().connect(target.parse().unwrap());
+        let result = tokio::time::timeout(Duration::from_millis(300), connect).await;
+        assert!(!matches!(result, Ok(Ok(_))), "{target} was reached");
+    }
+    other.node.shutdown().await.unwrap();
+    std::fs::remove_dir_all(other.state_dir).unwrap();
+    assert!(
+        std::path::Path::new("/sys/class/net/ptl-link").exists(),
+        "the first cluster still needs the link"
     );
 }
 
