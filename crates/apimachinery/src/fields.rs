@@ -91,7 +91,8 @@ impl Walk {
                 }
                 continue;
             };
-            if entry.is_null() && (builtin || place.strict_types) && field.schema != Schema::Any {
+            // Null means absence, unless a custom schema says that it is a value.
+            if entry.is_null() && !field.nullable && field.schema != Schema::Any {
                 removed.push(key.clone());
                 continue;
             }

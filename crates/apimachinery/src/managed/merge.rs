@@ -28,32 +28,30 @@ pub(super) fn merge(schema: &Schema, live: &Value, config: &Value) -> Value {
     }
 }
 
-/// The applier's order; items that only the live list has keep their place before the next shared one.
+/// The applier's order; items that only the live list has come first where the two orders allow it.
 fn merge_items(list: &ListSchema, live: &[Value], config: &[Value]) -> Vec<Value> {
     let elements = |items: &[Value]| -> Vec<String> {
         items.iter().enumerate().map(|(i, item)| item_element(list, i, item)).collect()
     };
     let (live_elements, config_elements) = (elements(live), elements(config));
     let mut out = Vec::with_capacity(live.len().max(config.len()));
-    let mut next_live = 0;
-    let mut take_until = |end: usize, out: &mut Vec<Value>| {
-        while next_live < end {
-            if !config_elements.contains(&live_elements[next_live]) {
-                out.push(live[next_live].clone());
-            }
-            next_live += 1;
-        }
-    };
+    let live_only = |element: &String| !config_elements.contains(element);
+    let mut rest = live_elements.iter().zip(live).enumerate().peekable();
     for (element, item) in config_elements.iter().zip(config) {
-        match live_elements.iter().position(|e| e == element) {
-            Some(at) => {
-                take_until(at, &mut out);
-                out.push(merge(&list.items, &live[at], item));
+        let found = live_elements.iter().position(|e| e == element);
+        // Up to the same item of the live list; without one, up to the next item that both have.
+        let before = |at: usize, e: &String| found.map_or_else(|| live_only(e), |found| at < found);
+        while let Some((_, (e, value))) = rest.next_if(|(at, (e, _))| before(*at, e)) {
+            if live_only(e) {
+                out.push(value.clone());
             }
+        }
+        match found.and_then(|at| live.get(at)) {
+            Some(old) => out.push(merge(&list.items, old, item)),
             None => out.push(item.clone()),
         }
     }
-    take_until(live.len(), &mut out);
+    out.extend(rest.filter(|(_, (e, _))| live_only(e)).map(|(_, (_, value))| value.clone()));
     out
 }
 

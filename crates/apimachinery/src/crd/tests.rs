@@ -1,0 +1,236 @@
+//! A definition from YAML to resources, and objects against its schema.
+
+use super::*;
+use crate::body::{FieldValidation, decode};
+use crate::table::{self, IncludeObject};
+use crate::{ResourceTable, managed};
+
+fn definition() -> Value {
+    serde_saphyr::from_str(
+        r#"
+apiVersion: apiextensions.k8s.io/v1
+kind: CustomResourceDefinition
+metadata: {name: gadgets.example.io}
+spec:
+  group: example.io
+  scope: Namespaced
+  names: {plural: gadgets, kind: Gadget, shortNames: [gd], categories: [all]}
+  versions:
+  - name: v1alpha1
+    served: true
+    storage: false
+    schema: {openAPIV3Schema: {type: object, x-kubernetes-preserve-unknown-fields: true}}
+  - name: v1
+    served: true
+    storage: true
+    subresources:
+      status: {}
+      scale: {specReplicasPath: .spec.replicas, statusReplicasPath: .status.replicas}
+    additionalPrinterColumns:
+    - {name: Size, type: integer, jsonPath: .spec.size}
+    - {name: Ready, type: string, jsonPath: '.status.conditions[?(@.type=="Ready")].status'}
+    - {name: Since, type: date, jsonPath: .metadata.creationTimestamp, priority: 1}
+    schema:
+      openAPIV3Schema:
+        type: object
+        required: [spec]
+        properties:
+          spec:
+            type: object
+            required: [size]
+            properties:
+              size: {type: integer, minimum: 1, maximum: 10}
+              mode: {type: string, enum: [Fast, Slow], default: Slow}
+              name: {type: string, pattern: '^[a-z]+$', maxLength: 5}
+              port: {x-kubernetes-int-or-string: true}
+              replicas: {type: integer}
+              note: {type: string, nullable: true}
+              free: {type: object, x-kubernetes-preserve-unknown-fields: true}
+              labels: {type: object, additionalProperties: {type: string}}
+              items:
+                type: array
+                x-kubernetes-list-type: map
+                x-kubernetes-list-map-keys: [key]
+                maxItems: 3
+                items:
+                  type: object
+                  required: [key]
+                  properties: {key: {type: string}, weight: {type: integer, default: 1}}
+            oneOf:
+            - not: {anyOf: [{required: [port]}, {required: [name]}]}
+            - required: [port]
+            - required: [name]
+          status: {type: object, x-kubernetes-preserve-unknown-fields: true}
+"#,
+    )
+    .unwrap()
+}
+
+fn gadgets() -> Arc<Resource> {
+    let definition = Definition::compile(&definition()).unwrap();
+    let table = ResourceTable::with_custom(definition.resources().iter().cloned());
+    table.get("example.io", "v1", "gadgets").unwrap().clone()
+}
+
+fn faults(spec: Value) -> Vec<String> {
+    let object =
+        json!({"apiVersion": "example.io/v1", "kind": "Gadget", "metadata": {"name": "a"}, "spec": spec});
+    let errors = gadgets().custom.as_ref().unwrap().validate(&object);
+    errors.iter().map(ToString::to_string).collect()
+}
+
+#[test]
+fn a_definition_becomes_resources() {
+    let resource = gadgets();
+    assert_eq!(resource.storage.version, "v1");
+    assert_eq!((resource.singular.as_str(), resource.list_kind.as_str()), ("gadget", "GadgetList"));
+    assert!(resource.has_status() && resource.subresource("scale").is_some());
+    let definition = Definition::compile(&definition()).unwrap();
+    let table = ResourceTable::with_custom(definition.resources().iter().cloned());
+    let versions: Vec<String> = table
+        .group_versions()
+        .iter()
+        .filter(|g| g.group == "example.io")
+        .map(|g| g.version.clone())
+        .collect();
+    assert_eq!(versions, ["v1", "v1alpha1"], "the stable version is preferred");
+    assert_eq!(table.stored().filter(|r| r.group == "example.io").count(), 1);
+    assert!(crate::openapi::document(&table, &resource.group_version()).is_some());
+}
+
+#[test]
+fn objects_are_validated() {
+    assert_eq!(faults(json!({"size": 1})), Vec::<String>::new());
+    for (spec, want) in [
+        (json!({}), "spec.size: Required value"),
+        (
+            json!({"size": "1"}),
+            "spec.size: Invalid value: \"string\": spec.size in body must be of type integer: \"string\"",
+        ),
+        (
+            json!({"size": 11}),
+            "spec.size: Invalid value: 11: spec.size in body should be less than or equal to 10",
+        ),
+        (
+            json!({"size": 1, "mode": "X"}),
+            "spec.mode: Unsupported value: \"X\": supported values: \"Fast\", \"Slow\"",
+        ),
+        (
+            json!({"size": 1, "name": "A"}),
+            "spec.name: Invalid value: \"A\": spec.name in body should match '^[a-z]+$'",
+        ),
+        (json!({"size": 1, "name": "toolong"}), "spec.name: Too long: may not be more than 5 bytes"),
+        (
+            json!({"size": 1, "labels": {"a": 1}}),
+            "spec.labels.a: Invalid value: \"integer\": spec.labels.a in body must be of type string: \"integer\"",
+        ),
+        (
+            json!({"size": 1, "items": [{"key": "a"}, {"key": "a"}]}),
+            "spec.items[1]: Duplicate value: {\"key\":\"a\"}",
+        ),
+        (json!({"size": 1, "items": [{}]}), "spec.items[0].key: Required value"),
+        (
+            json!({"size": 1, "port": true}),
+            "spec.port: Invalid value: \"boolean\": spec.port in body must be of type integer,string: \"boolean\"",
+        ),
+    ] {
+        assert_eq!(faults(spec), [want]);
+    }
+    let both = faults(json!({"size": 1, "port": 1, "name": "a"}));
+    assert!(both[0].ends_with("(oneOf). Found 2 valid alternatives"), "{both:?}");
+    assert_eq!(
+        faults(json!({"size": 1, "note": null, "port": "http", "free": {"x": [1]}})),
+        Vec::<String>::new()
+    );
+}
+
+#[test]
+fn unknown_fields_are_pruned_and_defaults_filled_in() {
+    let resource = gadgets();
+    let body = json!({"metadata": {"name": "a", "creationTimestamp": null}, "spec": {"size": 1, "what": 1, "note": null,
+        "mode": null, "free": {"any": {"thing": null}}, "items": [{"key": "k", "no": 1}]}, "status": {"x": 1}});
+    let text = body.to_string();
+    let decoded =
+        decode(&resource, None, "application/json", text.as_bytes(), FieldValidation::Warn).unwrap();
+    assert_eq!(decoded.warnings, ["unknown field \"spec.items[0].no\"", "unknown field \"spec.what\""]);
+    let mut object = decoded.object;
+    crate::defaults::apply(&resource, &mut object);
+    assert_eq!(
+        object["spec"],
+        json!({"size": 1, "note": null, "free": {"any": {"thing": null}}, "items": [{"key": "k", "weight": 1}], "mode": "Slow"})
+    );
+    assert_eq!(object["metadata"], json!({"name": "a"}));
+    let strict =
+        decode(&resource, None, "application/json", text.as_bytes(), FieldValidation::Strict).unwrap_err();
+    assert!(
+        strict
+            .message
+            .starts_with("Gadget in version \"v1\" cannot be handled as a Gadget: strict decoding error")
+    );
+}
+
+#[test]
+fn columns_come_from_their_paths() {
+    let resource = gadgets();
+    let object = json!({"metadata": {"name": "a", "creationTimestamp": "1970-01-01T00:00:00Z"}, "spec": {"size": 3},
+        "status": {"conditions": [{"type": "Ready", "status": "True"}]}});
+    let rendered = table::render(&resource, [&object], json!({}), IncludeObject::None, true, 60);
+    assert_eq!(rendered["rows"][0]["cells"], json!(["a", 3, "True", "60s"]));
+    assert_eq!(rendered["columnDefinitions"][3]["priority"], 1);
+}
+
+#[test]
+fn custom_lists_are_applied_by_key() {
+    let resource = gadgets();
+    let writer = |manager| managed::Writer { manager, subresource: "", time: "2024-01-01T00:00:00Z" };
+    let config = |key: &str| {
+        json!({"apiVersion": "example.io/v1", "kind": "Gadget", "metadata": {"name": "a"},
+        "spec": {"items": [{"key": key}]}})
+    };
+    let live = managed::apply(&resource, None, &config("x"), writer("one"), false).unwrap();
+    let live = managed::apply(&resource, Some(&live), &config("y"), writer("two"), false).unwrap();
+    assert_eq!(live["spec"]["items"], json!([{"key": "x"}, {"key": "y"}]));
+}
+
+#[test]
+fn bad_definitions_are_refused() {
+    let broken = |edit: fn(&mut Value)| {
+        let mut crd = definition();
+        edit(&mut crd);
+        let errors = Definition::compile(&crd).unwrap_err();
+        errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")
+    };
+    assert!(broken(|c| c["metadata"]["name"] = json!("x")).contains("spec.names.plural+\".\"+spec.group"));
+    assert!(broken(|c| c["spec"]["scope"] = json!("World")).contains("spec.scope: Unsupported value"));
+    assert!(broken(|c| c["spec"]["versions"] = json!([])).contains("spec.versions: Required value"));
+    assert!(broken(|c| c["spec"]["versions"][0]["storage"] = json!(true)).contains("exactly one version"));
+    assert!(broken(|c| c["spec"]["versions"][0]["schema"] = json!({})).contains("schemas are required"));
+    fn properties(c: &mut Value) -> &mut Value {
+        &mut c["spec"]["versions"][1]["schema"]["openAPIV3Schema"]["properties"]["spec"]["properties"]
+    }
+    assert!(broken(|c| properties(c)["x"] = json!({})).contains("properties[x].type: Required value"));
+    assert!(
+        broken(|c| properties(c)["x"] = json!({"type": "string", "pattern": "("}))
+            .contains("regular expression")
+    );
+    assert!(broken(|c| properties(c)["x"] = json!({"type": "array"})).contains("items: Required value"));
+    assert!(
+        broken(|c| properties(c)["x"] = json!({"type": "string", "anyOf": [{"type": "string"}]}))
+            .contains("structural")
+    );
+    assert!(
+        broken(|c| properties(c)["x"] = json!({"$ref": "#/x", "type": "string"})).contains("$ref: Forbidden")
+    );
+}
+
+#[test]
+fn status_keeps_transition_times() {
+    let mut crd = definition();
+    crd["status"] = status(&crd, None, "2024-01-01T00:00:00Z");
+    assert_eq!(crd["status"]["storedVersions"], json!(["v1"]));
+    assert_eq!(crd["status"]["acceptedNames"]["kind"], "Gadget");
+    assert_eq!(status(&crd, None, "2025-01-01T00:00:00Z"), crd["status"]);
+    let refused = status(&crd, Some("\"gadgets\" is already in use"), "2025-01-01T00:00:00Z");
+    assert_eq!(refused["conditions"][1]["status"], "False");
+    assert_eq!(refused["conditions"][1]["lastTransitionTime"], "2025-01-01T00:00:00Z");
+}
