@@ -337,6 +337,7 @@ pub enum FieldErrorKind {
     TypeInvalid,
     NotSupported,
     Duplicate,
+    NotFound,
     Forbidden,
     TooLong,
     TooMany,
@@ -379,6 +380,11 @@ impl FieldError {
         Self { kind: FieldErrorKind::Duplicate, ..Self::invalid(field, value, "") }
     }
 
+    /// A reference to something that is not there.
+    pub fn not_found(field: impl Into<String>, value: impl Into<Value>) -> Self {
+        Self { kind: FieldErrorKind::NotFound, ..Self::invalid(field, value, "") }
+    }
+
     /// A value that must not be given here.
     pub fn forbidden(field: impl Into<String>, detail: impl Into<String>) -> Self {
         Self { kind: FieldErrorKind::Forbidden, field: field.into(), value: None, detail: detail.into() }
@@ -391,6 +397,7 @@ impl FieldError {
             K::Invalid | K::TypeInvalid => ("Invalid value", true),
             K::NotSupported => ("Unsupported value", true),
             K::Duplicate => ("Duplicate value", true),
+            K::NotFound => ("Not found", true),
             K::Forbidden => ("Forbidden", false),
             K::TooLong => ("Too long", false),
             K::TooMany => ("Too many", true),
@@ -415,6 +422,7 @@ impl FieldError {
             K::TypeInvalid => "FieldValueTypeInvalid",
             K::NotSupported => "FieldValueNotSupported",
             K::Duplicate => "FieldValueDuplicate",
+            K::NotFound => "FieldValueNotFound",
             K::Forbidden => "FieldValueForbidden",
             K::TooLong => "FieldValueTooLong",
             K::TooMany => "FieldValueTooMany",

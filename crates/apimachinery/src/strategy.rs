@@ -73,12 +73,38 @@ pub fn prepare_for_create(
     if resource.counts_generation || resource.custom.is_some() {
         metadata.insert("generation".into(), json!(1));
     }
+    if resource.group == "batch" && resource.kind == "Job" {
+        select_own_pods(object, fresh.uid);
+    }
     if resource.has_status()
         && let Some(object) = object.as_object_mut()
     {
         object.shift_remove("status");
     }
     Ok(())
+}
+
+/// A Job finds its Pods by its uid unless it says `manualSelector`: the selector is made here.
+fn select_own_pods(object: &mut Value, uid: &str) {
+    const UID_LABEL: &str = "batch.kubernetes.io/controller-uid";
+    const NAME_LABEL: &str = "batch.kubernetes.io/job-name";
+    let name = text_at(object, "name").to_owned();
+    let Some(spec) = object.get_mut("spec").and_then(Value::as_object_mut) else { return };
+    if spec.get("manualSelector") == Some(&Value::Bool(true)) {
+        return;
+    }
+    spec.insert("selector".into(), json!({"matchLabels": {UID_LABEL: uid}}));
+    let template = spec.get_mut("template").and_then(Value::as_object_mut);
+    let metadata = template.map(|t| t.entry("metadata").or_insert_with(|| json!({})));
+    let labels =
+        metadata.and_then(Value::as_object_mut).map(|m| m.entry("labels").or_insert_with(|| json!({})));
+    if let Some(labels) = labels.and_then(Value::as_object_mut) {
+        for (label, value) in
+            [(UID_LABEL, uid), (NAME_LABEL, &name), ("controller-uid", uid), ("job-name", &name)]
+        {
+            labels.insert(label.into(), json!(value));
+        }
+    }
 }
 
 /// Makes `new` ready to replace `old`: keeps immutable metadata, the half that the write may not touch
@@ -253,6 +279,14 @@ mod tests {
         let mut elsewhere = json!({"metadata": {"name": "a", "namespace": "other"}});
         assert_eq!(prepare_for_create(&deployments, "ns", &mut elsewhere, FRESH).unwrap_err().code, 400);
         assert_eq!(prepare_for_create(&deployments, "ns", &mut json!({}), FRESH).unwrap_err().code, 422);
+    }
+
+    #[test]
+    fn jobs_select_their_pods() {
+        let mut job = json!({"metadata": {"name": "j"}, "spec": {"template": {"spec": {}}}});
+        prepare_for_create(&resource("jobs"), "ns", &mut job, FRESH).unwrap();
+        assert_eq!(job["spec"]["selector"]["matchLabels"]["batch.kubernetes.io/controller-uid"], "u1");
+        assert_eq!(job["spec"]["template"]["metadata"]["labels"]["job-name"], "j");
     }
 
     #[test]
