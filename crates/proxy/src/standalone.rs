@@ -161,6 +161,7 @@ pub async fn run(
             upstream: ads.upstream,
             store: store.clone(),
             roots: None,
+            names: None,
             wildcards: ads.wildcards,
             exclude: Arc::new(move |kind, name| {
                 claims.has(kind, name) || (kind == ResourceKind::Secret && fixed.contains(name))

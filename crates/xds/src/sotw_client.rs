@@ -16,6 +16,7 @@ use envoy_types::pb::{
 use prost::Message;
 
 use crate::client::{Rejection, ResponseError, Upsert, rejection_text};
+use crate::type_url::NAME_TABLE;
 use crate::wire::Any;
 
 /// gRPC code INVALID_ARGUMENT, which a rejection carries.
@@ -232,6 +233,10 @@ fn open(type_url: String, value: Bytes, expected: &str) -> Result<(String, Any),
     }
     if type_url != expected {
         return Err(format!("the body is of type {type_url}, expected {expected}"));
+    }
+    // The one resource without a name: a map is where others have theirs.
+    if type_url == NAME_TABLE {
+        return Ok((String::new(), Any { type_url, value }));
     }
     let named = Named::decode(value.clone()).map_err(|error| format!("not a valid message: {error}"))?;
     Ok((named.name, Any { type_url, value }))

@@ -136,6 +136,8 @@ pub struct AgentConfig {
     pub health_port: u16,
     /// The proxy's own metrics (`ENVOY_PROMETHEUS_PORT`).
     pub prometheus_port: u16,
+    /// The DNS proxy (`DNS_PROXY_PORT`), when `ISTIO_META_DNS_CAPTURE` is on.
+    pub dns_port: Option<u16>,
 }
 
 /// Why the settings are unusable.
@@ -305,6 +307,10 @@ impl AgentConfig {
             status_port: port_of("STATUS_PORT", proxy.status_port)?,
             health_port: port_of("ENVOY_STATUS_PORT", 15021)?,
             prometheus_port: port_of("ENVOY_PROMETHEUS_PORT", 15090)?,
+            dns_port: match get("ISTIO_META_DNS_CAPTURE").as_deref() {
+                Some("true" | "1" | "ALL") => Some(port_of("DNS_PROXY_PORT", 15053)?),
+                _ => None,
+            },
             pod_name,
             pod_namespace,
             labels,

@@ -10,6 +10,7 @@
 
 pub mod ca;
 mod csr;
+pub mod dns;
 mod duration;
 pub mod env;
 mod envoy;
@@ -36,6 +37,7 @@ use tokio_stream::wrappers::UnixListenerStream;
 use tokio_util::sync::CancellationToken;
 
 use self::ca::{CaOptions, CaStatus, CertificateInfo, CertificateTask};
+use self::dns::DnsProxy;
 use self::env::{AgentConfig, DataPlaneChoice, Role};
 use self::envoy_bootstrap::Paths;
 use self::secrets::SecretHub;
@@ -55,6 +57,8 @@ const FILE_SECRETS_POLL: Duration = Duration::from_secs(2);
 const DRAIN_POLL: Duration = Duration::from_millis(100);
 /// Shortest drain under `EXIT_ON_ZERO_ACTIVE_CONNECTIONS` (`MINIMUM_DRAIN_DURATION`).
 const MINIMUM_DRAIN: Duration = Duration::from_secs(5);
+/// Where the servers behind the DNS proxy are read from.
+const RESOLV_CONF: &str = "/etc/resolv.conf";
 /// Clusters of the bootstrap that resources of the control plane refer to.
 const BOOTSTRAP_CLUSTERS: [&str; 2] = ["zipkin", "envoy_accesslog_service"];
 
@@ -86,6 +90,9 @@ pub enum AgentError {
     /// The application's probes.
     #[error(transparent)]
     Probes(#[from] probes::ProbeError),
+    /// The DNS proxy's port is taken.
+    #[error("cannot listen on 127.0.0.1:{0} for DNS: {1}; set DNS_PROXY_PORT to another port")]
+    Dns(u16, #[source] std::io::Error),
     /// Our data plane.
     #[error(transparent)]
     DataPlane(#[from] StartError),
@@ -104,6 +111,8 @@ struct Common {
     xds_status: Arc<XdsStatus>,
     ca_status: Arc<CaStatus>,
     certificate: watch::Receiver<Option<CertificateInfo>>,
+    /// Answers the mesh's names, when DNS capture is on.
+    dns: Option<DnsProxy>,
     /// Cancelled when the process should begin to end.
     quit: CancellationToken,
     /// Cancelled when everything must have ended.
@@ -131,7 +140,9 @@ pub async fn run(config: AgentConfig, log: LogControl, quit: CancellationToken) 
     let (task, certificate, ca_status) = CertificateTask::new(options, hub.clone());
     tokio::spawn(task.run(stop.clone()));
     tokio::spawn(watch_files(hub.clone(), stop.clone()));
+    let dns = start_dns(&config, &stop).await?;
     let common = Common {
+        dns,
         config,
         hub,
         xds_status: Arc::new(XdsStatus::default()),
@@ -144,6 +155,15 @@ pub async fn run(config: AgentConfig, log: LogControl, quit: CancellationToken) 
         DataPlaneChoice::Portolan => run_own(common, log).await,
         DataPlaneChoice::Envoy(program) => run_envoy(common, &program).await,
     }
+}
+
+async fn start_dns(config: &AgentConfig, stop: &CancellationToken) -> Result<Option<DnsProxy>, AgentError> {
+    let Some(port) = config.dns_port else { return Ok(None) };
+    let resolv_conf = tokio::fs::read_to_string(RESOLV_CONF).await.unwrap_or_default();
+    let proxy = DnsProxy::new(&config.pod_namespace, &resolv_conf);
+    let (udp, tcp) = DnsProxy::bind(port).await.map_err(|source| AgentError::Dns(port, source))?;
+    tokio::spawn(proxy.clone().serve(udp, tcp, stop.clone()));
+    Ok(Some(proxy))
 }
 
 fn ca_upstream(config: &AgentConfig) -> Upstream {
@@ -225,6 +245,7 @@ async fn run_own(common: Common, log: LogControl) -> Result<(), AgentError> {
         upstream: xds_upstream(config),
         store: store.clone(),
         roots: Some(common.hub.clone()),
+        names: common.dns.clone(),
         wildcards: vec![ResourceKind::Cluster, ResourceKind::Listener],
         exclude: Arc::new(|kind, name| kind == ResourceKind::Secret && secrets::is_own(name)),
         status: common.xds_status.clone(),
@@ -350,6 +371,7 @@ async fn run_envoy(common: Common, program: &Path) -> Result<(), AgentError> {
     let xds = tonic::transport::Server::builder().add_service(xds_proxy::XdsProxy::service(
         xds_upstream(config),
         common.hub.clone(),
+        common.dns.clone(),
         common.xds_status.clone(),
     ));
     for (server, path) in [(sds, &paths.sds), (xds, &paths.xds)] {

@@ -1,8 +1,8 @@
 //! The XDS proxy that Envoy talks to instead of istiod, on a unix socket (spec/istio.md 4).
 //!
 //! Every stream of Envoy gets one stream to istiod, with the token that Envoy does not have. In delta streams
-//! the proxy adds a subscription of its own: the `ROOTCA` secret, which istiod answers where a mesh trusts
-//! other meshes. That part of the answers stays here and reaches Envoy through SDS.
+//! the proxy adds subscriptions of its own: the `ROOTCA` secret, which istiod answers where a mesh trusts
+//! other meshes, and the name table of the DNS proxy. Those answers stay here; roots reach Envoy through SDS.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -15,12 +15,14 @@ use envoy_types::pb::envoy::service::discovery::v3::{
     DeltaDiscoveryRequest, DeltaDiscoveryResponse, DiscoveryRequest, DiscoveryResponse,
 };
 use envoy_types::pb::google::rpc;
+use portolan_xds::type_url::NAME_TABLE;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::client::Grpc;
 use tonic::{Request, Response, Status, Streaming};
 use tonic_prost::ProstCodec;
 
+use super::dns::DnsProxy;
 use super::secrets::{ROOT, SecretHub};
 use crate::config::ResourceKind;
 use crate::xds_client::{MAX_MESSAGE, Upstream, XdsStatus, chain, take_roots};
@@ -40,17 +42,19 @@ type Output<T> = Pin<Box<dyn tokio_stream::Stream<Item = Result<T, Status>> + Se
 pub(super) struct XdsProxy {
     upstream: Upstream,
     hub: SecretHub,
+    names: Option<DnsProxy>,
     status: Arc<XdsStatus>,
 }
 
 impl XdsProxy {
-    /// Forwards to `upstream`; roots go to `hub`, facts to `status`.
+    /// Forwards to `upstream`; roots go to `hub`, the name table to `names`, facts to `status`.
     pub(super) fn service(
         upstream: Upstream,
         hub: SecretHub,
+        names: Option<DnsProxy>,
         status: Arc<XdsStatus>,
     ) -> AggregatedDiscoveryServiceServer<XdsProxy> {
-        AggregatedDiscoveryServiceServer::new(XdsProxy { upstream, hub, status })
+        AggregatedDiscoveryServiceServer::new(XdsProxy { upstream, hub, names, status })
             .max_decoding_message_size(MAX_MESSAGE)
             .max_encoding_message_size(MAX_MESSAGE)
     }
@@ -159,7 +163,7 @@ impl AggregatedDiscoveryService for XdsProxy {
                     return;
                 }
             };
-            let mut asked_for_roots = false;
+            let mut asked = false;
             loop {
                 tokio::select! {
                     message = down.message() => {
@@ -167,13 +171,22 @@ impl AggregatedDiscoveryService for XdsProxy {
                         proxy.observe(&request.type_url, &request.response_nonce, request.error_detail.as_ref());
                         if up_sender.send(request).await.is_err() { break }
                         // After Envoy's first request, because that one carries the node.
-                        if !std::mem::replace(&mut asked_for_roots, true) && up_sender.send(ask_for_roots()).await.is_err() {
-                            break;
+                        if !std::mem::replace(&mut asked, true) {
+                            let mut own = vec![ask_for_roots()];
+                            own.extend(proxy.names.is_some().then(ask_for_names));
+                            let mut closed = false;
+                            for request in own {
+                                closed |= up_sender.send(request).await.is_err();
+                            }
+                            if closed { break }
                         }
                     }
                     message = up.message() => match message {
                         Ok(Some(mut response)) => {
-                            let answer = keep_roots(&proxy.hub, &mut response);
+                            let answer = match keep_names(proxy.names.as_ref(), &response) {
+                                Some(answer) => Some(answer),
+                                None => keep_roots(&proxy.hub, &mut response),
+                            };
                             if let Some(answer) = answer {
                                 if up_sender.send(answer).await.is_err() { break }
                             } else if sender.send(Ok(response)).await.is_err() {
@@ -206,6 +219,27 @@ fn ask_for_roots() -> DeltaDiscoveryRequest {
         resource_names_subscribe: vec![ROOT.to_owned()],
         ..DeltaDiscoveryRequest::default()
     }
+}
+
+fn ask_for_names() -> DeltaDiscoveryRequest {
+    DeltaDiscoveryRequest { type_url: NAME_TABLE.to_owned(), ..DeltaDiscoveryRequest::default() }
+}
+
+/// Takes a response with the name table, and returns the answer to it.
+fn keep_names(names: Option<&DnsProxy>, response: &DeltaDiscoveryResponse) -> Option<DeltaDiscoveryRequest> {
+    let names = names.filter(|_| response.type_url == NAME_TABLE)?;
+    let mut bodies = response.resources.iter().filter_map(|resource| resource.resource.as_ref());
+    let reason = bodies.find_map(|body| names.set_table(&body.value).err());
+    Some(DeltaDiscoveryRequest {
+        type_url: response.type_url.clone(),
+        response_nonce: response.nonce.clone(),
+        error_detail: reason.map(|message| rpc::Status {
+            code: INVALID_ARGUMENT,
+            message,
+            ..rpc::Status::default()
+        }),
+        ..DeltaDiscoveryRequest::default()
+    })
 }
 
 /// Takes `ROOTCA` out of a response. Returns the answer to it when nothing is left that Envoy should see.

@@ -21,6 +21,7 @@ use envoy_types::pb::envoy::extensions::transport_sockets::tls::v3::Secret;
 use portolan_xds::client::{DeltaClient, Rejection, ResponseError, Upsert};
 use portolan_xds::grpc::DELTA_PATH;
 use portolan_xds::sotw_client::SotwClient;
+use portolan_xds::type_url::NAME_TABLE;
 use prost::Message;
 use tokio::sync::{mpsc, watch};
 use tokio_stream::wrappers::ReceiverStream;
@@ -32,6 +33,7 @@ pub use status::{TypeStatus, XdsStatus};
 pub use upstream::{MAX_MESSAGE, Roots, Target, Upstream, UpstreamError, UpstreamTls, chain, read_file};
 
 use self::machine::Machine;
+use crate::agent::dns::DnsProxy;
 use crate::agent::secrets::{self, SecretHub};
 use crate::backoff::Backoff;
 use crate::config::{ConfigStore, ConfigUpdate, Needs, ResourceKind};
@@ -58,6 +60,8 @@ pub struct XdsClient {
     pub store: ConfigStore,
     /// Takes `ROOTCA` when the control plane answers it; `None` = do not subscribe to it.
     pub roots: Option<SecretHub>,
+    /// Takes the name table; `None` = do not subscribe to it.
+    pub names: Option<DnsProxy>,
     /// Wildcard subscriptions, in order.
     pub wildcards: Vec<ResourceKind>,
     /// Names that are not asked for.
@@ -123,6 +127,9 @@ impl XdsClient {
         for kind in &self.wildcards {
             delta.subscribe_all(kind.type_url());
         }
+        if self.names.is_some() {
+            delta.subscribe_all(NAME_TABLE);
+        }
         if let Ended::Stopped = self.keep_open(&mut delta, &stop).await {
             return;
         }
@@ -130,6 +137,9 @@ impl XdsClient {
         let mut sotw = SotwClient::new(node);
         for kind in &self.wildcards {
             sotw.subscribe_all(kind.type_url());
+        }
+        if self.names.is_some() {
+            sotw.subscribe_all(NAME_TABLE);
         }
         for kind in ResourceKind::ALL {
             sotw.assume_held(kind.type_url(), Machine::held(&delta, kind.type_url()));
@@ -249,6 +259,13 @@ impl XdsClient {
     }
 
     fn apply(&self, type_url: &str, upserts: &[Upsert], removed: &[String]) -> Vec<Rejection> {
+        if let (NAME_TABLE, Some(names)) = (type_url, &self.names) {
+            return upserts
+                .iter()
+                .filter_map(|upsert| Some((upsert, names.set_table(&upsert.body.value).err()?)))
+                .map(|(upsert, reason)| Rejection { name: upsert.name.clone(), reason })
+                .collect();
+        }
         let Some(kind) = ResourceKind::from_type_url(type_url) else { return Vec::new() };
         let mut rejected = Vec::new();
         let mut config = ConfigUpdate::new(kind);
