@@ -1,0 +1,304 @@
+//! Messages of the discovery protocol (spec/federation.md 2.3): JSON over HTTP.
+
+use std::collections::BTreeSet;
+use std::hash::Hasher;
+
+use portolan_identity::SpiffeId;
+use portolan_resources::well_known::names::EXPORTS_SUFFIX;
+use serde::{Deserialize, Serialize};
+use twox_hash::XxHash64;
+
+use crate::names::is_label;
+
+/// Services that are taken from one peer; what is beyond is refused.
+pub const MAX_SERVICES: usize = 10_000;
+/// Ports of one service.
+pub const MAX_PORTS: usize = 64;
+/// Identities of one service's gateway.
+pub const MAX_SERVICE_ACCOUNTS: usize = 64;
+/// Bytes of one service list.
+pub const MAX_LIST_BYTES: usize = 16 * 1024 * 1024;
+
+/// Everything that a mesh exports to the one that asks.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct ServiceList {
+    /// Opaque: comparable only with other values of the same server.
+    pub checksum: u64,
+    /// By host name; absent when empty.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub services: Vec<ServiceMessage>,
+}
+
+/// One exported service.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct ServiceMessage {
+    /// Exported name.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub name: String,
+    /// Exported namespace.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub namespace: String,
+    /// `<name>.<namespace>.svc.<peer>-exports.local`.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub hostname: String,
+    /// Ports.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub service_ports: Vec<ServicePortMessage>,
+    /// SPIFFE ids of the exporter's ingress gateway.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub service_accounts: Vec<String>,
+}
+
+/// A port of an exported service.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct ServicePortMessage {
+    /// Name.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub name: String,
+    /// Number.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub port: u32,
+    /// Istio's protocol text.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub protocol: String,
+}
+
+fn is_zero(number: &u32) -> bool {
+    *number == 0
+}
+
+/// What a watch event says of a service.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Action {
+    /// It is exported from now on.
+    Add,
+    /// Something about it changed.
+    Update,
+    /// It is exported no more.
+    Delete,
+}
+
+/// One event of the watch stream.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct WatchEvent {
+    /// What happened.
+    pub action: Action,
+    /// To which service; absent when only gateways changed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub service: Option<ServiceMessage>,
+    /// Checksum of the list after the event.
+    #[serde(default)]
+    pub checksum: u64,
+}
+
+/// Why one service of a peer is not taken.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Refused {
+    /// Name or namespace is no DNS label.
+    #[error("{0:?} is not a valid service name or namespace")]
+    Name(String),
+    /// The host is not made of name, namespace and an exports domain: it could be somebody else's.
+    #[error("host {0:?} is not <name>.<namespace>.svc.<mesh>{EXPORTS_SUFFIX}")]
+    Host(String),
+    /// A port is not 1 to 65535, or there are none or too many.
+    #[error("service {0} has no valid set of ports (1 to {MAX_PORTS}, numbers 1 to 65535)")]
+    Ports(String),
+    /// An identity of another trust domain, or not an identity.
+    #[error("service {host} names {identity:?}, which is not an identity of trust domain {trust_domain}")]
+    Identity {
+        /// Host of the service.
+        host: String,
+        /// What was sent.
+        identity: String,
+        /// The peer's trust domain.
+        trust_domain: String,
+    },
+    /// No or too many identities: then nobody, or anybody, could answer for the service.
+    #[error("service {0} names no identity, or more than {MAX_SERVICE_ACCOUNTS}")]
+    Identities(String),
+    /// The list is too long.
+    #[error("more than {MAX_SERVICES} services; the rest is not taken")]
+    TooMany,
+    /// A host that the list has already named.
+    #[error("host {0} is in the list twice")]
+    Duplicate(String),
+}
+
+impl ServiceList {
+    /// A list of these services with its checksum, in the order that the protocol wants.
+    pub fn new(mut services: Vec<ServiceMessage>) -> Self {
+        services.sort_by(|a, b| a.hostname.cmp(&b.hostname));
+        let checksum = checksum(&services);
+        ServiceList { checksum, services }
+    }
+
+    /// Takes what a peer sent: the services that are its to offer, and why the others are not taken.
+    ///
+    /// `trust_domain` is the peer's. Duplicated identities, which Service Mesh 2.1 sends, are dropped in silence.
+    pub fn accept(self, trust_domain: &str) -> (Vec<ServiceMessage>, Vec<Refused>) {
+        let (mut taken, mut refused) = (Vec::new(), Vec::new());
+        let mut hosts = BTreeSet::new();
+        for (at, service) in self.services.into_iter().enumerate() {
+            if at == MAX_SERVICES {
+                refused.push(Refused::TooMany);
+                break;
+            }
+            match service.accept(trust_domain) {
+                Ok(service) if !hosts.insert(service.hostname.clone()) => {
+                    refused.push(Refused::Duplicate(service.hostname));
+                }
+                Ok(service) => taken.push(service),
+                Err(why) => refused.push(why),
+            }
+        }
+        (taken, refused)
+    }
+}
+
+impl ServiceMessage {
+    fn accept(mut self, trust_domain: &str) -> Result<Self, Refused> {
+        for part in [&self.name, &self.namespace] {
+            if !is_label(part) {
+                return Err(Refused::Name(part.chars().take(80).collect()));
+            }
+        }
+        let prefix = format!("{}.{}.svc.", self.name, self.namespace);
+        let mesh = self.hostname.strip_prefix(&prefix).and_then(|rest| rest.strip_suffix(EXPORTS_SUFFIX));
+        if !mesh.is_some_and(is_label) {
+            return Err(Refused::Host(self.hostname.chars().take(300).collect()));
+        }
+        let valid = |port: &ServicePortMessage| (1..=65535).contains(&port.port) && port.name.len() <= 63;
+        let numbers: BTreeSet<u32> = self.service_ports.iter().map(|port| port.port).collect();
+        if self.service_ports.is_empty()
+            || self.service_ports.len() > MAX_PORTS
+            || numbers.len() != self.service_ports.len()
+            || !self.service_ports.iter().all(valid)
+        {
+            return Err(Refused::Ports(self.hostname));
+        }
+        if self.service_accounts.is_empty() || self.service_accounts.len() > MAX_SERVICE_ACCOUNTS {
+            return Err(Refused::Identities(self.hostname));
+        }
+        for identity in &self.service_accounts {
+            let own = identity.parse::<SpiffeId>().is_ok_and(|id| id.trust_domain() == trust_domain);
+            if !own {
+                return Err(Refused::Identity {
+                    host: self.hostname,
+                    identity: identity.chars().take(300).collect(),
+                    trust_domain: trust_domain.to_owned(),
+                });
+            }
+        }
+        self.service_accounts.sort();
+        self.service_accounts.dedup();
+        Ok(self)
+    }
+}
+
+/// A hash of the list that does not depend on the order of its parts. Only ever compared with our own.
+fn checksum(services: &[ServiceMessage]) -> u64 {
+    let mut total: u64 = 0;
+    for service in services {
+        let mut hash = XxHash64::with_seed(0);
+        // Lengths keep neighbouring texts apart.
+        let mut text = |value: &str| {
+            hash.write_u64(value.len() as u64);
+            hash.write(value.as_bytes());
+        };
+        text(&service.name);
+        text(&service.namespace);
+        text(&service.hostname);
+        for port in &service.service_ports {
+            text(&port.name);
+            text(&port.port.to_string());
+            text(&port.protocol);
+        }
+        for account in &service.service_accounts {
+            text(account);
+        }
+        total = total.wrapping_add(hash.finish());
+    }
+    total
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn service(name: &str) -> ServiceMessage {
+        ServiceMessage {
+            name: name.into(),
+            namespace: "bookinfo".into(),
+            hostname: format!("{name}.bookinfo.svc.west-exports.local"),
+            service_ports: vec![ServicePortMessage {
+                name: "http".into(),
+                port: 9080,
+                protocol: "HTTP".into(),
+            }],
+            service_accounts: vec![
+                "spiffe://east.local/ns/istio-system/sa/west-ingress-service-account".into(),
+            ],
+        }
+    }
+
+    #[test]
+    fn the_wire_form() {
+        let list = ServiceList { checksum: u64::MAX, services: vec![service("ratings")] };
+        let text = serde_json::to_string(&list).unwrap();
+        assert_eq!(
+            text,
+            r#"{"checksum":18446744073709551615,"services":[{"name":"ratings","namespace":"bookinfo","hostname":"ratings.bookinfo.svc.west-exports.local","servicePorts":[{"name":"http","port":9080,"protocol":"HTTP"}],"serviceAccounts":["spiffe://east.local/ns/istio-system/sa/west-ingress-service-account"]}]}"#
+        );
+        assert_eq!(serde_json::from_str::<ServiceList>(&text).unwrap(), list);
+        assert_eq!(serde_json::to_string(&ServiceList::new(vec![])).unwrap(), r#"{"checksum":0}"#);
+    }
+
+    #[test]
+    fn fields_of_other_releases_are_ignored() {
+        let text = r#"{"checksum":1,"networkGatewayEndpoints":[{"port":15443,"hostname":"x"}],"services":[{"name":"a","later":1}]}"#;
+        let list: ServiceList = serde_json::from_str(text).unwrap();
+        assert_eq!(list.services[0].name, "a");
+        let event: WatchEvent = serde_json::from_str(r#"{"action":"update","checksum":7}"#).unwrap();
+        assert_eq!(event, WatchEvent { action: Action::Update, service: None, checksum: 7 });
+    }
+
+    #[test]
+    fn checksums_do_not_depend_on_order() {
+        let (a, b) = (service("a"), service("b"));
+        let one = ServiceList::new(vec![a.clone(), b.clone()]);
+        let other = ServiceList::new(vec![b, a.clone()]);
+        assert_eq!(one, other);
+        assert_ne!(one.checksum, ServiceList::new(vec![a]).checksum);
+    }
+
+    #[test]
+    fn what_a_hostile_peer_sends_is_refused() {
+        type Change = fn(&mut ServiceMessage);
+        let cases: [(&str, Change); 10] = [
+            ("a wildcard name", |s| s.name = "*".into()),
+            ("a name with dots", |s| s.name = "kubernetes.default".into()),
+            ("a host of ours", |s| s.hostname = "ratings.bookinfo.svc.cluster.local".into()),
+            ("a host of another service", |s| s.hostname = "reviews.bookinfo.svc.west-exports.local".into()),
+            ("a deeper host", |s| s.hostname = "ratings.bookinfo.svc.a.b-exports.local".into()),
+            ("port zero", |s| s.service_ports[0].port = 0),
+            ("a port out of range", |s| s.service_ports[0].port = 70_000),
+            ("no ports", |s| s.service_ports.clear()),
+            ("an identity of ours", |s| s.service_accounts = vec!["spiffe://west.local/ns/a/sa/b".into()]),
+            ("no identity", |s| s.service_accounts.clear()),
+        ];
+        for (what, change) in cases {
+            let mut bad = service("ratings");
+            change(&mut bad);
+            let (taken, refused) = ServiceList::new(vec![bad, service("details")]).accept("east.local");
+            assert_eq!((taken.len(), refused.len()), (1, 1), "{what}");
+            assert_eq!(taken[0].name, "details", "{what}");
+        }
+        let twice = ServiceList::new(vec![service("a"), service("a")]).accept("east.local");
+        assert_eq!(twice.1, vec![Refused::Duplicate("a.bookinfo.svc.west-exports.local".into())]);
+    }
+}
