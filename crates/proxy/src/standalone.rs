@@ -11,7 +11,7 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 use crate::admin::{self, AdminState};
-use crate::agent::{wait_idle, workers};
+use crate::agent::own::{wait_idle, workers};
 use crate::bootstrap::{self, FileError, FileWatcher, Loaded, SourceError};
 use crate::config::{DrainKind, Rejection, ResourceKind};
 use crate::dataplane::{DataPlane, DataPlaneOptions, StartError};

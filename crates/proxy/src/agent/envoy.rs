@@ -1,140 +1,58 @@
-//! Runs Envoy as a child process: start, signals, end.
+//! The agent with Envoy as its data plane: sockets, bootstrap, child process.
 
-use std::path::{Path, PathBuf};
-use std::process::Stdio;
-use std::time::Duration;
+use std::path::Path;
 
-use rustix::process::{Pid, Signal, kill_process};
-use tokio::process::{Child, Command};
-use tokio_util::sync::CancellationToken;
+use tokio::net::UnixListener;
+use tokio_stream::wrappers::UnixListenerStream;
 
-use super::env::AgentConfig;
-use crate::fetch::Fetch;
+use super::envoy_bootstrap::{self, Paths};
+use super::status::{self, Backend};
+use super::{AgentError, Common, envoy_process, sds_server, xds_proxy, xds_upstream};
 
-/// Time that Envoy gets between SIGTERM and SIGKILL.
-const TERM_GRACE: Duration = Duration::from_secs(5);
-/// How long Envoy may take to answer the drain request.
-const DRAIN_TIMEOUT: Duration = Duration::from_secs(2);
-/// Name of the rendered bootstrap in the configuration directory.
-const BOOTSTRAP_FILE: &str = "envoy-rev0.json";
-/// One line per event, with the time in UTC, as istio-agent sets it.
-const LOG_FORMAT: &str = "%Y-%m-%dT%T.%fZ\t%l\tenvoy %n\t%v";
-
-/// Why Envoy does not run.
-#[derive(Debug, thiserror::Error)]
-pub enum EnvoyError {
-    /// The bootstrap could not be written.
-    #[error("cannot write Envoy's bootstrap to {path}: {source}")]
-    Bootstrap {
-        /// The file.
-        path: PathBuf,
-        /// The system's reason.
-        #[source]
-        source: std::io::Error,
-    },
-    /// The program could not be started.
-    #[error("cannot start Envoy {path}: {source}; set ENVOY_PATH or --envoy to its program")]
-    Start {
-        /// The program.
-        path: PathBuf,
-        /// The system's reason.
-        #[source]
-        source: std::io::Error,
-    },
-    /// Waiting for it failed.
-    #[error("cannot wait for Envoy: {0}")]
-    Wait(#[source] std::io::Error),
-    /// It ended by itself.
-    #[error("Envoy ended unexpectedly: {0}")]
-    Ended(std::process::ExitStatus),
+/// Runs until Envoy ends or the drain after `quit` is over.
+pub(super) async fn run(common: Common, program: &Path) -> Result<(), AgentError> {
+    let config = &common.config;
+    let paths = Paths::new(&config.proxy.config_path);
+    let sds =
+        tonic::transport::Server::builder().add_service(sds_server::SdsServer::service(common.hub.clone()));
+    let xds = tonic::transport::Server::builder().add_service(xds_proxy::XdsProxy::service(
+        xds_upstream(config),
+        common.hub.clone(),
+        common.dns.clone(),
+        common.xds_status.clone(),
+    ));
+    for (server, path) in [(sds, &paths.sds), (xds, &paths.xds)] {
+        let incoming = UnixListenerStream::new(bind_socket(Path::new(path))?);
+        let stop = common.stop.clone();
+        tokio::spawn(async move {
+            let ended = server.serve_with_incoming_shutdown(incoming, stop.cancelled_owned()).await;
+            if let Err(error) = ended {
+                tracing::error!(%error, "a socket server for Envoy ended");
+            }
+        });
+    }
+    let status = common.status(Backend::Envoy { admin_port: config.admin_port })?;
+    common.serve(config.status_port, false, "status", "statusPort", status::handler(status)).await?;
+    let bootstrap = envoy_bootstrap::render(config, &paths);
+    let file = envoy_process::write_bootstrap(Path::new(&config.proxy.config_path), &bootstrap)?;
+    envoy_process::run(config, program, &file, common.quit.clone()).await?;
+    Ok(())
 }
 
-/// Writes the bootstrap; returns its path.
-pub(super) fn write_bootstrap(
-    directory: &Path,
-    bootstrap: &serde_json::Value,
-) -> Result<PathBuf, EnvoyError> {
-    let path = directory.join(BOOTSTRAP_FILE);
-    let write = || {
-        std::fs::create_dir_all(directory)?;
-        std::fs::write(&path, serde_json::to_vec_pretty(bootstrap)?)
+/// Binds a unix socket that only this user can reach, in place of one that an earlier run left.
+fn bind_socket(path: &Path) -> Result<UnixListener, AgentError> {
+    use std::os::unix::fs::PermissionsExt;
+    let bind = || {
+        if let Some(directory) = path.parent() {
+            std::fs::create_dir_all(directory)?;
+        }
+        match std::fs::remove_file(path) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+        let listener = UnixListener::bind(path)?;
+        std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600))?;
+        Ok(listener)
     };
-    write().map_err(|source| EnvoyError::Bootstrap { path: path.clone(), source })?;
-    Ok(path)
-}
-
-/// Runs Envoy until it ends or `quit` is cancelled, and then drains and stops it.
-pub(super) async fn run(
-    config: &AgentConfig,
-    program: &Path,
-    bootstrap: &Path,
-    quit: CancellationToken,
-) -> Result<(), EnvoyError> {
-    let mut child = Command::new(program)
-        .args(arguments(config, bootstrap))
-        .stdin(Stdio::null())
-        // Envoy must not outlive an agent that fails: it would serve with certificates that nobody renews.
-        .kill_on_drop(true)
-        .spawn()
-        .map_err(|source| EnvoyError::Start { path: program.to_owned(), source })?;
-    tracing::info!(pid = child.id(), program = %program.display(), "Envoy started");
-    tokio::select! {
-        ended = child.wait() => Err(EnvoyError::Ended(ended.map_err(EnvoyError::Wait)?)),
-        () = quit.cancelled() => stop(config, child).await,
-    }
-}
-
-fn arguments(config: &AgentConfig, bootstrap: &Path) -> Vec<String> {
-    let mut arguments: Vec<String> = [
-        "-c",
-        &bootstrap.display().to_string(),
-        // Several Envoys may share one host's shared memory; hot restart is not used.
-        "--disable-hot-restart",
-        "--drain-time-s",
-        &config.proxy.drain_duration.as_secs().to_string(),
-        "--drain-strategy",
-        "immediate",
-        "--parent-shutdown-time-s",
-        &config.proxy.parent_shutdown_duration.as_secs().to_string(),
-        "--local-address-ip-version",
-        "v4",
-        "--file-flush-interval-msec",
-        "1000",
-        "--log-format",
-        LOG_FORMAT,
-        "-l",
-        &config.proxy_log_level,
-    ]
-    .map(str::to_owned)
-    .into();
-    if !config.proxy_component_log_level.is_empty() {
-        arguments.extend(["--component-log-level".to_owned(), config.proxy_component_log_level.clone()]);
-    }
-    if config.concurrency > 0 {
-        arguments.extend(["--concurrency".to_owned(), config.concurrency.to_string()]);
-    }
-    arguments
-}
-
-/// Inbound connections drain, the application gets its time to finish outbound ones, then Envoy ends.
-async fn stop(config: &AgentConfig, mut child: Child) -> Result<(), EnvoyError> {
-    let address = format!("127.0.0.1:{}", config.admin_port);
-    let drain = Fetch::get(address, "/drain_listeners?inboundonly&graceful", DRAIN_TIMEOUT, 4096)
-        .method(http::Method::POST);
-    if let Err(error) = drain.send().await {
-        tracing::warn!(%error, "cannot tell Envoy to drain");
-    }
-    let wait = config.proxy.termination_drain_duration;
-    tracing::info!(?wait, "draining Envoy");
-    if let Ok(ended) = tokio::time::timeout(wait, child.wait()).await {
-        ended.map_err(EnvoyError::Wait)?;
-        return Ok(());
-    }
-    if let Some(pid) = child.id().and_then(|pid| i32::try_from(pid).ok()).and_then(Pid::from_raw) {
-        let _ = kill_process(pid, Signal::TERM);
-    }
-    match tokio::time::timeout(TERM_GRACE, child.wait()).await {
-        Ok(ended) => ended.map(drop).map_err(EnvoyError::Wait),
-        Err(_) => child.kill().await.map_err(EnvoyError::Wait),
-    }
+    bind().map_err(|source| AgentError::Socket { path: path.to_owned(), source })
 }

@@ -41,11 +41,26 @@ pub async fn http(method: &str, address: &str, path: &str) -> Option<(u16, Strin
     parse(&answer)
 }
 
-/// Status and body of an HTTP/1 answer that was read to the end. Chunked bodies are returned as they are.
+/// Status and body of an HTTP/1 answer that was read to the end.
 pub fn parse(answer: &[u8]) -> Option<(u16, String)> {
-    let text = String::from_utf8_lossy(answer);
-    let status = text.split(' ').nth(1)?.parse().ok()?;
-    Some((status, text.split_once("\r\n\r\n")?.1.to_owned()))
+    let split = answer.windows(4).position(|window| window == b"\r\n\r\n")?;
+    let head = std::str::from_utf8(&answer[..split]).ok()?;
+    let mut body = &answer[split + 4..];
+    let mut whole = Vec::new();
+    if head.to_ascii_lowercase().contains("transfer-encoding: chunked") {
+        loop {
+            let line = body.windows(2).position(|window| window == b"\r\n")?;
+            let size = usize::from_str_radix(std::str::from_utf8(&body[..line]).ok()?, 16).ok()?;
+            if size == 0 {
+                break;
+            }
+            whole.extend_from_slice(body.get(line + 2..line + 2 + size)?);
+            body = body.get(line + size + 4..)?;
+        }
+    } else {
+        whole.extend_from_slice(body);
+    }
+    Some((head.split(' ').nth(1)?.parse().ok()?, String::from_utf8_lossy(&whole).into_owned()))
 }
 
 /// `GET path` over mutual TLS with the given identity; the server's certificate must chain to `root`.

@@ -1,0 +1,226 @@
+//! `portolan-proxy -c FILE`: static configuration, configuration in files, and the command line around it.
+
+mod support;
+
+use std::path::Path;
+use std::process::Stdio;
+
+use support::{eventually, free_port, http};
+use tokio::process::{Child, Command};
+
+fn proxy(arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_portolan-proxy"));
+    command.args(arguments).stdin(Stdio::null()).kill_on_drop(true);
+    command
+}
+
+fn start(program: &str, directory: &Path, bootstrap: &str) -> Child {
+    let file = directory.join("bootstrap.yaml");
+    std::fs::write(&file, bootstrap).unwrap();
+    let arguments =
+        ["-c", file.to_str().unwrap(), "--concurrency", "1", "-l", "info", "--disable-hot-restart"];
+    Command::new(program).args(arguments).stdin(Stdio::null()).kill_on_drop(true).spawn().unwrap()
+}
+
+/// Replaces a file in one step, the way that Envoy notices.
+fn replace(file: &str, text: &str) {
+    let new = format!("{file}.new");
+    std::fs::write(&new, text).unwrap();
+    std::fs::rename(new, file).unwrap();
+}
+
+/// HTTP connection manager in YAML with its routes as given, indented for a list of filters.
+fn manager(routes: &str) -> String {
+    format!(
+        r#"
+    - name: envoy.filters.network.http_connection_manager
+      typed_config:
+        "@type": type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager
+        stat_prefix: in
+        http_filters:
+        - name: envoy.filters.http.router
+          typed_config: {{"@type": type.googleapis.com/envoy.extensions.filters.http.router.v3.Router}}
+        {routes}"#
+    )
+}
+
+async fn body(port: u16, path: &str) -> Option<(u16, String)> {
+    http("GET", &format!("127.0.0.1:{port}"), path).await
+}
+
+#[tokio::test]
+#[ignore = "needs the data path"]
+async fn static_and_file_configuration_serve_traffic() {
+    serve_traffic(env!("CARGO_BIN_EXE_portolan-proxy")).await;
+}
+
+/// The same files make Envoy do the same.
+#[tokio::test]
+async fn envoy_serves_the_same() {
+    match std::env::var("PORTOLAN_ENVOY") {
+        Ok(envoy) if !envoy.is_empty() => serve_traffic(&envoy).await,
+        _ => eprintln!("SKIPPED: PORTOLAN_ENVOY does not name an Envoy program"),
+    }
+}
+
+async fn serve_traffic(program: &str) {
+    let directory = tempfile::tempdir().unwrap();
+    let (admin, fixed, dynamic, backend) = (free_port(), free_port(), free_port(), free_port());
+    let at = |name: &str| directory.path().join(name).display().to_string();
+    std::fs::write(at("rds.yaml"), routes_file("one")).unwrap();
+    std::fs::write(at("cds.yaml"), clusters_file(&at("eds.yaml"))).unwrap();
+    std::fs::write(at("eds.yaml"), endpoints_file(backend)).unwrap();
+    let filters = manager(&format!(
+        r#"rds: {{route_config_name: r, config_source: {{path_config_source: {{path: "{}"}}}}}}"#,
+        at("rds.yaml")
+    ));
+    let lds = format!(
+        r#"
+resources:
+- "@type": type.googleapis.com/envoy.config.listener.v3.Listener
+  name: dynamic
+  address: {{socket_address: {{address: 127.0.0.1, port_value: {dynamic}}}}}
+  filter_chains:
+  - filters:{filters}
+"#
+    );
+    std::fs::write(at("lds.yaml"), lds).unwrap();
+    let inline = manager(
+        r#"route_config:
+          name: inline
+          validate_clusters: false
+          virtual_hosts:
+          - name: all
+            domains: ["*"]
+            routes:
+            - match: {prefix: /backend}
+              route: {cluster: backend}
+            - match: {prefix: /}
+              direct_response: {status: 200, body: {inline_string: fixed}}"#,
+    );
+    let bootstrap = format!(
+        r#"
+node: {{id: node-1, cluster: edge}}
+admin: {{address: {{socket_address: {{address: 127.0.0.1, port_value: {admin}}}}}}}
+dynamic_resources:
+  cds_config: {{path_config_source: {{path: "{cds}"}}}}
+  lds_config: {{path_config_source: {{path: "{lds}"}}}}
+static_resources:
+  listeners:
+  - name: fixed
+    address: {{socket_address: {{address: 127.0.0.1, port_value: {fixed}}}}}
+    filter_chains:
+    - filters:{inline}
+"#,
+        cds = at("cds.yaml"),
+        lds = at("lds.yaml"),
+        inline = inline.replace("\n    ", "\n      "),
+    );
+    let mut child = start(program, directory.path(), &bootstrap);
+    let admin = format!("127.0.0.1:{admin}");
+    eventually("the proxy to be live", async || {
+        http("GET", &admin, "/ready").await.filter(|(s, _)| *s == 200)
+    })
+    .await;
+    assert_eq!(body(fixed, "/").await.unwrap(), (200, "fixed".into()));
+    assert_eq!(body(dynamic, "/").await.unwrap(), (200, "one".into()));
+
+    // The cluster of one file has its endpoints in another.
+    let app = tokio::net::TcpListener::bind(("127.0.0.1", backend)).await.unwrap();
+    tokio::spawn(async move {
+        use tokio::io::{AsyncReadExt, AsyncWriteExt};
+        while let Ok((mut stream, _)) = app.accept().await {
+            let _ = stream.read(&mut [0; 4096]).await;
+            let _ = stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 3\r\n\r\napp").await;
+        }
+    });
+    assert_eq!(body(fixed, "/backend").await.unwrap(), (200, "app".into()));
+
+    // A file that changes is read again; one that is broken changes nothing.
+    replace(&at("rds.yaml"), &routes_file("two"));
+    eventually("the changed route", async || body(dynamic, "/").await.filter(|(_, b)| b == "two")).await;
+    replace(&at("rds.yaml"), "resources: [");
+    replace(&at("lds.yaml"), "{");
+    tokio::time::sleep(std::time::Duration::from_millis(1500)).await;
+    assert_eq!(body(dynamic, "/").await.unwrap(), (200, "two".into()));
+
+    let (_, dump) = http("GET", &admin, "/config_dump?include_eds").await.unwrap();
+    let dump: serde_json::Value = serde_json::from_str(&dump).unwrap();
+    let text = dump.to_string();
+    for name in ["\"fixed\"", "\"dynamic\"", "\"inline\"", "\"backend\"", "EndpointsConfigDump"] {
+        assert!(text.contains(name), "{name} is missing in {dump:#}");
+    }
+    let (_, listeners) = http("GET", &admin, "/listeners").await.unwrap();
+    assert!(listeners.contains(&format!("fixed::127.0.0.1:{fixed}")), "{listeners}");
+    let (_, clusters) = http("GET", &admin, "/clusters").await.unwrap();
+    assert!(clusters.contains(&format!("backend::127.0.0.1:{backend}::health_flags::healthy")), "{clusters}");
+    assert_eq!(http("POST", &admin, "/quitquitquit").await.unwrap().0, 200);
+    let ended = tokio::time::timeout(support::PATIENCE, child.wait()).await.unwrap().unwrap();
+    assert!(ended.success());
+}
+
+fn routes_file(text: &str) -> String {
+    format!(
+        r#"
+resources:
+- "@type": type.googleapis.com/envoy.config.route.v3.RouteConfiguration
+  name: r
+  virtual_hosts:
+  - name: all
+    domains: ["*"]
+    routes:
+    - match: {{prefix: /}}
+      direct_response: {{status: 200, body: {{inline_string: {text}}}}}
+"#
+    )
+}
+
+fn clusters_file(eds: &str) -> String {
+    format!(
+        r#"
+resources:
+- "@type": type.googleapis.com/envoy.config.cluster.v3.Cluster
+  name: backend
+  type: EDS
+  connect_timeout: 1s
+  eds_cluster_config: {{eds_config: {{path_config_source: {{path: "{eds}"}}}}}}
+"#
+    )
+}
+
+fn endpoints_file(port: u16) -> String {
+    format!(
+        r#"
+resources:
+- "@type": type.googleapis.com/envoy.config.endpoint.v3.ClusterLoadAssignment
+  cluster_name: backend
+  endpoints:
+  - lb_endpoints:
+    - endpoint: {{address: {{socket_address: {{address: 127.0.0.1, port_value: {port}}}}}}}
+"#
+    )
+}
+
+#[tokio::test]
+async fn the_command_line_explains_itself() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("bad.yaml");
+    std::fs::write(&file, "static_resources: {clusters: [{nome: x}]}").unwrap();
+    let file = file.to_str().unwrap();
+    for (arguments, success, text) in [
+        (vec!["version"], true, "portolan-proxy "),
+        (vec!["-c", "/nowhere/b.yaml"], false, "cannot read /nowhere/b.yaml"),
+        (vec!["-c", file, "--mode", "validate"], false, "nome"),
+        (vec!["--mode", "validate", "--config-yaml", "node: {id: x}"], true, "configuration OK"),
+        (vec!["proxy", "sidecar"], false, "POD_NAMESPACE is not set"),
+        (vec!["wait", "--timeoutSeconds", "0", "--url", "http://127.0.0.1:1/"], false, "not ready"),
+        (vec!["request", "GET", "ready", "--debug-port", "1"], false, "cannot connect to 127.0.0.1:1"),
+        (vec!["redirect", "-n", "-i", "*", "-b", "*"], true, "15006"),
+    ] {
+        let output = proxy(&arguments).env_remove("POD_NAMESPACE").output().await.unwrap();
+        let all =
+            format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+        assert_eq!(output.status.success(), success, "{arguments:?}: {all}");
+        assert!(all.contains(text), "{arguments:?}: {all}");
+    }
+}
