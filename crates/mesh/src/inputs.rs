@@ -72,6 +72,8 @@ pub struct Inputs {
     pub mesh_config: Arc<MeshConfig>,
     /// Root certificates of our own trust domain (PEM).
     pub root_certificates: String,
+    /// JSON Web Key Sets that the control plane fetched, by `jwksUri`, or by issuer where a rule names no URI.
+    pub jwks: BTreeMap<String, String>,
     /// Kubernetes Services.
     pub services: BTreeMap<ObjectKey, Arc<KubeService>>,
     /// Kubernetes Pods.

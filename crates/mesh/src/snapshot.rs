@@ -43,6 +43,8 @@ pub struct Snapshot {
     pub mesh_config: Arc<MeshConfig>,
     /// Root certificates of our own trust domain (PEM).
     pub root_certificates: String,
+    /// JSON Web Key Sets by URI or issuer.
+    pub jwks: BTreeMap<String, String>,
     /// Roots of other trust domains.
     pub trust: TrustBundles,
     /// All services, by host.
@@ -133,6 +135,7 @@ impl Snapshot {
             cluster: inputs.cluster.clone(),
             mesh_config: mesh.clone(),
             root_certificates: inputs.root_certificates.clone(),
+            jwks: inputs.jwks.clone(),
             trust: inputs.federation.trust.clone(),
             services,
             endpoints,

@@ -1,0 +1,99 @@
+//! Clusters of the application beside the proxy.
+
+use std::collections::BTreeMap;
+
+use portolan_mesh::{Protocol, Service, ServiceInstance, SidecarIngress};
+use portolan_xds::names::ClusterName;
+
+use super::{UpstreamHttp, breakers, connect_timeout, of_type, set_http, unlimited};
+use crate::{context::Context, metadata, pb::*};
+
+/// Where applications listen unless a Sidecar says otherwise.
+const LOOPBACK: &str = "127.0.0.1";
+
+fn upstream_http(protocol: Protocol) -> UpstreamHttp {
+    match protocol {
+        p if p.is_http2() => UpstreamHttp::Http2,
+        Protocol::Http => UpstreamHttp::Http1,
+        Protocol::Auto => UpstreamHttp::AsDownstream,
+        _ => UpstreamHttp::None,
+    }
+}
+
+/// One cluster per workload port.
+pub(crate) fn inbound(
+    ctx: &Context<'_>,
+    instances: &[ServiceInstance],
+    ingress: &[SidecarIngress],
+) -> Vec<cluster::Cluster> {
+    if !ingress.is_empty() {
+        return ingress
+            .iter()
+            .map(|i| {
+                let (host, port) = match i.default_endpoint.rsplit_once(':') {
+                    Some((host, port)) if !i.default_endpoint.starts_with("unix://") => {
+                        (host, port.parse().unwrap_or(i.port.number))
+                    }
+                    _ => (LOOPBACK, i.port.number),
+                };
+                let address = match i.default_endpoint.strip_prefix("unix://") {
+                    Some(path) => core::Address {
+                        address: Some(core::address::Address::Pipe(core::Pipe {
+                            path: path.to_owned(),
+                            ..Default::default()
+                        })),
+                    },
+                    // 0.0.0.0 means: the application listens on the Pod's address.
+                    None if host == "0.0.0.0" => {
+                        let own = ctx.node.address().map_or_else(|| LOOPBACK.to_owned(), |ip| ip.to_string());
+                        socket(own, port)
+                    }
+                    None => socket(host, port),
+                };
+                one(ctx, i.port.number, i.port.protocol, &[], address)
+            })
+            .collect();
+    }
+    let mut ports: BTreeMap<u16, (Protocol, Vec<&Service>)> = BTreeMap::new();
+    for instance in instances {
+        let entry = ports.entry(instance.target).or_insert_with(|| (instance.port.protocol, Vec::new()));
+        entry.1.push(&instance.service);
+    }
+    ports
+        .into_iter()
+        .map(|(port, (protocol, services))| one(ctx, port, protocol, &services, socket(LOOPBACK, port)))
+        .collect()
+}
+
+fn one(
+    ctx: &Context<'_>,
+    port: u16,
+    protocol: Protocol,
+    services: &[&Service],
+    address: core::Address,
+) -> cluster::Cluster {
+    let name = ClusterName::inbound(port).to_string();
+    let mut made = cluster::Cluster {
+        cluster_discovery_type: of_type(cluster::cluster::DiscoveryType::Static),
+        connect_timeout: connect_timeout(ctx),
+        circuit_breakers: breakers(unlimited()),
+        metadata: Some(metadata::cluster(services, None, "")),
+        load_assignment: Some(endpoint::ClusterLoadAssignment {
+            cluster_name: name.clone(),
+            endpoints: vec![endpoint::LocalityLbEndpoints {
+                lb_endpoints: vec![endpoint::LbEndpoint {
+                    host_identifier: Some(endpoint::lb_endpoint::HostIdentifier::Endpoint(
+                        endpoint::Endpoint { address: Some(address), ..Default::default() },
+                    )),
+                    ..Default::default()
+                }],
+                ..Default::default()
+            }],
+            ..Default::default()
+        }),
+        name,
+        ..Default::default()
+    };
+    set_http(&mut made, upstream_http(protocol), None);
+    made
+}

@@ -1,0 +1,237 @@
+//! Endpoints (EDS), with locality priorities (spec/istio.md 3.9).
+
+use std::collections::BTreeMap;
+
+use portolan_mesh::{
+    Endpoint, EndpointAddress, Locality, ResolvedDestinationRule, Service, ServicePort, Snapshot, Workload,
+};
+use portolan_resources::{
+    networking::{LocalityDistribute, LocalityLbSetting},
+    security::MtlsMode,
+    well_known::labels,
+};
+use portolan_xds::names::ClusterName;
+
+use crate::{cluster::traffic_policy, context::Context, metadata, pb::*};
+
+/// The endpoints of an outbound cluster that the proxy may see.
+pub(crate) fn assignment(ctx: &Context<'_>, name: &str) -> Option<endpoint::ClusterLoadAssignment> {
+    let parsed = ClusterName::parse(name)?;
+    let service = ctx.scope.services.get(&parsed.host)?;
+    let port = service.port(parsed.port)?;
+    let rule = ctx.scope.destination_rule(&service.host).map(AsRef::as_ref);
+    if !parsed.subset.is_empty()
+        && !rule.is_some_and(|r| r.spec.subsets.iter().any(|s| s.name == parsed.subset))
+    {
+        return None;
+    }
+    let endpoints = ctx.snapshot.endpoints_of(&service.host);
+    let endpoints = endpoints.map(|e| e.port(port.number)).unwrap_or_default();
+    Some(build(ctx, name, endpoints.iter(), port, rule, &parsed.subset))
+}
+
+/// The endpoints of a service that the proxy resolves by DNS: those listed, else the host itself.
+pub(crate) fn dns(
+    ctx: &Context<'_>,
+    service: &Service,
+    port: &ServicePort,
+    rule: Option<&ResolvedDestinationRule>,
+    subset: &str,
+    name: &str,
+) -> endpoint::ClusterLoadAssignment {
+    let listed = ctx.snapshot.endpoints_of(&service.host).map(|e| e.port(port.number)).unwrap_or_default();
+    if !listed.is_empty() {
+        return build(ctx, name, listed.iter(), port, rule, subset);
+    }
+    let host = service.external_name.as_deref().unwrap_or(&service.host);
+    if host.contains('*') {
+        return endpoint::ClusterLoadAssignment { cluster_name: name.to_owned(), ..Default::default() };
+    }
+    let itself = Endpoint {
+        address: EndpointAddress::Dns(host.to_owned()),
+        port: port.number,
+        labels: Default::default(),
+        identity: None,
+        mesh_tls: false,
+        locality: Locality::default(),
+        weight: 0,
+        network: String::new(),
+        namespace: service.namespace.clone(),
+        workload: String::new(),
+    };
+    build(ctx, name, std::iter::once(&itself), port, rule, "")
+}
+
+/// Whether an endpoint takes mesh mTLS: it can, and its PeerAuthentication does not forbid it.
+pub(crate) fn takes_mesh_tls(snapshot: &Snapshot, endpoint: &Endpoint) -> bool {
+    endpoint.mesh_tls
+        && snapshot.mtls_modes(&endpoint.namespace, &endpoint.labels).port(endpoint.port) != MtlsMode::Disable
+}
+
+fn build<'e>(
+    ctx: &Context<'_>,
+    name: &str,
+    endpoints: impl Iterator<Item = &'e Endpoint>,
+    port: &ServicePort,
+    rule: Option<&ResolvedDestinationRule>,
+    subset: &str,
+) -> endpoint::ClusterLoadAssignment {
+    let subset_labels = rule
+        .and_then(|r| r.spec.subsets.iter().find(|s| !subset.is_empty() && s.name == subset))
+        .map(|s| &s.labels);
+    let in_subset =
+        |e: &&Endpoint| subset_labels.is_none_or(|l| l.iter().all(|(k, v)| e.labels.get(k) == Some(v)));
+    let mut localities: BTreeMap<Locality, Vec<endpoint::LbEndpoint>> = BTreeMap::new();
+    for e in endpoints.filter(in_subset).filter(|e| ctx.node.sees_network(&e.network)) {
+        localities.entry(e.locality.clone()).or_default().push(lb_endpoint(ctx, e));
+    }
+    let mut groups: Vec<(Locality, endpoint::LocalityLbEndpoints)> = localities
+        .into_iter()
+        .map(|(locality, lb_endpoints)| {
+            let weight: u32 = lb_endpoints
+                .iter()
+                .map(|e| e.load_balancing_weight.map_or(1, |w| w.value))
+                .fold(0, u32::saturating_add);
+            let group = endpoint::LocalityLbEndpoints {
+                locality: (!locality.is_empty()).then(|| core::Locality {
+                    region: locality.region.clone(),
+                    zone: locality.zone.clone(),
+                    sub_zone: locality.subzone.clone(),
+                }),
+                lb_endpoints,
+                load_balancing_weight: u32v(weight),
+                ..Default::default()
+            };
+            (locality, group)
+        })
+        .collect();
+    prioritize(ctx, &mut groups, port, rule, subset);
+    endpoint::ClusterLoadAssignment {
+        cluster_name: name.to_owned(),
+        endpoints: groups.into_iter().map(|(_, g)| g).collect(),
+        ..Default::default()
+    }
+}
+
+fn lb_endpoint(ctx: &Context<'_>, e: &Endpoint) -> endpoint::LbEndpoint {
+    let address = match &e.address {
+        EndpointAddress::Ip(ip) => socket(ip.to_string(), e.port),
+        EndpointAddress::Dns(name) => socket(name, e.port),
+        EndpointAddress::Unix(path) => core::Address {
+            address: Some(core::address::Address::Pipe(core::Pipe {
+                path: path.clone(),
+                ..Default::default()
+            })),
+        },
+    };
+    endpoint::LbEndpoint {
+        metadata: Some(metadata::endpoint(takes_mesh_tls(ctx.snapshot, e), workload_text(ctx, e))),
+        load_balancing_weight: u32v(e.weight.max(1)),
+        host_identifier: Some(endpoint::lb_endpoint::HostIdentifier::Endpoint(endpoint::Endpoint {
+            address: Some(address),
+            ..Default::default()
+        })),
+        ..Default::default()
+    }
+}
+
+/// `workload;namespace;canonical name;canonical revision;cluster`, for the statistics of requests that fail before the
+/// peer could say who it is.
+fn workload_text(ctx: &Context<'_>, e: &Endpoint) -> String {
+    let first = |keys: &[&str]| keys.iter().find_map(|k| e.labels.get(*k)).map(String::as_str);
+    let name =
+        first(&[labels::CANONICAL_NAME, labels::APP_KUBERNETES_NAME, labels::APP]).unwrap_or(&e.workload);
+    let revision = first(&[labels::CANONICAL_REVISION, labels::APP_KUBERNETES_VERSION, labels::VERSION]);
+    let revision = revision.unwrap_or(if e.workload.is_empty() { "" } else { "latest" });
+    format!("{};{};{name};{revision};{}", e.workload, e.namespace, ctx.snapshot.cluster.cluster_id)
+}
+
+/// Priorities and weights by locality. Failover needs outlier detection: without it nothing ever becomes unhealthy.
+fn prioritize(
+    ctx: &Context<'_>,
+    groups: &mut Vec<(Locality, endpoint::LocalityLbEndpoints)>,
+    port: &ServicePort,
+    rule: Option<&ResolvedDestinationRule>,
+    subset: &str,
+) {
+    let parts = traffic_policy(rule, port.number, subset);
+    let of_rule = parts.load_balancer.and_then(|l| l.locality_lb_setting.as_ref());
+    let setting = of_rule.or(ctx.mesh().locality_lb_setting.as_ref());
+    let default = LocalityLbSetting::default();
+    let setting = setting.unwrap_or(&default);
+    if setting.enabled == Some(false) {
+        return;
+    }
+    let own = ctx.snapshot.workload_of(ctx.node).map(|w: &std::sync::Arc<Workload>| w.locality.clone());
+    let own = own.unwrap_or_else(|| ctx.node.locality.clone());
+    if own.is_empty() {
+        return;
+    }
+    if let Some(distribute) = setting.distribute.iter().find(|d| locality_matches(&d.from, &own)) {
+        apply_distribute(groups, distribute);
+    } else if parts.outlier_detection.is_some() {
+        apply_failover(groups, setting, &own);
+    }
+}
+
+fn locality_matches(pattern: &str, locality: &Locality) -> bool {
+    let wanted = Locality::parse(pattern);
+    let part = |want: &str, have: &str| want.is_empty() || want == "*" || want == have;
+    // `region/*` leaves the rest open.
+    part(&wanted.region, &locality.region)
+        && part(&wanted.zone, &locality.zone)
+        && part(&wanted.subzone, &locality.subzone)
+}
+
+fn apply_distribute(groups: &mut Vec<(Locality, endpoint::LocalityLbEndpoints)>, rule: &LocalityDistribute) {
+    let mut weights: Vec<Option<u32>> = vec![None; groups.len()];
+    for (target, share) in &rule.to {
+        let matching: Vec<usize> = groups
+            .iter()
+            .enumerate()
+            .filter(|(i, (l, _))| weights[*i].is_none() && locality_matches(target, l))
+            .map(|(i, _)| i)
+            .collect();
+        let weight = |i: usize| groups[i].1.load_balancing_weight.map_or(1, |w| w.value.max(1));
+        let total: u64 = matching.iter().map(|i| u64::from(weight(*i))).sum();
+        for i in matching {
+            let part = (u64::from(weight(i)) * u64::from(*share)).div_ceil(total.max(1));
+            weights[i] = Some(u32::try_from(part).unwrap_or(u32::MAX));
+        }
+    }
+    let mut index = 0;
+    groups.retain_mut(|(_, group)| {
+        let weight = weights[index];
+        index += 1;
+        group.load_balancing_weight = weight.and_then(u32v);
+        weight.is_some_and(|w| w > 0)
+    });
+}
+
+fn apply_failover(
+    groups: &mut [(Locality, endpoint::LocalityLbEndpoints)],
+    setting: &LocalityLbSetting,
+    own: &Locality,
+) {
+    let target = setting.failover.iter().find(|f| f.from == own.region).map(|f| f.to.as_str());
+    let raw: Vec<u32> = groups
+        .iter()
+        .map(|(l, _)| match () {
+            () if l.region != own.region => match target {
+                Some(region) if region != l.region => 4,
+                _ => 3,
+            },
+            () if l.zone != own.zone => 2,
+            () if l.subzone != own.subzone => 1,
+            () => 0,
+        })
+        .collect();
+    // Envoy wants priorities without gaps.
+    let mut used = raw.clone();
+    used.sort_unstable();
+    used.dedup();
+    for ((_, group), raw) in groups.iter_mut().zip(raw) {
+        group.priority =
+            used.iter().position(|p| *p == raw).and_then(|p| u32::try_from(p).ok()).unwrap_or_default();
+    }
+}

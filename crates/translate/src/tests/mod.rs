@@ -1,0 +1,50 @@
+//! The book shop and a federation with a peer `east`, generated for every kind of proxy: golden files of a compact text
+//! form, and a real Envoy's own validation.
+
+mod envoy;
+mod fixture;
+mod golden;
+mod summary;
+
+use std::sync::Arc;
+
+use portolan_mesh::Snapshot;
+use portolan_xds::type_url;
+
+use crate::Generator;
+
+/// Two models made from equal inputs give equal bytes, and equal resources are one allocation.
+#[test]
+fn equal_resources_are_encoded_once() {
+    let generator = Generator::new();
+    let (first, second) =
+        (Snapshot::build(&fixture::inputs(), None), Snapshot::build(&fixture::inputs(), None));
+    for node in fixture::nodes() {
+        for url in
+            [type_url::CLUSTER, type_url::ENDPOINT, type_url::LISTENER, type_url::ROUTE, type_url::SECRET]
+        {
+            let a = generator.generate(&first, &node, url, None);
+            let b = generator.generate(&second, &node, url, None);
+            assert_eq!(a.len(), b.len());
+            for (a, b) in a.iter().zip(&b) {
+                assert!(Arc::ptr_eq(a, b), "{} {}", url, a.name);
+            }
+        }
+    }
+}
+
+/// Resources are found by name, unknown names are left out.
+#[test]
+fn by_name() {
+    let generator = Generator::new();
+    let snapshot = Snapshot::build(&fixture::inputs(), None);
+    let node = fixture::node("sidecar", "bookinfo", "reviews-v1-1", "10.64.0.11", &[], false);
+    let get = |url: &str, names: &[&str]| -> Vec<String> {
+        let names: Vec<String> = names.iter().map(|n| (*n).to_owned()).collect();
+        generator.generate(&snapshot, &node, url, Some(&names)).iter().map(|r| r.name.to_string()).collect()
+    };
+    let reviews = "outbound|9080|v2|reviews.bookinfo.svc.cluster.local";
+    assert_eq!(get(type_url::ENDPOINT, &[reviews, "outbound|1||nowhere", "x"]), [reviews]);
+    assert_eq!(get(type_url::ROUTE, &["9080", "http.80"]), ["9080"]);
+    assert_eq!(get(type_url::CLUSTER, &["BlackHoleCluster"]), ["BlackHoleCluster"]);
+}
