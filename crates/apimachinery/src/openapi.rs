@@ -53,8 +53,11 @@ pub fn v2_json(table: &ResourceTable) -> Value {
     json!({"swagger": "2.0", "info": {"title": "Kubernetes", "version": DOCUMENT_VERSION}, "paths": {}})
 }
 
-/// `GET /openapi/v2` as protobuf (`application/com.github.proto-openapi.spec.v2@v1.0+protobuf`), which kubectl 1.20
-/// asks for. As empty as [`v2_json`]: fields 1 `swagger`, 2 `info` (1 `title`, 2 `version`), 8 `paths`.
+/// `Content-Type` of [`v2_protobuf`]. Old clients ask for `...spec.v2@v1.0+protobuf`; the answer must have a dot,
+/// because an `@` is no valid media type and kubectl 1.32 refuses it.
+pub const V2_PROTOBUF_TYPE: &str = "application/com.github.proto-openapi.spec.v2.v1.0+protobuf";
+
+/// `GET /openapi/v2` as protobuf ([`V2_PROTOBUF_TYPE`]), which kubectl 1.20 asks for, and 1.32 for a `List`. As empty as [`v2_json`]: fields 1 `swagger`, 2 `info` (1 `title`, 2 `version`), 8 `paths`.
 pub fn v2_protobuf(table: &ResourceTable) -> Vec<u8> {
     let _ = table;
     let mut info = Vec::new();

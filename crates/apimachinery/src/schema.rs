@@ -47,6 +47,8 @@ pub enum Schema {
 pub struct ObjectSchema {
     /// Name of the built-in type, empty for a custom one.
     pub name: &'static str,
+    /// Text for `kubectl explain`.
+    pub description: String,
     /// The fields by JSON name.
     pub fields: IndexMap<String, Field>,
     /// Unknown fields are kept instead of dropped.

@@ -50,11 +50,14 @@ impl IncludeObject {
     }
 }
 
+/// The cells of one object under a kind's own headings; the number is the time that ages are counted from.
+type Cells = fn(&Value, i64) -> Vec<Value>;
+
 /// How a built-in kind is printed: headings and the cells under them.
 pub(crate) struct Printer {
     /// Headings joined by `|`; `+` marks a wide one, `:i` an integer. `Name` comes first unless it starts with `-`.
     columns: &'static str,
-    cells: fn(&Value, i64) -> Vec<Value>,
+    cells: Cells,
 }
 
 /// Columns of a built-in kind.
@@ -180,7 +183,7 @@ fn custom_cell(column: &Column, path: &JsonPath, object: &Value, now: i64) -> Va
 }
 
 fn printer(group: &str, kind: &str) -> Printer {
-    let (columns, cells): (&'static str, fn(&Value, i64) -> Vec<Value>) = match (group, kind) {
+    let (columns, cells): (&'static str, Cells) = match (group, kind) {
         ("", "Pod") => ("Ready|Status|Restarts|Age|+IP|+Node|+Nominated Node|+Readiness Gates", pods::pod),
         ("apps", "Deployment") => {
             ("Ready|Up-to-date:i|Available:i|Age|+Containers|+Images|+Selector", workloads::deployment)

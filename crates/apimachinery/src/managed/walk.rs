@@ -128,16 +128,13 @@ fn difference(
             _ => changes.modified.insert(path),
         },
         (Some(Shape::Fields(_)) | None, Some(Shape::Fields(_)) | None) => {
-            let empty = Map::new();
-            let fields = |shape: &Option<Shape<'_>>| match shape {
-                Some(Shape::Fields(map)) => (*map).clone(),
-                _ => empty.clone(),
-            };
-            let (old_fields, new_fields) = (fields(&shapes.0), fields(&shapes.1));
-            let gone = old_fields.keys().filter(|k| !new_fields.contains_key(*k));
-            for key in new_fields.keys().chain(gone) {
+            let old_keys = old.and_then(Value::as_object).into_iter().flat_map(Map::keys);
+            let new_keys = new.and_then(Value::as_object).into_iter().flat_map(Map::keys);
+            let gone = old_keys.filter(|k| new.and_then(|v| v.get(k.as_str())).is_none());
+            for key in new_keys.chain(gone) {
                 path.push(format!("f:{key}"));
-                difference(schema.child(key), old_fields.get(key), new_fields.get(key), path, changes);
+                let (before, after) = (old.and_then(|v| v.get(key)), new.and_then(|v| v.get(key)));
+                difference(schema.child(key), before, after, path, changes);
                 path.pop();
             }
             one_sided(old, new, path, changes);

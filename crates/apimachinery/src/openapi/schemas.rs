@@ -104,6 +104,9 @@ impl Definitions {
         if object.atomic {
             out["x-kubernetes-map-type"] = json!("atomic");
         }
+        if !object.description.is_empty() {
+            out["description"] = json!(object.description);
+        }
         out
     }
 

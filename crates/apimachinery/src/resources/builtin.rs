@@ -92,6 +92,13 @@ const GROUPS: &[Group] = &[
         "autoscaling.v2",
         &[row("horizontalpodautoscalers", "HorizontalPodAutoscaler", "hpa", "all status")],
     ),
+    // What `kubectl autoscale` sends; stored as v2.
+    (
+        "autoscaling",
+        "v1",
+        "autoscaling.v1",
+        &[row("horizontalpodautoscalers", "HorizontalPodAutoscaler", "hpa", "all status")],
+    ),
     (
         "batch",
         "v1",
@@ -185,8 +192,12 @@ fn resource(&(group, version, prefix, _): &Group, row: &Row) -> Resource {
     if has("status") {
         add("status", own, READ_WRITE);
     }
-    // The events of both groups are the same objects, stored in the core form.
-    let (storage_group, storage_version) = if row.kind == "Event" { ("", "v1") } else { (group, version) };
+    let (storage_group, storage_version) = match (group, row.kind) {
+        // The events of both groups are the same objects, stored in the core form.
+        (_, "Event") => ("", "v1"),
+        ("autoscaling", _) => ("autoscaling", "v2"),
+        _ => (group, version),
+    };
     Resource {
         group: group.to_owned(),
         version: version.to_owned(),

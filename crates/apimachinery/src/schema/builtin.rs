@@ -10,8 +10,16 @@ use std::sync::LazyLock;
 use super::{Field, ListPatch, ListSchema, ListType, MapSchema, ObjectSchema, Schema};
 
 const TABLE: &str = include_str!("builtin.txt");
+const DESCRIPTIONS: &str = include_str!("descriptions.txt");
 
-static TYPES: LazyLock<HashMap<&'static str, Schema>> = LazyLock::new(|| parse(TABLE));
+static TYPES: LazyLock<HashMap<&'static str, Schema>> = LazyLock::new(|| {
+    let mut types = parse(TABLE);
+    for (place, text) in descriptions() {
+        describe(&mut types, place, text);
+    }
+    own_copies(&mut types);
+    types
+});
 
 /// A type by name.
 pub(super) fn find(name: &str) -> Option<(&'static str, &'static Schema)> {
@@ -57,8 +65,23 @@ fn parse(table: &'static str) -> HashMap<&'static str, Schema> {
         }
     }
     finish(&mut types, current);
-    own_copies(&mut types);
     types
+}
+
+/// Places (`<type>` or `<type>.<field>`) and their texts.
+fn descriptions() -> impl Iterator<Item = (&'static str, &'static str)> {
+    DESCRIPTIONS.lines().filter(|l| !l.starts_with('#')).filter_map(|l| l.split_once(": "))
+}
+
+/// Whether the place exists.
+fn describe(types: &mut HashMap<&'static str, Schema>, place: &str, text: &str) -> bool {
+    if let Some(Schema::Object(object)) = types.get_mut(place) {
+        object.description = text.to_owned();
+        return true;
+    }
+    let Some((name, field)) = place.rsplit_once('.') else { return false };
+    let Some(Schema::Object(object)) = types.get_mut(name) else { return false };
+    object.fields.get_mut(field).map(|f| f.description = text.to_owned()).is_some()
 }
 
 /// Gives each atomic use of a type its own copy of that type.
@@ -151,5 +174,18 @@ fn value(ty: &'static str) -> Schema {
         "rawextension" | "fieldsv1" | "json" | "customresourcesubresourcestatus" => Schema::Any,
         "jsonschemapropsorarray" | "jsonschemapropsorbool" | "jsonschemapropsorstringarray" => Schema::Any,
         name => Schema::Named(name),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_description_has_its_place() {
+        let mut types = parse(TABLE);
+        for (place, text) in descriptions() {
+            assert!(describe(&mut types, place, text), "{place} does not exist");
+        }
     }
 }
