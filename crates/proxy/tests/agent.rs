@@ -25,9 +25,9 @@ async fn resources_are_taken_rejected_and_resumed() {
 
     // The stream carries the token, the node id and metadata, and what comes is accepted.
     let stream = seen(&istiod, "a stream", |s| matches!(s, Seen::Stream { .. })).await;
-    let Seen::Stream { node, metadata, token } = stream else { unreachable!() };
+    let Seen::Stream { node, metadata, token, certificate } = stream else { unreachable!() };
     assert_eq!(node, "sidecar~127.0.0.1~shop-1.shop~shop.svc.cluster.local");
-    assert!(token);
+    assert!(token && !certificate);
     assert_eq!(metadata.get("CLUSTER_ID").map(String::as_str), Some("west"));
     assert_eq!(metadata.get("PORTOLAN_PROXY").map(String::as_str), Some("portolan"));
     for type_url in [CLUSTER, LISTENER] {
@@ -59,6 +59,19 @@ async fn resources_are_taken_rejected_and_resumed() {
     eventually("the statistics of the second stream", async || {
         let (_, body) = http("GET", &program.admin(), "/stats?filter=control_plane").await?;
         body.contains("control_plane.connections_total: 2").then_some(())
+    })
+    .await;
+    // Without a token the workload's own certificate takes its place.
+    eventually("the first certificate", async || {
+        let (_, metrics) = http("GET", &program.status(), "/stats/prometheus").await?;
+        metrics.contains("istio_agent_cert_expiry_seconds").then_some(())
+    })
+    .await;
+    std::fs::remove_file(program.directory.path().join("token")).unwrap();
+    istiod.forget();
+    istiod.cut();
+    seen(&istiod, "a stream with a client certificate", |s| {
+        matches!(s, Seen::Stream { token: false, certificate: true, .. })
     })
     .await;
     assert!(program.terminate().await.success());
@@ -122,7 +135,8 @@ async fn endpoints_answer() {
 
     // Certificates are renewed before they end.
     eventually("two renewals", async || {
-        (istiod.seen().iter().filter(|s| matches!(s, Seen::Csr { token: true })).count() >= 3).then_some(())
+        (istiod.seen().iter().filter(|s| matches!(s, Seen::Csr { token: true, .. })).count() >= 3)
+            .then_some(())
     })
     .await;
 

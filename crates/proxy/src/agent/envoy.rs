@@ -16,7 +16,7 @@ pub(super) async fn run(common: Common, program: &Path) -> Result<(), AgentError
     let sds =
         tonic::transport::Server::builder().add_service(sds_server::SdsServer::service(common.hub.clone()));
     let xds = tonic::transport::Server::builder().add_service(xds_proxy::XdsProxy::service(
-        xds_upstream(config),
+        xds_upstream(config, &common.hub),
         common.hub.clone(),
         common.dns.clone(),
         common.xds_status.clone(),

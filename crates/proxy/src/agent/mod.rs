@@ -120,7 +120,7 @@ pub async fn run(config: AgentConfig, log: LogControl, quit: CancellationToken) 
     let _stop_on_return = stop.clone().drop_guard();
     let hub = SecretHub::default();
     let options = CaOptions {
-        upstream: ca_upstream(&config),
+        upstream: ca_upstream(&config, &hub),
         spiffe_id: config.spiffe_id(),
         ttl: config.secret_ttl,
         grace_ratio: config.grace_ratio,
@@ -155,14 +155,14 @@ async fn start_dns(config: &AgentConfig, stop: &CancellationToken) -> Result<Opt
     Ok(Some(proxy))
 }
 
-fn ca_upstream(config: &AgentConfig) -> Upstream {
-    let mut upstream = Upstream::istiod(&config.ca_address, &config.ca_root, &config.token_path);
+fn ca_upstream(config: &AgentConfig, hub: &SecretHub) -> Upstream {
+    let mut upstream = Upstream::istiod(&config.ca_address, &config.ca_root, &config.token_path, hub);
     upstream.metadata.push(("clusterid".to_owned(), config.cluster_id.clone()));
     upstream
 }
 
-fn xds_upstream(config: &AgentConfig) -> Upstream {
-    let mut upstream = Upstream::istiod(&config.xds_address, &config.xds_root, &config.token_path);
+fn xds_upstream(config: &AgentConfig, hub: &SecretHub) -> Upstream {
+    let mut upstream = Upstream::istiod(&config.xds_address, &config.xds_root, &config.token_path, hub);
     upstream.metadata.push(("clusterid".to_owned(), config.cluster_id.clone()));
     upstream
 }

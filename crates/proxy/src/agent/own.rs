@@ -85,7 +85,7 @@ pub(super) async fn run(common: Common, log: LogControl) -> Result<(), AgentErro
 
     tokio::spawn(feed_secrets(common.hub.clone(), store.clone(), common.stop.clone()));
     let client = XdsClient {
-        upstream: xds_upstream(config),
+        upstream: xds_upstream(config, &common.hub),
         store: store.clone(),
         roots: Some(common.hub.clone()),
         names: common.dns.clone(),

@@ -128,6 +128,17 @@ impl SecretHub {
         self.inner.generation.send_modify(|generation| *generation += 1);
     }
 
+    /// Chain and key of the workload's own certificate, PEM.
+    pub fn workload_certificate(&self) -> Option<(Vec<u8>, Vec<u8>)> {
+        let secret = Secret::decode(self.get(WORKLOAD)?.body).ok()?;
+        let Some(secret::Type::TlsCertificate(certificate)) = secret.r#type else { return None };
+        let bytes = |source: Option<DataSource>| match source?.specifier? {
+            Specifier::InlineBytes(bytes) => Some(bytes),
+            _ => None,
+        };
+        Some((bytes(certificate.certificate_chain)?, bytes(certificate.private_key)?))
+    }
+
     /// The root of our own certificate's chain: `ROOTCA` as long as the control plane says nothing about it.
     pub fn set_chain_root(&self, pem: Vec<u8>) {
         self.update_roots(|roots| roots.chain = Some(root_secret(ROOT, pem)));

@@ -17,7 +17,7 @@ use serde_json::Value;
 
 use super::files::FileSource;
 use crate::config::ResourceKind;
-use crate::xds_client::{Roots, Target, Upstream, UpstreamTls};
+use crate::xds_client::{OwnIdentity, Roots, Target, Upstream, UpstreamTls};
 
 /// Type name of the TLS settings of a cluster.
 const UPSTREAM_TLS: &str = "envoy.extensions.transport_sockets.tls.v3.UpstreamTlsContext";
@@ -153,7 +153,7 @@ fn tls(cluster: &Cluster, target: &Target) -> Result<Option<UpstreamTls>, Source
         (true, Target::Unix(_)) => "localhost".to_owned(),
     };
     let identity = common.tls_certificates.first().and_then(|certificate| {
-        Some((
+        Some(OwnIdentity::Files(
             file_name(certificate.certificate_chain.as_ref()?)?,
             file_name(certificate.private_key.as_ref()?)?,
         ))

@@ -30,7 +30,9 @@ use tonic::client::Grpc;
 use tonic_prost::ProstCodec;
 
 pub use status::{TypeStatus, XdsStatus};
-pub use upstream::{MAX_MESSAGE, Roots, Target, Upstream, UpstreamError, UpstreamTls, chain, read_file};
+pub use upstream::{
+    MAX_MESSAGE, OwnIdentity, Roots, Target, Upstream, UpstreamError, UpstreamTls, chain, read_file,
+};
 
 use self::machine::Machine;
 use crate::agent::dns::DnsProxy;

@@ -8,6 +8,8 @@ use tokio::net::UnixStream;
 use tonic::metadata::{Ascii, MetadataKey, MetadataMap, MetadataValue};
 use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity};
 
+use crate::agent::secrets::SecretHub;
+
 /// How long TCP and TLS may take together.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// A peer that is silent for this long is asked whether it is still there; a dead istiod node is noticed
@@ -38,6 +40,16 @@ pub enum Roots {
     Inline(Vec<u8>),
 }
 
+/// Where our own certificate for the control connection comes from.
+#[derive(Debug, Clone)]
+pub enum OwnIdentity {
+    /// Files of chain and key.
+    Files(PathBuf, PathBuf),
+    /// The workload's own certificate, as soon as there is one. Used where the Pod has no token (virtual
+    /// machines after their first start).
+    Workload(SecretHub),
+}
+
 /// TLS towards the server.
 #[derive(Debug, Clone)]
 pub struct UpstreamTls {
@@ -45,8 +57,8 @@ pub struct UpstreamTls {
     pub roots: Roots,
     /// Name that the server's certificate must carry.
     pub server_name: String,
-    /// Files of our own certificate chain and key.
-    pub identity: Option<(PathBuf, PathBuf)>,
+    /// Our own certificate.
+    pub identity: Option<OwnIdentity>,
 }
 
 /// One control plane server.
@@ -91,8 +103,8 @@ pub enum UpstreamError {
 }
 
 impl Upstream {
-    /// istiod or a CA: TLS verified with the roots in a file, a token from a file.
-    pub fn istiod(address: &str, roots: &Path, token_path: &Path) -> Self {
+    /// istiod or a CA: TLS verified with the roots in a file, a token from a file or else the certificate of `hub`.
+    pub fn istiod(address: &str, roots: &Path, token_path: &Path, hub: &SecretHub) -> Self {
         let host = address.rsplit_once(':').map_or(address, |(host, _)| host);
         Upstream {
             target: Target::Tcp(address.to_owned()),
@@ -100,7 +112,7 @@ impl Upstream {
             tls: (!address.ends_with(":15010")).then(|| UpstreamTls {
                 roots: Roots::File(roots.to_owned()),
                 server_name: host.trim_matches(['[', ']']).to_owned(),
-                identity: None,
+                identity: Some(OwnIdentity::Workload(hub.clone())),
             }),
             token_path: Some(token_path.to_owned()),
             metadata: Vec::new(),
@@ -135,8 +147,8 @@ impl Upstream {
                 Roots::File(path) => read_file(path).await?,
                 Roots::Inline(pem) => pem.clone(),
             }));
-            if let Some((chain, key)) = &tls.identity {
-                config = config.identity(Identity::from_pem(read_file(chain).await?, read_file(key).await?));
+            if let Some((chain, key)) = self.own_certificate(tls).await? {
+                config = config.identity(Identity::from_pem(chain, key));
             }
             endpoint = endpoint.tls_config(config).map_err(|error| self.connect_error(&error))?;
         }
@@ -153,6 +165,19 @@ impl Upstream {
             }
         };
         connected.map_err(|error| self.connect_error(&error))
+    }
+
+    async fn own_certificate(&self, tls: &UpstreamTls) -> Result<Option<(Vec<u8>, Vec<u8>)>, UpstreamError> {
+        match &tls.identity {
+            None => Ok(None),
+            Some(OwnIdentity::Files(chain, key)) => {
+                Ok(Some((read_file(chain).await?, read_file(key).await?)))
+            }
+            Some(OwnIdentity::Workload(hub)) => {
+                let has_token = self.token_path.as_ref().is_some_and(|path| path.exists());
+                Ok(if has_token { None } else { hub.workload_certificate() })
+            }
+        }
     }
 
     fn connect_error(&self, error: &dyn std::error::Error) -> UpstreamError {

@@ -23,7 +23,7 @@ use rcgen::{
 use serde_json::Value;
 use tokio::sync::{mpsc, watch};
 use tokio_stream::wrappers::{ReceiverStream, TcpListenerStream};
-use tonic::transport::{Identity, Server, ServerTlsConfig};
+use tonic::transport::{Certificate, Identity, Server, ServerTlsConfig};
 use tonic::{Request, Response, Status, Streaming};
 
 type Output<T> = Pin<Box<dyn tokio_stream::Stream<Item = Result<T, Status>> + Send>>;
@@ -79,7 +79,7 @@ impl Authority {
 #[derive(Debug, Clone)]
 pub enum Seen {
     /// A stream was opened by this node.
-    Stream { node: String, metadata: BTreeMap<String, String>, token: bool },
+    Stream { node: String, metadata: BTreeMap<String, String>, token: bool, certificate: bool },
     /// A subscription: type, names, versions that the client has already.
     Subscribe { type_url: String, names: Vec<String>, held: usize },
     /// A response was accepted.
@@ -87,7 +87,7 @@ pub enum Seen {
     /// A response was rejected.
     Nack { type_url: String, reason: String },
     /// A certificate was issued.
-    Csr { token: bool },
+    Csr { token: bool, certificate: bool },
 }
 
 struct Inner {
@@ -127,8 +127,12 @@ impl Istiod {
             }),
             address,
         };
+        let tls = ServerTlsConfig::new()
+            .identity(Identity::from_pem(certificate, key))
+            .client_ca_root(Certificate::from_pem(istiod.root_pem()))
+            .client_auth_optional(true);
         let server = Server::builder()
-            .tls_config(ServerTlsConfig::new().identity(Identity::from_pem(certificate, key)))
+            .tls_config(tls)
             .unwrap()
             .add_service(AggregatedDiscoveryServiceServer::new(istiod.clone()))
             .add_service(CertificateServer::new(Arc::new(istiod.clone())));
@@ -225,6 +229,7 @@ struct Session {
     nonce: u64,
     node_seen: bool,
     token: bool,
+    certificate: bool,
 }
 
 impl Session {
@@ -236,7 +241,12 @@ impl Session {
                 envoy_types::pb::google::protobuf::value::Kind::StringValue(text) => Some((key, text)),
                 _ => None,
             });
-            self.istiod.note(Seen::Stream { node: node.id, metadata: text.collect(), token: self.token });
+            self.istiod.note(Seen::Stream {
+                node: node.id,
+                metadata: text.collect(),
+                token: self.token,
+                certificate: self.certificate,
+            });
         }
         let type_url = request.type_url;
         if !request.response_nonce.is_empty() {
@@ -372,10 +382,17 @@ impl AggregatedDiscoveryService for Istiod {
             return Err(Status::unimplemented("this control plane has no delta xDS"));
         }
         let token = has_token(&request);
+        let certificate = request.peer_certs().is_some();
         let mut requests = request.into_inner();
         let (sender, receiver) = mpsc::channel(64);
-        let mut session =
-            Session { istiod: self.clone(), watches: BTreeMap::new(), nonce: 0, node_seen: false, token };
+        let mut session = Session {
+            istiod: self.clone(),
+            watches: BTreeMap::new(),
+            nonce: 0,
+            node_seen: false,
+            token,
+            certificate,
+        };
         let mut generation = self.inner.generation.subscribe();
         let mut cut = self.inner.cut.subscribe();
         tokio::spawn(async move {
@@ -408,8 +425,9 @@ impl CertificateService for Istiod {
         request: Request<IstioCertificateRequest>,
     ) -> Result<Response<IstioCertificateResponse>, Status> {
         let token = has_token(&request);
-        self.note(Seen::Csr { token });
-        if !token {
+        let certificate = request.peer_certs().is_some();
+        self.note(Seen::Csr { token, certificate });
+        if !token && !certificate {
             return Err(Status::unauthenticated("no valid token"));
         }
         let ttl = *self.inner.certificate_ttl.lock().unwrap();
