@@ -67,8 +67,11 @@ pub enum TlsError {
 pub struct ServerTls {
     /// For gRPC: HTTP/2, client certificates of the mesh are checked when presented.
     pub grpc: Arc<ArcSwap<ServerConfig>>,
-    /// For webhooks and federation discovery: client certificates are not asked for.
+    /// For webhooks: client certificates are not asked for.
     pub https: Arc<ArcSwap<ServerConfig>>,
+    /// For federation discovery: only who has a certificate of the mesh is let in. No ALPN: gateways offer Istio's own
+    /// protocol names here, and what is spoken is HTTP either way.
+    pub federation: Arc<ArcSwap<ServerConfig>>,
 }
 
 impl ServerTls {
@@ -78,17 +81,18 @@ impl ServerTls {
         id: SpiffeId,
         hosts: Vec<String>,
     ) -> Result<Self, TlsError> {
-        let (grpc, https) = configs(&authority, &id, &hosts)?;
-        let tls = Self { grpc: Arc::new(ArcSwap::new(grpc)), https: Arc::new(ArcSwap::new(https)) };
-        let (grpc, https) = (tls.grpc.clone(), tls.https.clone());
+        let [grpc, https, federation] =
+            configs(&authority, &id, &hosts)?.map(|config| Arc::new(ArcSwap::new(config)));
+        let tls = Self { grpc: grpc.clone(), https: https.clone(), federation: federation.clone() };
         tokio::spawn(async move {
             let mut pause = RENEWAL;
             loop {
                 tokio::time::sleep(pause).await;
                 pause = match configs(&authority, &id, &hosts) {
-                    Ok((new_grpc, new_https)) => {
+                    Ok([new_grpc, new_https, new_federation]) => {
                         grpc.store(new_grpc);
                         https.store(new_https);
+                        federation.store(new_federation);
                         tracing::info!("renewed the control plane's own certificate");
                         RENEWAL
                     }
@@ -103,7 +107,8 @@ impl ServerTls {
     }
 }
 
-type Configs = (Arc<ServerConfig>, Arc<ServerConfig>);
+/// For gRPC, HTTPS and federation.
+type Configs = [Arc<ServerConfig>; 3];
 
 fn configs(authority: &CertificateAuthority, id: &SpiffeId, hosts: &[String]) -> Result<Configs, TlsError> {
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
@@ -114,18 +119,22 @@ fn configs(authority: &CertificateAuthority, id: &SpiffeId, hosts: &[String]) ->
     // Certificates are optional (a new workload has none yet), but one that is presented has to be ours. Which
     // identities count is decided by the authenticator.
     let own = TrustBundle::from_pem(authority.root_pem().as_bytes())?;
-    let verifier = PeerVerifier::new(Roots::Any(Arc::new(own)), Vec::new()).client_certificate_optional();
+    let verifier = || PeerVerifier::new(Roots::Any(Arc::new(own.clone())), Vec::new());
     let mut grpc = ServerConfig::builder_with_provider(provider.clone())
         .with_safe_default_protocol_versions()?
-        .with_client_cert_verifier(Arc::new(verifier))
+        .with_client_cert_verifier(Arc::new(verifier().client_certificate_optional()))
         .with_single_cert(chain.clone(), key.clone_key())?;
     grpc.alpn_protocols = vec![b"h2".to_vec()];
+    let federation = ServerConfig::builder_with_provider(provider.clone())
+        .with_safe_default_protocol_versions()?
+        .with_client_cert_verifier(Arc::new(verifier()))
+        .with_single_cert(chain.clone(), key.clone_key())?;
     let mut https = ServerConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()?
         .with_no_client_auth()
         .with_single_cert(chain, key)?;
     https.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
-    Ok((Arc::new(grpc), Arc::new(https)))
+    Ok([Arc::new(grpc), Arc::new(https), Arc::new(federation)])
 }
 
 /// The other end of a connection.

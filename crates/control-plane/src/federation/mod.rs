@@ -1,17 +1,55 @@
-//! Where federation is attached: it reads the model's snapshots and the Kubernetes API, serves discovery over HTTPS, and
-//! hands what it imports back to the push loop.
+//! Federation's input and output: watches the three resources, asks peers what they export, answers what they ask, and
+//! hands what follows from it to the push loop (spec/federation.md 2 and 3). What is decided is decided in the
+//! `federation` crate; here are only connections, clocks and the Kubernetes API.
+//!
+//! A peer that does not answer costs nobody else anything: each has a task of its own that holds no lock and hands over
+//! finished lists.
 
-use std::sync::Arc;
+mod client;
+mod roots;
+mod server;
+mod status;
 
-use kube::Client;
-use portolan_mesh::FederationInputs;
-use tokio::sync::watch;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::IpAddr,
+    sync::Arc,
+    time::Duration,
+};
+
+use futures::{StreamExt, stream::SelectAll};
+use k8s_openapi::api::core::v1::ConfigMap;
+use kube::{
+    Api, Client,
+    runtime::{WatchStreamExt, reflector, reflector::Store, watcher},
+};
+use portolan_federation::{
+    Export, LocalMesh, Peer, PeerState, exports, federation_inputs, import_status, imports,
+};
+use portolan_mesh::{EndpointAddress, FederationInputs, Snapshot};
+use portolan_resources::{
+    ExportedServiceSet, ImportedServiceSet, ServiceMeshPeer,
+    well_known::{names, ports},
+};
+use tokio::{
+    sync::{Notify, watch},
+    time::sleep,
+};
 
 use crate::{
     args::Args,
     push::{Model, Published},
     tls::ServerTls,
 };
+use client::{PeerTask, Seen};
+use server::Discovery;
+use status::{Desired, StatusWriter};
+
+/// Changes that come together are worked off together; far below what an un-export may take.
+const GATHER: Duration = Duration::from_millis(10);
+
+/// How long the discovery port may be taken by somebody else before it is tried again.
+const BIND_RETRY: Duration = Duration::from_secs(5);
 
 /// Everything that federation's input and output needs.
 pub struct Federation {
@@ -25,12 +63,230 @@ pub struct Federation {
     pub model: Arc<Model>,
     /// What is imported; each value replaces the one before.
     pub inputs: watch::Sender<FederationInputs>,
-    /// Certificates for the discovery server (`tls.https`).
+    /// Certificates for the discovery server (`tls.federation`).
     pub tls: Arc<ServerTls>,
+}
+
+/// What is stored in the control plane's namespace.
+struct Resources {
+    peers: Store<ServiceMeshPeer>,
+    exports: Store<ExportedServiceSet>,
+    imports: Store<ImportedServiceSet>,
+    config_maps: Store<ConfigMap>,
+}
+
+type Ticks = SelectAll<futures::stream::BoxStream<'static, ()>>;
+
+impl Resources {
+    /// Starts the watches. The stream ticks whenever one of the stores may have changed.
+    fn watch(client: &Client, namespace: &str) -> (Self, Ticks) {
+        let mut ticks = Ticks::new();
+        macro_rules! follow {
+            ($kind:ty) => {{
+                let api: Api<$kind> = Api::namespaced(client.clone(), namespace);
+                let (reader, writer) = reflector::store();
+                let events = watcher(api, watcher::Config::default()).default_backoff().reflect(writer);
+                ticks.push(events.map(|_| ()).boxed());
+                reader
+            }};
+        }
+        let resources = Resources {
+            peers: follow!(ServiceMeshPeer),
+            exports: follow!(ExportedServiceSet),
+            imports: follow!(ImportedServiceSet),
+            config_maps: follow!(ConfigMap),
+        };
+        (resources, ticks)
+    }
+
+    fn peers(&self) -> Vec<Peer> {
+        let mut peers: Vec<Peer> = self
+            .peers
+            .state()
+            .iter()
+            .filter(|object| object.metadata.deletion_timestamp.is_none())
+            .map(|object| Peer {
+                name: object.metadata.name.clone().unwrap_or_default(),
+                namespace: object.metadata.namespace.clone().unwrap_or_default(),
+                generation: object.metadata.generation.unwrap_or_default(),
+                spec: object.spec.clone(),
+            })
+            .collect();
+        peers.sort_by(|a, b| a.name.cmp(&b.name));
+        peers
+    }
 }
 
 /// Runs federation for as long as the control plane runs.
 pub async fn run(federation: Federation) {
-    // Keeps the channel open: without peers there is nothing to add to the model.
-    federation.inputs.closed().await;
+    let Federation { args, client, mut published, model, inputs, tls } = federation;
+    let (resources, mut ticks) = Resources::watch(&client, &args.namespace);
+    let news = Arc::new(Notify::new());
+    let discovery = Arc::new(Discovery::new(news.clone()));
+    tokio::spawn(serve(args.clone(), tls, discovery.clone()));
+    let mut state = State {
+        discovery,
+        resources,
+        statuses: StatusWriter::start(client, args.namespace.clone()),
+        peers: BTreeMap::new(),
+        news: news.clone(),
+        args,
+    };
+    loop {
+        tokio::select! {
+            Some(()) = ticks.next() => {}
+            Ok(()) = published.changed() => {}
+            () = news.notified() => {}
+            () = inputs.closed() => return,
+        }
+        sleep(GATHER).await;
+        let Some(snapshot) = published.borrow_and_update().snapshot.clone() else { continue };
+        let network = model.inputs.read().cluster.network.clone();
+        let new = state.work_off(&snapshot, network);
+        inputs.send_if_modified(|old| {
+            let changed = *old != new;
+            *old = new;
+            changed
+        });
+    }
+}
+
+async fn serve(args: Args, tls: Arc<ServerTls>, discovery: Arc<Discovery>) {
+    loop {
+        let address = std::net::SocketAddr::new(args.bind, args.federation_port);
+        match tokio::net::TcpListener::bind(address).await {
+            Ok(listener) => {
+                let accepted = crate::tls::accept_tls(listener, tls.federation.clone());
+                return crate::app::serve_http(accepted, server::router(discovery)).await;
+            }
+            Err(error) => {
+                tracing::error!(%address, %error, "peers can't be served; trying again");
+                sleep(BIND_RETRY).await;
+            }
+        }
+    }
+}
+
+/// What is known of all peers, worked off by one task.
+struct State {
+    args: Args,
+    resources: Resources,
+    discovery: Arc<Discovery>,
+    statuses: StatusWriter,
+    peers: BTreeMap<String, PeerTask>,
+    news: Arc<Notify>,
+}
+
+impl State {
+    fn local_mesh(&self, snapshot: &Snapshot, network: String) -> LocalMesh {
+        let (namespace, domain) = (&self.args.namespace, &self.args.cluster_domain);
+        LocalMesh {
+            namespace: namespace.clone(),
+            trust_domain: snapshot.mesh_config.trust_domain.clone(),
+            cluster_domain: domain.clone(),
+            discovery_host: format!("{}.{namespace}.svc.{domain}", names::ISTIOD),
+            service_account: names::ISTIOD.to_owned(),
+            network,
+        }
+    }
+
+    fn work_off(&mut self, snapshot: &Snapshot, network: String) -> FederationInputs {
+        let mesh = self.local_mesh(snapshot, network);
+        let peers = self.resources.peers();
+        self.peers.retain(|name, _| peers.iter().any(|peer| peer.name == *name));
+        let mut states = Vec::new();
+        let mut desired = Desired::default();
+        let mut served = BTreeMap::new();
+        for peer in peers {
+            let task = self
+                .peers
+                .entry(peer.name.clone())
+                .or_insert_with(|| PeerTask::start(peer.clone(), mesh.clone(), self.news.clone()));
+            task.set(peer.clone(), mesh.clone());
+            let seen = task.seen();
+            let state = peer_state(&self.resources, &mesh, snapshot, &peer, &seen);
+            let gateway = peer.gateway_identity(&mesh, &peer.spec.gateways.ingress.name);
+            served.insert(peer.name.clone(), (gateway, state.exports.clone()));
+            desired.add(&self.resources, &state, &seen);
+            states.push(state);
+        }
+        self.discovery.publish(served);
+        desired.remotes = self.discovery.remotes();
+        self.statuses.set(desired);
+        federation_inputs(&mesh, &states)
+    }
+}
+
+fn named<K>(store: &Store<K>, name: &str) -> Option<Arc<K>>
+where
+    K: kube::runtime::reflector::Lookup + Clone + 'static,
+    K::DynamicType: Eq + std::hash::Hash + Clone + Default,
+{
+    store.find(|object| object.name().as_deref() == Some(name))
+}
+
+fn peer_state(
+    resources: &Resources,
+    mesh: &LocalMesh,
+    snapshot: &Snapshot,
+    peer: &Peer,
+    seen: &Seen,
+) -> PeerState {
+    let gateways = &peer.spec.gateways;
+    let export_set = named(&resources.exports, &peer.name);
+    let import_set = named(&resources.imports, &peer.name);
+    let identities = gateway_identities(mesh, snapshot, peer);
+    let found: BTreeMap<String, Export> =
+        exports(snapshot, peer, export_set.as_ref().map(|set| &set.spec), &identities);
+    PeerState {
+        exports: found,
+        imports: imports(mesh, peer, import_set.as_ref().map(|set| &set.spec), &seen.offered),
+        locality: import_set.as_ref().and_then(|set| set.spec.locality.clone()),
+        remote_addresses: seen.remote_addresses.clone(),
+        egress_addresses: gateway_addresses(mesh, snapshot, peer, &gateways.egress.name),
+        root_certificates: roots::of(&resources.config_maps, mesh, peer),
+        peer: peer.clone(),
+    }
+}
+
+fn gateway_endpoints<'a>(
+    mesh: &LocalMesh,
+    snapshot: &'a Snapshot,
+    peer: &Peer,
+    gateway: &str,
+) -> &'a [portolan_mesh::Endpoint] {
+    let host = format!("{gateway}.{}.svc.{}", peer.namespace, mesh.cluster_domain);
+    snapshot.endpoints_of(&host).map_or(&[], |endpoints| endpoints.port(ports::FEDERATION_SERVICE))
+}
+
+/// Addresses of the Pods of a gateway that serve peers.
+fn gateway_addresses(mesh: &LocalMesh, snapshot: &Snapshot, peer: &Peer, gateway: &str) -> BTreeSet<IpAddr> {
+    let address = |endpoint: &portolan_mesh::Endpoint| match endpoint.address {
+        EndpointAddress::Ip(ip) => Some(ip),
+        _ => None,
+    };
+    gateway_endpoints(mesh, snapshot, peer, gateway).iter().filter_map(address).collect()
+}
+
+/// Identities that the peer has to expect of our ingress gateway: those of its Pods, and the one that its service
+/// account has by convention, so that the list is never empty while the gateway starts.
+fn gateway_identities(mesh: &LocalMesh, snapshot: &Snapshot, peer: &Peer) -> Vec<String> {
+    let gateway = &peer.spec.gateways.ingress.name;
+    let running = gateway_endpoints(mesh, snapshot, peer, gateway).iter();
+    let mut identities: BTreeSet<String> = running.filter_map(|endpoint| endpoint.identity.clone()).collect();
+    identities.insert(peer.gateway_identity(mesh, gateway));
+    identities.into_iter().collect()
+}
+
+impl Desired {
+    fn add(&mut self, resources: &Resources, state: &PeerState, seen: &Seen) {
+        let name = &state.peer.name;
+        self.watches.insert(name.clone(), seen.connection.clone());
+        if named(&resources.exports, name).is_some() {
+            self.exports.insert(name.clone(), portolan_federation::export_status(&state.exports));
+        }
+        if named(&resources.imports, name).is_some() {
+            self.imports.insert(name.clone(), import_status(&state.imports));
+        }
+    }
 }
