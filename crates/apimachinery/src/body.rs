@@ -66,9 +66,14 @@ pub fn decode(
         subresource.and_then(|s| resource.subresource(s)).map_or(resource.gvk(), |s| s.gvk.clone());
     let (mut object, duplicates) = parse(content_type, body)?;
     check_kind(&expected, &mut object)?;
-    let schema =
-        if expected == resource.gvk() { (*resource.schema).clone() } else { Schema::of_kind(&expected) };
-    finish(&schema, &mut object, duplicates, validation)
+    let other;
+    let schema = if expected == resource.gvk() {
+        &*resource.schema
+    } else {
+        other = Schema::of_kind(&expected);
+        &other
+    };
+    finish(schema, &mut object, duplicates, validation)
         .map(|warnings| Decoded { object, warnings })
         .map_err(|why| cannot_be_handled(&expected, &why))
 }

@@ -111,7 +111,7 @@ fn select_own_pods(object: &mut Value, uid: &str) {
 /// (`subresource` empty: status; `status`: everything else), sets `generation`.
 ///
 /// # Errors
-/// 409 when uid differs; 422 for a change of immutable metadata.
+/// 409 when `new` states another uid or resourceVersion than `old` has; 400 for another name or namespace.
 pub fn prepare_for_update(
     resource: &Resource,
     subresource: &str,
@@ -140,6 +140,11 @@ pub fn prepare_for_update(
         let why = format!("Precondition failed: UID in precondition: {given_uid}, UID in object meta: {uid}");
         return Err(ApiStatus::conflict(resource, &name, &why));
     }
+    let given_version = metadata.get("resourceVersion").and_then(Value::as_str).unwrap_or_default();
+    let version = old_metadata.get("resourceVersion").and_then(Value::as_str).unwrap_or_default();
+    if !given_version.is_empty() && given_version != version {
+        return Err(ApiStatus::stale(resource, &name));
+    }
     for key in SERVER_METADATA {
         match old_metadata.get(*key) {
             Some(value) => metadata.insert((*key).to_owned(), value.clone()),
@@ -150,6 +155,9 @@ pub fn prepare_for_update(
         metadata.insert("generateName".into(), value.clone());
     }
     keep_other_half(resource, subresource, old, new);
+    if resource.group.is_empty() && resource.kind == "Service" {
+        keep_allocations(old, new);
+    }
     bump_generation(resource, old, new);
     Ok(())
 }
@@ -237,6 +245,41 @@ fn keep_other_half(resource: &Resource, subresource: &str, old: &Value, new: &mu
     }
 }
 
+/// A Service that is replaced without saying its addresses and node ports keeps those it was given.
+fn keep_allocations(old: &Value, new: &mut Value) {
+    let has_ip = |kind: Option<&Value>| kind.and_then(Value::as_str) != Some("ExternalName");
+    let (old_spec, Some(spec)) = (old.get("spec"), new.get_mut("spec").and_then(Value::as_object_mut)) else {
+        return;
+    };
+    let before = |key: &str| old_spec.and_then(|s| s.get(key)).cloned();
+    if !has_ip(spec.get("type")) || !has_ip(before("type").as_ref()) {
+        return;
+    }
+    let same_type = spec.get("type").is_none_or(|t| Some(t) == before("type").as_ref());
+    if spec.get("clusterIP").and_then(Value::as_str).unwrap_or_default().is_empty() {
+        for key in ["clusterIP", "clusterIPs", "ipFamilies", "ipFamilyPolicy"] {
+            if let Some(value) = before(key) {
+                spec.insert(key.into(), value);
+            }
+        }
+    }
+    let old_ports = before("ports").and_then(|p| p.as_array().cloned()).unwrap_or_default();
+    let ports = spec.get_mut("ports").and_then(Value::as_array_mut).into_iter().flatten();
+    for port in ports.filter_map(Value::as_object_mut).filter(|_| same_type) {
+        let number = |p: Option<&Value>| p.and_then(Value::as_i64).unwrap_or(0);
+        if number(port.get("nodePort")) != 0 {
+            continue;
+        }
+        let protocol = |p: Option<&Value>| p.and_then(Value::as_str).unwrap_or("TCP").to_owned();
+        let same = old_ports.iter().find(|o| {
+            o.get("port") == port.get("port") && protocol(o.get("protocol")) == protocol(port.get("protocol"))
+        });
+        if let Some(node_port) = same.and_then(|o| o.get("nodePort")) {
+            port.insert("nodePort".into(), node_port.clone());
+        }
+    }
+}
+
 /// `generation` rises when anything but metadata and status changes.
 fn bump_generation(resource: &Resource, old: &Value, new: &mut Value) {
     if !(resource.counts_generation || resource.custom.is_some()) {
@@ -282,6 +325,16 @@ mod tests {
     }
 
     #[test]
+    fn services_keep_what_they_were_given() {
+        let old = json!({"metadata": {"name": "s"}, "spec": {"type": "NodePort", "clusterIP": "10.0.0.1",
+            "clusterIPs": ["10.0.0.1"], "ports": [{"port": 80, "protocol": "TCP", "nodePort": 30001}]}});
+        let mut new = json!({"metadata": {"name": "s"}, "spec": {"type": "NodePort", "ports": [{"port": 80}, {"port": 81}]}});
+        prepare_for_update(&resource("services"), "", &old, &mut new).unwrap();
+        assert_eq!(new["spec"]["clusterIP"], "10.0.0.1");
+        assert_eq!(new["spec"]["ports"], json!([{"port": 80, "nodePort": 30001}, {"port": 81}]));
+    }
+
+    #[test]
     fn jobs_select_their_pods() {
         let mut job = json!({"metadata": {"name": "j"}, "spec": {"template": {"spec": {}}}});
         prepare_for_create(&resource("jobs"), "ns", &mut job, FRESH).unwrap();
@@ -304,6 +357,8 @@ mod tests {
         assert_eq!(new["metadata"]["generation"], 1);
         let mut other = json!({"metadata": {"name": "a", "uid": "u2"}});
         assert_eq!(prepare_for_update(&deployments, "", &old, &mut other).unwrap_err().code, 409);
+        let mut stale = json!({"metadata": {"name": "a", "resourceVersion": "1"}});
+        assert_eq!(prepare_for_update(&deployments, "", &old, &mut stale).unwrap_err().reason, "Conflict");
         let mut renamed = json!({"metadata": {"name": "b"}});
         assert_eq!(prepare_for_update(&deployments, "", &old, &mut renamed).unwrap_err().code, 400);
     }
