@@ -1,0 +1,159 @@
+//! The life of a request: limits, identity, permission, the verb, and every error turned into a `Status`.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use futures::future::BoxFuture;
+use http::{HeaderMap, Request, header};
+use http_body_util::{BodyExt, LengthLimitError, Limited};
+use hyper::body::Incoming;
+use portolan_apimachinery::{ApiStatus, Resource};
+
+use crate::api::Api;
+use crate::authn::{self, User};
+use crate::authz;
+use crate::http::{Handler, Peer};
+use crate::limits;
+use crate::negotiate::{self, Form};
+use crate::request::{Query, RequestInfo, ResourcePath};
+use crate::respond::{self, Answer};
+use crate::{discovery, reviews, subresources, verbs};
+
+/// A request that may be carried out.
+pub(crate) struct Call {
+    pub(crate) info: RequestInfo,
+    pub(crate) path: ResourcePath,
+    pub(crate) resource: Arc<Resource>,
+    pub(crate) user: User,
+    pub(crate) headers: HeaderMap,
+    pub(crate) body: Bytes,
+}
+
+impl Call {
+    pub(crate) fn query(&self) -> &Query {
+        &self.info.query
+    }
+
+    /// The namespace under which objects are stored: none for objects of the cluster.
+    pub(crate) fn namespace(&self) -> &str {
+        if self.resource.namespaced { &self.path.namespace } else { "" }
+    }
+
+    pub(crate) fn header(&self, name: header::HeaderName) -> Option<&str> {
+        self.headers.get(name).and_then(|value| value.to_str().ok())
+    }
+
+    pub(crate) fn form(&self) -> Result<Form, ApiStatus> {
+        negotiate::form(self.header(header::ACCEPT))
+    }
+
+    pub(crate) fn content_type(&self) -> &str {
+        self.header(header::CONTENT_TYPE).unwrap_or(respond::JSON)
+    }
+
+    /// Who is to own the written fields.
+    pub(crate) fn manager(&self) -> String {
+        match self.query().get("fieldManager") {
+            Some(manager) => manager.to_owned(),
+            None => {
+                portolan_apimachinery::managed::default_manager(self.header(header::USER_AGENT).unwrap_or(""))
+                    .to_owned()
+            }
+        }
+    }
+}
+
+impl Handler for Api {
+    fn handle(self: Arc<Self>, peer: Arc<Peer>, request: Request<Incoming>) -> BoxFuture<'static, Answer> {
+        Box::pin(async move {
+            let method = request.method().clone();
+            let uri = request.uri().clone();
+            let answer = match answer(&self, &peer, request).await {
+                Ok(answer) => answer,
+                Err(error) => respond::error(&error),
+            };
+            tracing::debug!(peer = %peer.address, %method, %uri, status = answer.status().as_u16(), "request");
+            answer
+        })
+    }
+}
+
+async fn answer(api: &Arc<Api>, peer: &Peer, request: Request<Incoming>) -> Result<Answer, ApiStatus> {
+    let info = RequestInfo::parse(request.method(), request.uri())?;
+    if info.is_long_running() {
+        // The permit goes along with the stream; see `verbs::watch` and `subresources::log`.
+        return respond_to(api, peer, request, info).await;
+    }
+    let _permit = api
+        .in_flight
+        .try_acquire()
+        .map_err(|_| ApiStatus::too_many_requests("too many requests in work, please try again later", 1))?;
+    tokio::time::timeout(limits::REQUEST_TIMEOUT, respond_to(api, peer, request, info))
+        .await
+        .map_err(|_| ApiStatus::timeout("request did not complete within the allotted time"))?
+}
+
+async fn respond_to(
+    api: &Arc<Api>,
+    peer: &Peer,
+    request: Request<Incoming>,
+    info: RequestInfo,
+) -> Result<Answer, ApiStatus> {
+    let mut user = authn::authenticate(&api.store, &api.tokens, peer, request.headers())?;
+    if let Some(other) = authn::impersonate(&api.policy().1, &user, request.headers())? {
+        tracing::debug!(user = user.name, acts_as = other.name, "impersonation");
+        user = other;
+    }
+    authz::authorize(api, &user, &info)?;
+    let (parts, body) = request.into_parts();
+    let Some(path) = info.resource.clone() else {
+        return discovery::answer(api, &info, &parts.method, &parts.headers);
+    };
+    let resource = api.resource(&path.group, &path.version, &path.plural)?;
+    if !resource.namespaced && !path.namespace.is_empty() && path.plural != "namespaces" {
+        return Err(ApiStatus::unknown_path());
+    }
+    let body = read_body(body).await?;
+    let call = Call { info, path, resource, user, headers: parts.headers, body };
+    let outcome = verb(api, &call).await;
+    outcome.map_err(|error| {
+        if error.code >= 500 {
+            tracing::warn!(user = call.user.name, verb = call.info.verb, path = call.info.path, %error, "request failed");
+        }
+        error
+    })
+}
+
+async fn verb(api: &Arc<Api>, call: &Call) -> Result<Answer, ApiStatus> {
+    let resource = &call.resource;
+    let verb = call.info.verb;
+    if !call.path.subresource.is_empty() {
+        return subresources::answer(api, call).await;
+    }
+    let needs_namespace = resource.namespaced && call.path.namespace.is_empty();
+    if !resource.allows(verb) || (needs_namespace && !matches!(verb, "list" | "watch")) {
+        return Err(ApiStatus::method_not_allowed(&resource.group, &resource.plural, verb));
+    }
+    if resource.is_review() {
+        return reviews::answer(api, call);
+    }
+    match verb {
+        "get" => verbs::get(api, call),
+        "list" => verbs::list(api, call),
+        "watch" => verbs::watch(api, call),
+        "create" => verbs::create(api, call).await,
+        "update" => verbs::update(api, call).await,
+        "patch" => verbs::patch(api, call).await,
+        "delete" => verbs::delete(api, call).await,
+        "deletecollection" => verbs::delete_collection(api, call).await,
+        _ => Err(ApiStatus::method_not_allowed(&resource.group, &resource.plural, verb)),
+    }
+}
+
+async fn read_body(body: Incoming) -> Result<Bytes, ApiStatus> {
+    match Limited::new(body, limits::MAX_BODY).collect().await {
+        Ok(collected) => Ok(collected.to_bytes()),
+        Err(error) if error.is::<LengthLimitError>() => Err(ApiStatus::too_large(limits::MAX_BODY)),
+        Err(error) => Err(ApiStatus::bad_request(format!("reading the request body: {error}"))),
+    }
+}

@@ -1,0 +1,308 @@
+//! The database file: format, checks at open, and the commit.
+
+use std::fs::{File, OpenOptions, TryLockError};
+use std::io::{Read, Seek, SeekFrom, Write};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use rusqlite::config::DbConfig;
+use rusqlite::{Connection, OpenFlags, params};
+use serde_json::Value;
+use sha2::{Digest, Sha256};
+
+use super::state::Loaded;
+use super::{Event, Object, StoreError};
+
+/// Marks the file as ours (SQLite's `application_id`): "PTLN".
+const APPLICATION_ID: i64 = 0x5054_4c4e;
+/// The format that this program writes (SQLite's `user_version`).
+const FORMAT: i64 = 1;
+/// Pages in the write-ahead log before they are moved into the file: 4 MiB.
+const CHECKPOINT_PAGES: i64 = 1000;
+
+const SCHEMA: &str = "
+    CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
+    CREATE TABLE objects (
+        resource TEXT NOT NULL, namespace TEXT NOT NULL, name TEXT NOT NULL,
+        revision INTEGER NOT NULL, body BLOB NOT NULL, digest BLOB NOT NULL,
+        PRIMARY KEY (resource, namespace, name)
+    );
+    CREATE TABLE resources (resource TEXT PRIMARY KEY, revision INTEGER NOT NULL) WITHOUT ROWID;
+";
+
+pub(super) struct Database {
+    path: PathBuf,
+    connection: Connection,
+    /// Held for as long as the database is open.
+    _lock: File,
+}
+
+impl Database {
+    pub(super) fn open(path: &Path) -> Result<(Database, Loaded), StoreError> {
+        let io = |source| StoreError::Io { path: path.to_owned(), source };
+        let (lock, known_id) = take_lock(path)?;
+        let length = match std::fs::metadata(path) {
+            Ok(meta) => meta.len(),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => 0,
+            Err(error) => return Err(io(error)),
+        };
+        let damaged = |what: String| StoreError::Damaged { path: path.to_owned(), what };
+        if length == 0 {
+            if known_id.is_some() {
+                return Err(damaged("the file is missing or empty, but it was in use before".into()));
+            }
+            let connection = create(path).map_err(|error| StoreError::Io {
+                path: path.to_owned(),
+                source: std::io::Error::other(error.to_string()),
+            })?;
+            let database = Database { path: path.to_owned(), connection, _lock: lock };
+            let loaded = database.load(known_id.as_deref())?;
+            return Ok((database, loaded));
+        }
+        let mut connection = existing(path).map_err(|error| damaged(error.to_string()))?;
+        if known_id.is_none() && is_blank(&connection) {
+            // The very first start was cut off before it had written anything.
+            drop(connection);
+            connection = create(path).map_err(|error| damaged(error.to_string()))?;
+        }
+        let database = Database { path: path.to_owned(), connection, _lock: lock };
+        let loaded = database.load(known_id.as_deref())?;
+        database.prepare().map_err(|error| damaged(error.to_string()))?;
+        Ok((database, loaded))
+    }
+
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Checks everything, reads everything.
+    fn load(&self, known_id: Option<&str>) -> Result<Loaded, StoreError> {
+        let damaged = |what: String| StoreError::Damaged { path: self.path.clone(), what };
+        let sql = |error: rusqlite::Error| damaged(error.to_string());
+        let number = |pragma: &str| -> Result<i64, StoreError> {
+            self.connection.query_row(pragma, [], |row| row.get(0)).map_err(sql)
+        };
+        if number("PRAGMA application_id")? != APPLICATION_ID {
+            return Err(damaged("it is not a Portolan store".into()));
+        }
+        let format = number("PRAGMA user_version")?;
+        if format > FORMAT {
+            return Err(StoreError::Newer { path: self.path.clone(), found: format, known: FORMAT });
+        }
+        let verdict: String =
+            self.connection.query_row("PRAGMA quick_check(1)", [], |row| row.get(0)).map_err(sql)?;
+        if verdict != "ok" {
+            return Err(damaged(verdict));
+        }
+        let meta = |key: &str| -> Result<String, StoreError> {
+            self.connection
+                .query_row("SELECT value FROM meta WHERE key = ?1", [key], |row| row.get(0))
+                .map_err(|error| damaged(format!("no {key}: {error}")))
+        };
+        let id = meta("id")?;
+        match known_id {
+            Some(known) if known != id => {
+                return Err(damaged(format!(
+                    "it is another store ({id}) than the one used here before ({known})"
+                )));
+            }
+            Some(_) => {}
+            None => self.remember(&id)?,
+        }
+        let revision: u64 =
+            meta("revision")?.parse().map_err(|error| damaged(format!("revision: {error}")))?;
+        let objects = self.load_objects(revision)?;
+        let mut statement =
+            self.connection.prepare("SELECT resource, revision FROM resources").map_err(sql)?;
+        let rows = statement
+            .query_map([], |row| Ok((row.get::<_, String>(0)?, row.get::<_, i64>(1)?)))
+            .map_err(sql)?;
+        let mut last_changes = Vec::new();
+        for row in rows {
+            let (resource, changed) = row.map_err(sql)?;
+            last_changes.push((resource.into(), u64::try_from(changed).unwrap_or(revision)));
+        }
+        Ok(Loaded { revision, objects, last_changes })
+    }
+
+    fn load_objects(&self, newest: u64) -> Result<Vec<Arc<Object>>, StoreError> {
+        let damaged = |what: String| StoreError::Damaged { path: self.path.clone(), what };
+        let sql = |error: rusqlite::Error| damaged(error.to_string());
+        let mut statement = self
+            .connection
+            .prepare("SELECT resource, namespace, name, revision, body, digest FROM objects")
+            .map_err(sql)?;
+        let mut rows = statement.query([]).map_err(sql)?;
+        let mut objects = Vec::new();
+        // A cluster has few resources: share their names.
+        let mut names: std::collections::HashMap<String, Arc<str>> = std::collections::HashMap::new();
+        while let Some(row) = rows.next().map_err(sql)? {
+            let mut share = |text: String| -> Arc<str> {
+                names.entry(text.clone()).or_insert_with(|| text.into()).clone()
+            };
+            let resource = share(row.get(0).map_err(sql)?);
+            let namespace = share(row.get(1).map_err(sql)?);
+            let name: Arc<str> = row.get::<_, String>(2).map_err(sql)?.into();
+            let revision = row.get::<_, i64>(3).map_err(sql)?;
+            let body: Vec<u8> = row.get(4).map_err(sql)?;
+            let stored: Vec<u8> = row.get(5).map_err(sql)?;
+            let place = || format!("{resource} {namespace}/{name}");
+            let revision =
+                u64::try_from(revision).ok().filter(|revision| *revision <= newest).ok_or_else(|| {
+                    damaged(format!("{} has revision {revision}, the newest is {newest}", place()))
+                })?;
+            if digest(&resource, &namespace, &name, &body) != stored {
+                return Err(damaged(format!("{} does not match its checksum", place())));
+            }
+            let value: Value =
+                serde_json::from_slice(&body).map_err(|error| damaged(format!("{}: {error}", place())))?;
+            objects.push(Arc::new(Object { resource, namespace, name, revision, value, json: body.into() }));
+        }
+        Ok(objects)
+    }
+
+    /// Notes the store's id in the lock file, so that a vanished database is noticed.
+    fn remember(&self, id: &str) -> Result<(), StoreError> {
+        let mut lock = &self._lock;
+        lock.set_len(0)
+            .and_then(|()| lock.seek(SeekFrom::Start(0)))
+            .and_then(|_| lock.write_all(id.as_bytes()))
+            .and_then(|()| lock.sync_all())
+            .map_err(|source| StoreError::Io { path: lock_path(&self.path), source })
+    }
+
+    /// Settings for writing; nothing before this changes an existing file.
+    fn prepare(&self) -> rusqlite::Result<()> {
+        self.connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, false)?;
+        write_settings(&self.connection)
+    }
+
+    /// Writes a batch in one transaction. When it answers `Ok`, the batch is on the disk.
+    pub(super) fn commit(&mut self, events: &[Arc<Event>], revision: u64) -> Result<(), String> {
+        self.try_commit(events, revision).map_err(|error| error.to_string())
+    }
+
+    fn try_commit(&mut self, events: &[Arc<Event>], revision: u64) -> rusqlite::Result<()> {
+        let transaction = self.connection.transaction()?;
+        {
+            let mut put = transaction.prepare_cached(
+                "INSERT INTO objects (resource, namespace, name, revision, body, digest)
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6)
+                 ON CONFLICT DO UPDATE SET revision = ?4, body = ?5, digest = ?6",
+            )?;
+            let mut remove = transaction
+                .prepare_cached("DELETE FROM objects WHERE resource = ?1 AND namespace = ?2 AND name = ?3")?;
+            let mut touch = transaction.prepare_cached(
+                "INSERT INTO resources (resource, revision) VALUES (?1, ?2) ON CONFLICT DO UPDATE SET revision = ?2",
+            )?;
+            for event in events {
+                let object = &event.object;
+                if event.deleted {
+                    remove.execute(params![&*object.resource, &*object.namespace, &*object.name])?;
+                } else {
+                    put.execute(params![
+                        &*object.resource,
+                        &*object.namespace,
+                        &*object.name,
+                        signed(event.revision),
+                        &*object.json,
+                        digest(&object.resource, &object.namespace, &object.name, &object.json),
+                    ])?;
+                }
+                touch.execute(params![&*object.resource, signed(event.revision)])?;
+            }
+            transaction
+                .prepare_cached("UPDATE meta SET value = ?1 WHERE key = 'revision'")?
+                .execute([revision.to_string()])?;
+        }
+        transaction.commit()
+    }
+
+    pub(super) fn close(self) {
+        let Database { connection, path, _lock } = self;
+        if let Err((_, error)) = connection.close() {
+            tracing::warn!(path = %path.display(), %error, "closing the store");
+        }
+    }
+}
+
+fn signed(revision: u64) -> i64 {
+    i64::try_from(revision).unwrap_or(i64::MAX)
+}
+
+fn digest(resource: &str, namespace: &str, name: &str, body: &[u8]) -> Vec<u8> {
+    let mut hash = Sha256::new();
+    for part in [resource.as_bytes(), namespace.as_bytes(), name.as_bytes(), body] {
+        hash.update((part.len() as u64).to_le_bytes());
+        hash.update(part);
+    }
+    // Against rot, not against an attacker: half of it is plenty.
+    hash.finalize().iter().take(16).copied().collect()
+}
+
+fn lock_path(path: &Path) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(".lock");
+    name.into()
+}
+
+/// Locks the store for this process; answers the id of the store that was used here before.
+fn take_lock(path: &Path) -> Result<(File, Option<String>), StoreError> {
+    let lock_path = lock_path(path);
+    let io = |source| StoreError::Io { path: lock_path.clone(), source };
+    let mut lock = OpenOptions::new()
+        .create(true)
+        .truncate(false)
+        .read(true)
+        .write(true)
+        .open(&lock_path)
+        .map_err(io)?;
+    match lock.try_lock() {
+        Ok(()) => {}
+        Err(TryLockError::WouldBlock) => return Err(StoreError::Locked { path: path.to_owned() }),
+        Err(TryLockError::Error(error)) => return Err(io(error)),
+    }
+    let mut id = String::new();
+    (&mut lock).take(64).read_to_string(&mut id).map_err(io)?;
+    let id = id.trim().to_owned();
+    Ok((lock, (!id.is_empty()).then_some(id)))
+}
+
+fn write_settings(connection: &Connection) -> rusqlite::Result<()> {
+    connection.pragma_update(None, "journal_mode", "WAL")?;
+    // FULL: the log is synced at every commit, so an acknowledged write survives power loss.
+    connection.pragma_update(None, "synchronous", "FULL")?;
+    connection.pragma_update(None, "wal_autocheckpoint", CHECKPOINT_PAGES)?;
+    connection.pragma_update(None, "locking_mode", "NORMAL")
+}
+
+fn create(path: &Path) -> rusqlite::Result<Connection> {
+    let connection = Connection::open(path)?;
+    write_settings(&connection)?;
+    connection.execute_batch("BEGIN IMMEDIATE")?;
+    connection.pragma_update(None, "application_id", APPLICATION_ID)?;
+    connection.pragma_update(None, "user_version", FORMAT)?;
+    connection.execute_batch(SCHEMA)?;
+    connection.execute(
+        "INSERT INTO meta (key, value) VALUES ('id', ?1), ('revision', '0')",
+        [uuid::Uuid::new_v4().to_string()],
+    )?;
+    connection.execute_batch("COMMIT")?;
+    Ok(connection)
+}
+
+fn is_blank(connection: &Connection) -> bool {
+    let tables = connection.query_row("SELECT count(*) FROM sqlite_master", [], |row| row.get::<_, i64>(0));
+    let owner = connection.query_row("PRAGMA application_id", [], |row| row.get::<_, i64>(0));
+    matches!((tables, owner), (Ok(0), Ok(0)))
+}
+
+fn existing(path: &Path) -> rusqlite::Result<Connection> {
+    let connection = Connection::open_with_flags(
+        path,
+        OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX,
+    )?;
+    // Until the checks have passed, closing must not move the log into the file.
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
+    Ok(connection)
+}
