@@ -203,10 +203,10 @@ async fn server_side_apply_reports_conflicts() {
     let map = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: m}\ndata: {a: \"1\"}\n";
     cluster.ok("apply --server-side --field-manager=one -f -", map).await;
     let conflict =
-        cluster.fails("apply --server-side --field-manager=two -f -", &map.replace('1', "2")).await;
+        cluster.fails("apply --server-side --field-manager=two -f -", &map.replace("\"1\"", "\"2\"")).await;
     assert!(conflict.contains("conflict") && conflict.contains("one"), "{conflict}");
     cluster
-        .ok("apply --server-side --field-manager=two --force-conflicts -f -", &map.replace('1', "2"))
+        .ok("apply --server-side --field-manager=two --force-conflicts -f -", &map.replace("\"1\"", "\"2\""))
         .await;
     assert_eq!(cluster.ok("get configmap m -o jsonpath={.data.a}", "").await, "2");
     cluster.server.shutdown().await;
