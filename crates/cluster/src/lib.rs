@@ -8,5 +8,10 @@
 //! Invariant: controllers reach the cluster through the API only, as they would any other Kubernetes.
 
 pub mod apply;
+mod bridge;
+mod cluster;
 pub mod controllers;
 pub mod mesh;
+pub mod state;
+
+pub use cluster::{Cluster, Config, StartError};

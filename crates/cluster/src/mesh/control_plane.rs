@@ -100,12 +100,14 @@ fn mesh_config(options: &Options) -> Value {
             "discoveryAddress": format!("{}.{}.svc:{}", names::ISTIOD, names::ISTIO_SYSTEM, ports::XDS_TLS),
             "meshId": options.trust_domain,
             "proxyMetadata": {
-                // Imported services have no address of their own but the one that the agent's DNS gives them.
-                "ISTIO_META_DNS_CAPTURE": "true",
+                // Imported services have no address of their own but the one that the mesh gives them.
                 "ISTIO_META_DNS_AUTO_ALLOCATE": "true",
             },
         },
     });
+    if let Some(envoy) = &options.envoy {
+        mesh["defaultConfig"]["proxyMetadata"]["ENVOY_PATH"] = json!(envoy);
+    }
     if options.access_log {
         mesh["accessLogFile"] = json!("/dev/stdout");
     }
@@ -170,7 +172,7 @@ fn deployment(options: &Options) -> Value {
                             {"name": "webhook", "containerPort": ports::WEBHOOK},
                             {"name": "discovery", "containerPort": ports::FEDERATION_DISCOVERY},
                         ],
-                        "readinessProbe": probe("/ready", ports::ISTIOD_HTTP),
+                        "readinessProbe": probe("/ready", ports::MONITORING),
                     }],
                 },
             },

@@ -7,7 +7,7 @@ mod gateways;
 mod webhooks;
 
 use portolan_resources::well_known::{names, ports};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 /// Image names, resolved by the image catalogue in the embedded cluster.
@@ -16,7 +16,8 @@ pub const CONTROL_PLANE_IMAGE: &str = "portolan/control-plane";
 pub const PROXY_IMAGE: &str = "portolan/proxy";
 
 /// A pair of gateways for one peer of a federation (spec/federation.md 6, row 2).
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub struct FederationGateways {
     /// Name of the peer: the gateways are `<peer>-ingress` and `<peer>-egress`.
     pub peer: String,
@@ -37,7 +38,8 @@ impl FederationGateways {
 }
 
 /// What can be chosen about a mesh.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub struct Options {
     /// Name of the cluster in the mesh (`CLUSTER_ID`).
     pub cluster_id: String,
@@ -49,6 +51,9 @@ pub struct Options {
     pub federation: Vec<FederationGateways>,
     /// Write access logs to standard output.
     pub access_log: bool,
+    /// Envoy program for Pods that run it; none looks on the PATH.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub envoy: Option<String>,
 }
 
 impl Default for Options {
@@ -59,6 +64,7 @@ impl Default for Options {
             gateway_proxy: names::PROXY_PORTOLAN.to_owned(),
             federation: Vec::new(),
             access_log: true,
+            envoy: None,
         }
     }
 }

@@ -1,0 +1,157 @@
+//! `portolan proxy-config`: what a proxy really runs with, from its own admin interface (spec/istio.md 5.2).
+//!
+//! One view per file; each turns the dump into rows, which its tests feed with dumps of both proxies.
+
+mod cluster;
+mod dump;
+mod endpoint;
+mod listener;
+mod log;
+mod route;
+mod secret;
+
+use clap::{Args, Subcommand};
+use kube::Client;
+use portolan_resources::well_known::ports;
+use serde_json::Value;
+
+use crate::connect::{PodPort, Target, find_pod};
+use crate::output::{Format, Table, print, print_value};
+use dump::Dump;
+
+/// Show the configuration of a proxy.
+#[derive(Debug, Args)]
+pub(crate) struct ProxyConfig {
+    #[command(subcommand)]
+    view: View,
+    /// Namespace of a Pod that is given without one.
+    #[arg(short, long, global = true, default_value = "default")]
+    namespace: String,
+    /// Output format.
+    #[arg(short, long, global = true, value_enum, default_value = "table")]
+    output: Format,
+}
+
+#[derive(Debug, Subcommand)]
+enum View {
+    /// Clusters: where the proxy can send requests.
+    #[command(alias = "clusters", alias = "c")]
+    Cluster {
+        /// POD.NAMESPACE or deploy/NAME.NAMESPACE.
+        pod: String,
+        #[command(flatten)]
+        filter: cluster::Filter,
+    },
+    /// Listeners: what the proxy accepts, and what it does with it.
+    #[command(alias = "listeners", alias = "l")]
+    Listener {
+        /// POD.NAMESPACE or deploy/NAME.NAMESPACE.
+        pod: String,
+        /// Only this port.
+        #[arg(long)]
+        port: Option<u64>,
+    },
+    /// Routes: which request goes to which cluster.
+    #[command(alias = "routes", alias = "r")]
+    Route {
+        /// POD.NAMESPACE or deploy/NAME.NAMESPACE.
+        pod: String,
+        /// Only the route configuration of this name.
+        #[arg(long)]
+        name: Option<String>,
+    },
+    /// Endpoints with their health.
+    #[command(alias = "endpoints", alias = "ep")]
+    Endpoint {
+        /// POD.NAMESPACE or deploy/NAME.NAMESPACE.
+        pod: String,
+        /// Only endpoints of this cluster.
+        #[arg(long)]
+        cluster: Option<String>,
+    },
+    /// Certificates.
+    #[command(alias = "secrets", alias = "s")]
+    Secret {
+        /// POD.NAMESPACE or deploy/NAME.NAMESPACE.
+        pod: String,
+    },
+    /// Everything.
+    All {
+        /// POD.NAMESPACE or deploy/NAME.NAMESPACE.
+        pod: String,
+    },
+    /// Log levels; sets them with --level.
+    Log {
+        /// POD.NAMESPACE or deploy/NAME.NAMESPACE.
+        pod: String,
+        /// `LEVEL`, or `LOGGER:LEVEL[,LOGGER:LEVEL...]`.
+        #[arg(long)]
+        level: Option<String>,
+    },
+}
+
+/// Runs the command.
+pub(crate) async fn run(target: &Target, args: &ProxyConfig) -> anyhow::Result<()> {
+    let client = target.client().await?;
+    let (View::Cluster { pod, .. }
+    | View::Listener { pod, .. }
+    | View::Route { pod, .. }
+    | View::Endpoint { pod, .. }
+    | View::Secret { pod }
+    | View::All { pod }
+    | View::Log { pod, .. }) = &args.view;
+    let (name, namespace) = find_pod(&client, pod, &args.namespace).await?;
+    let admin = PodPort { namespace, name, port: ports::ADMIN };
+    let output = args.output;
+    match &args.view {
+        View::Cluster { filter, .. } => {
+            let (table, value) = cluster::view(&config_dump(&client, &admin).await?, filter);
+            print(output, &table, &value)
+        }
+        View::Listener { port, .. } => {
+            let (table, value) = listener::view(&config_dump(&client, &admin).await?, *port);
+            print(output, &table, &value)
+        }
+        View::Route { name, .. } => {
+            let (table, value) = route::view(&config_dump(&client, &admin).await?, name.as_deref());
+            print(output, &table, &value)
+        }
+        View::Secret { .. } => {
+            let (table, value) = secret::view(&config_dump(&client, &admin).await?);
+            print(output, &table, &value)
+        }
+        View::Endpoint { cluster, .. } => {
+            let clusters = admin.get_json(&client, "/clusters?format=json").await?;
+            let (table, value) = endpoint::view(&clusters, cluster.as_deref());
+            print(output, &table, &value)
+        }
+        View::All { .. } => all(&client, &admin, output).await,
+        View::Log { level, .. } => log::run(&client, &admin, level.as_deref(), output).await,
+    }
+}
+
+async fn config_dump(client: &Client, admin: &PodPort) -> anyhow::Result<Dump> {
+    Ok(Dump(admin.get_json(client, "/config_dump").await?))
+}
+
+async fn all(client: &Client, admin: &PodPort, output: Format) -> anyhow::Result<()> {
+    let dump = config_dump(client, admin).await?;
+    if matches!(output, Format::Json | Format::Yaml) {
+        return print_value(output, &dump.0);
+    }
+    let clusters = admin.get_json(client, "/clusters?format=json").await?;
+    let parts: [Table; 5] = [
+        cluster::view(&dump, &cluster::Filter::default()).0,
+        listener::view(&dump, None).0,
+        route::view(&dump, None).0,
+        endpoint::view(&clusters, None).0,
+        secret::view(&dump).0,
+    ];
+    for (index, table) in parts.iter().enumerate() {
+        if index > 0 {
+            println!();
+        }
+        print(output, table, &Value::Null)?;
+    }
+    Ok(())
+}
