@@ -154,9 +154,62 @@ static_resources:
     assert!(listeners.contains(&format!("fixed::127.0.0.1:{fixed}")), "{listeners}");
     let (_, clusters) = http("GET", &admin, "/clusters").await.unwrap();
     assert!(clusters.contains(&format!("backend::127.0.0.1:{backend}::health_flags::healthy")), "{clusters}");
+    for (path, message) in [
+        ("/config_dump?include_eds", "ConfigDump"),
+        ("/clusters?format=json", "Clusters"),
+        ("/listeners?format=json", "Listeners"),
+        ("/server_info", "ServerInfo"),
+        ("/memory", "Memory"),
+        ("/certs", "Certificates"),
+        ("/init_dump", "UnreadyTargetsDumps"),
+    ] {
+        let (status, body) = http("GET", &admin, path).await.unwrap();
+        assert_eq!(status, 200, "{path}: {body}");
+        let json: serde_json::Value =
+            serde_json::from_str(&body).unwrap_or_else(|e| panic!("{path}: {e}: {body}"));
+        let json = if path == "/server_info" { without_private_options(json) } else { json };
+        portolan_xds::json::from_json(&format!("envoy.admin.v3.{message}"), &json)
+            .unwrap_or_else(|error| panic!("{path}: {error}: {json:#}"));
+    }
+    let (_, stats) = http("GET", &admin, "/stats").await.unwrap();
+    for line in [
+        "server.live: 1",
+        "server.state: 0",
+        "listener_manager.workers_started: 1",
+        "cluster_manager.active_clusters: 1",
+    ] {
+        assert!(stats.lines().any(|l| l == line), "{line} is missing in\n{stats}");
+    }
+    let (_, stats) = http("GET", &admin, "/stats/prometheus").await.unwrap();
+    for family in ["envoy_server_live", "envoy_cluster_upstream_rq_total", "envoy_http_downstream_rq_total"] {
+        assert!(stats.contains(&format!("# TYPE {family} ")), "{family} is missing in\n{stats}");
+    }
+    for (method, path, status) in [
+        ("GET", "/quitquitquit", 405),
+        ("GET", "/nothing", 404),
+        ("GET", "/help", 200),
+        ("POST", "/logging?level=warning", 200),
+        ("GET", "/hot_restart_version", 200),
+        ("GET", "/stats?filter=(", 400),
+        ("GET", "/config_dump?resource=dynamic_listeners", 200),
+        ("GET", "/config_dump?resource=nothing", 404),
+        ("POST", "/healthcheck/fail", 200),
+        ("POST", "/healthcheck/ok", 200),
+    ] {
+        let (got, body) = http(method, &admin, path).await.unwrap();
+        assert_eq!(got, status, "{method} {path}: {body}");
+    }
     assert_eq!(http("POST", &admin, "/quitquitquit").await.unwrap().0, 200);
     let ended = tokio::time::timeout(support::PATIENCE, child.wait()).await.unwrap().unwrap();
     assert!(ended.success());
+}
+
+/// Options that a build has in addition to the published message are not compared.
+fn without_private_options(mut info: serde_json::Value) -> serde_json::Value {
+    if let Some(map) = info.as_object_mut() {
+        map.remove("command_line_options");
+    }
+    info
 }
 
 fn routes_file(text: &str) -> String {
