@@ -84,7 +84,6 @@ impl ClusterFlags {
                 .map(|peer| FederationGateways { peer: peer.clone() })
                 .collect(),
             access_log: !self.no_access_log,
-            envoy: self.envoy.as_ref().map(|path| path.display().to_string()),
         });
         Config { state, name: self.name.clone(), api_port: self.api_port, mesh, envoy: self.envoy.clone() }
     }

@@ -21,7 +21,7 @@ use kube::runtime::watcher::Config;
 use kube::{Api, Client};
 use tokio::task::JoinSet;
 
-use informer::{Change, inform};
+use informer::{Change, Unlisted, inform};
 use queue::{Key, WorkQueue};
 
 type Queue = Arc<WorkQueue<Key>>;
@@ -30,6 +30,7 @@ type Queue = Arc<WorkQueue<Key>>;
 /// `root_ca` is the PEM of the authority that signs the API server's certificate.
 pub fn start(client: &Client, root_ca: String) -> JoinSet<()> {
     let mut tasks = JoinSet::new();
+    let unlisted = Unlisted::new();
     let all = Config::default;
     let queues = Queues {
         deployments: WorkQueue::new(),
@@ -40,26 +41,34 @@ pub fn start(client: &Client, root_ca: String) -> JoinSet<()> {
 
     let q = queues.clone();
     let deployments =
-        inform(&mut tasks, Api::<Deployment>::all(client.clone()), all(), move |change, store| {
+        inform(&mut tasks, &unlisted, Api::<Deployment>::all(client.clone()), all(), move |change, store| {
             each(&change, store, |object| q.deployments.add(Key::of(object)));
         });
     let q = queues.clone();
-    let sets = inform(&mut tasks, Api::<ReplicaSet>::all(client.clone()), all(), move |change, store| {
-        each(&change, store, |set| {
-            q.sets.add(Key::of(set));
-            if let Some(owner) = meta::controller_of(&set.metadata) {
-                q.deployments
-                    .add(Key::new(set.metadata.namespace.clone().unwrap_or_default(), owner.name.clone()));
-            }
+    let sets =
+        inform(&mut tasks, &unlisted, Api::<ReplicaSet>::all(client.clone()), all(), move |change, store| {
+            each(&change, store, |set| {
+                q.sets.add(Key::of(set));
+                if let Some(owner) = meta::controller_of(&set.metadata) {
+                    q.deployments.add(Key::new(
+                        set.metadata.namespace.clone().unwrap_or_default(),
+                        owner.name.clone(),
+                    ));
+                }
+            });
         });
-    });
     let q = queues.clone();
-    let services = inform(&mut tasks, Api::<Service>::all(client.clone()), all(), move |change, store| {
-        each(&change, store, |service| q.services.add(Key::of(service)));
-    });
+    let services =
+        inform(&mut tasks, &unlisted, Api::<Service>::all(client.clone()), all(), move |change, store| {
+            each(&change, store, |service| q.services.add(Key::of(service)));
+        });
     let q = queues.clone();
-    let slices =
-        inform(&mut tasks, Api::<EndpointSlice>::all(client.clone()), all(), move |change, store| {
+    let slices = inform(
+        &mut tasks,
+        &unlisted,
+        Api::<EndpointSlice>::all(client.clone()),
+        all(),
+        move |change, store| {
             each(&change, store, |slice| {
                 if let Some(service) =
                     slice.metadata.labels.as_ref().and_then(|l| l.get(endpoints::SERVICE_NAME))
@@ -68,15 +77,16 @@ pub fn start(client: &Client, root_ca: String) -> JoinSet<()> {
                         .add(Key::new(slice.metadata.namespace.clone().unwrap_or_default(), service.clone()));
                 }
             });
-        });
+        },
+    );
     let q = queues.clone();
     let old_endpoints =
-        inform(&mut tasks, Api::<Endpoints>::all(client.clone()), all(), move |change, store| {
+        inform(&mut tasks, &unlisted, Api::<Endpoints>::all(client.clone()), all(), move |change, store| {
             each(&change, store, |object| q.services.add(Key::of(object)));
         });
     let q = queues.clone();
     let (sets_of_pod, services_of_pod, slices_of_pod) = (sets.clone(), services.clone(), slices.clone());
-    let pods = inform(&mut tasks, Api::<Pod>::all(client.clone()), all(), move |change, store| {
+    let pods = inform(&mut tasks, &unlisted, Api::<Pod>::all(client.clone()), all(), move |change, store| {
         if matches!(change, Change::Listed) {
             // A Pod may have vanished unseen: everything that counts Pods must count anew.
             sets_of_pod.state().iter().for_each(|set| q.sets.add(Key::of(&**set)));
@@ -90,13 +100,14 @@ pub fn start(client: &Client, root_ca: String) -> JoinSet<()> {
     });
     let q = queues.clone();
     let namespaces =
-        inform(&mut tasks, Api::<Namespace>::all(client.clone()), all(), move |change, store| {
+        inform(&mut tasks, &unlisted, Api::<Namespace>::all(client.clone()), all(), move |change, store| {
             each(&change, store, |namespace| q.namespaces.add(Key::of(namespace)));
         });
     let q = queues.clone();
     let named = |name: &str| all().fields(&format!("metadata.name={name}"));
     let accounts = inform(
         &mut tasks,
+        &unlisted,
         Api::<ServiceAccount>::all(client.clone()),
         named(namespace::DEFAULT_ACCOUNT),
         move |change, store| {
@@ -108,6 +119,7 @@ pub fn start(client: &Client, root_ca: String) -> JoinSet<()> {
     let q = queues.clone();
     let root_cas = inform(
         &mut tasks,
+        &unlisted,
         Api::<ConfigMap>::all(client.clone()),
         named(namespace::ROOT_CA),
         move |change, store| {
@@ -122,18 +134,16 @@ pub fn start(client: &Client, root_ca: String) -> JoinSet<()> {
         deployments: deployments.clone(),
         sets: sets.clone(),
     });
-    let (queue, ready) = (queues.deployments, (deployments, sets.clone()));
+    let (queue, listed) = (queues.deployments, unlisted.clone());
     tasks.spawn(async move {
-        listed(&ready.0).await;
-        listed(&ready.1).await;
+        listed.none().await;
         queue.run("deployment", |key| Arc::clone(&controller).reconcile_owned(key)).await;
     });
 
     let controller = Arc::new(replicaset::Controller::new(client.clone(), sets.clone(), pods.clone()));
-    let (queue, ready) = (queues.sets, (sets, pods.clone()));
+    let (queue, listed) = (queues.sets, unlisted.clone());
     tasks.spawn(async move {
-        listed(&ready.0).await;
-        listed(&ready.1).await;
+        listed.none().await;
         queue.run("replicaset", |key| Arc::clone(&controller).reconcile_owned(key)).await;
     });
 
@@ -144,12 +154,9 @@ pub fn start(client: &Client, root_ca: String) -> JoinSet<()> {
         slices: slices.clone(),
         endpoints: old_endpoints.clone(),
     });
-    let queue = queues.services;
+    let (queue, listed) = (queues.services, unlisted.clone());
     tasks.spawn(async move {
-        listed(&services).await;
-        listed(&pods).await;
-        listed(&slices).await;
-        listed(&old_endpoints).await;
+        listed.none().await;
         queue.run("endpoints", |key| Arc::clone(&controller).reconcile_owned(key)).await;
     });
 
@@ -160,11 +167,9 @@ pub fn start(client: &Client, root_ca: String) -> JoinSet<()> {
         root_cas: root_cas.clone(),
         root_ca,
     });
-    let queue = queues.namespaces;
+    let (queue, listed) = (queues.namespaces, unlisted);
     tasks.spawn(async move {
-        listed(&namespaces).await;
-        listed(&accounts).await;
-        listed(&root_cas).await;
+        listed.none().await;
         queue.run("namespace", |key| Arc::clone(&controller).reconcile_owned(key)).await;
     });
 
@@ -178,16 +183,6 @@ struct Queues {
     sets: Queue,
     services: Queue,
     namespaces: Queue,
-}
-
-/// Waits until a store holds the first complete list.
-async fn listed<K>(store: &Store<K>)
-where
-    K: kube::runtime::reflector::Lookup + Clone + 'static,
-    K::DynamicType: Eq + std::hash::Hash + Clone,
-{
-    // Fails only when the watch task is gone, and then so is everything.
-    let _ = store.wait_until_ready().await;
 }
 
 /// Calls `act` for the object of a change, or for all when the kind was listed anew.

@@ -105,9 +105,6 @@ fn mesh_config(options: &Options) -> Value {
             },
         },
     });
-    if let Some(envoy) = &options.envoy {
-        mesh["defaultConfig"]["proxyMetadata"]["ENVOY_PATH"] = json!(envoy);
-    }
     if options.access_log {
         mesh["accessLogFile"] = json!("/dev/stdout");
     }

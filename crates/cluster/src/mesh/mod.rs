@@ -51,9 +51,6 @@ pub struct Options {
     pub federation: Vec<FederationGateways>,
     /// Write access logs to standard output.
     pub access_log: bool,
-    /// Envoy program for Pods that run it; none looks on the PATH.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub envoy: Option<String>,
 }
 
 impl Default for Options {
@@ -64,7 +61,6 @@ impl Default for Options {
             gateway_proxy: names::PROXY_PORTOLAN.to_owned(),
             federation: Vec::new(),
             access_log: true,
-            envoy: None,
         }
     }
 }
