@@ -129,7 +129,6 @@ impl Cluster {
         let lock = config.state.lock()?;
         Plan::new(&config.name, 0)?;
         let name_lock = NameLock::take(&config.name)?;
-        let plan = choose_plan(&config)?;
         if let Some(envoy) = &config.envoy {
             bridge::add_image(config.state.root(), "portolan/envoy", envoy).map_err(StartError::State)?;
         }
@@ -137,8 +136,7 @@ impl Cluster {
         // Ports first: a conflict must be found before anything of the machine is changed.
         let listener = listen(&config)?;
         let api_port = listener.local_addr().map(|address| address.port()).unwrap_or_default();
-        let setup = plan.clone();
-        let network = blocking(move || network::setup(&setup)).await?;
+        let (plan, network) = set_up_network(&config).await?;
         let undo = Undo(Some(plan.cluster().to_owned()));
         let record =
             Record { name: config.name.clone(), slot: plan.slot(), api_port, mesh: config.mesh.clone() };
@@ -283,6 +281,21 @@ fn binaries() -> Result<PathBuf, StartError> {
         }
     }
     Ok(dir)
+}
+
+/// Chooses a slot and makes its network. Another cluster that starts at the same time may take the slot first: then
+/// the next one is tried.
+async fn set_up_network(config: &Config) -> Result<(Plan, Network), StartError> {
+    let mut attempts = node::plan::MAX_SLOTS;
+    loop {
+        let plan = choose_plan(config)?;
+        let setup = plan.clone();
+        match blocking(move || Ok(network::setup(&setup))).await? {
+            Ok(network) => return Ok((plan, network)),
+            Err(network::NetworkError::SlotTaken(_)) if attempts > 0 => attempts -= 1,
+            Err(error) => return Err(error.into()),
+        }
+    }
 }
 
 /// The slot of the last run if nobody else has it, else a free one: addresses stay the same if they can.
