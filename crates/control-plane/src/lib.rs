@@ -15,7 +15,6 @@ pub mod ca;
 pub mod debug;
 pub mod dns;
 pub mod federation;
-pub mod generator;
 pub mod inject;
 pub mod metrics;
 pub mod push;

@@ -110,6 +110,14 @@ pub(crate) fn destination_cluster(
     ClusterName::outbound(number, subset, &destination.host).to_string()
 }
 
+/// Whether every destination leads to a port that its service has; services that are not known count as having it.
+pub(crate) fn ports_exist(ctx: &Context<'_>, routes: &[RouteDestination], listener_port: u16) -> bool {
+    routes.iter().filter_map(|r| r.destination.as_ref()).all(|d| {
+        let service = ctx.service(&d.host);
+        service.is_none_or(|s| s.port(destination_port(Some(s), d, listener_port)).is_some())
+    })
+}
+
 pub(crate) fn destination_port(
     service: Option<&Arc<Service>>,
     destination: &Destination,
@@ -162,8 +170,8 @@ pub(crate) fn cidr(text: &str) -> Option<core::CidrRange> {
     })
 }
 
-/// Filter chains that TCP and TLS rules of a VirtualService make for one listener port, in order.
-pub(crate) fn virtual_service_chains(
+/// Filter chains that the TLS rules of a VirtualService make for one listener port, in order.
+pub(crate) fn tls_rule_chains(
     ctx: &Context<'_>,
     vs: &ResolvedVirtualService,
     gateway: &str,
@@ -190,6 +198,17 @@ pub(crate) fn virtual_service_chains(
             });
         }
     }
+    out
+}
+
+/// Filter chains that the TCP rules of a VirtualService make for one listener port, in order.
+pub(crate) fn tcp_rule_chains(
+    ctx: &Context<'_>,
+    vs: &ResolvedVirtualService,
+    gateway: &str,
+    port: u16,
+) -> Vec<listener::FilterChain> {
+    let mut out = Vec::new();
     for rule in &vs.spec.tcp {
         let Some(filters) = to_destinations(ctx, &rule.route, port) else { continue };
         if rule.match_.is_empty() {

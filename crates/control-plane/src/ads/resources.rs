@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
-use crate::generator::Generator;
 use parking_lot::Mutex;
 use portolan_mesh::{ProxyNode, Registry, Snapshot};
+use portolan_translate::Generator;
 use portolan_xds::{
     Resource,
     istio::{NameInfo, NameTable},

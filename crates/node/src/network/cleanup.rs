@@ -4,21 +4,42 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 use std::time::Duration;
 
+use rustix::fs::{FlockOperation, flock};
 use rustix::process::{Pid, Signal, kill_process};
 
 use super::{NetworkError, check_privilege, command};
 use crate::plan::{LINK_BRIDGE, LINK_LEG, belongs_to, node_netns};
 
 const NETNS_DIR: &str = "/run/netns";
+const LINKS_DIR: &str = "/sys/class/net";
 /// Rounds of killing: a process may fork between the listing and the signal.
 const KILL_ROUNDS: usize = 5;
 /// Pause between the rounds.
 const KILL_PAUSE: Duration = Duration::from_millis(5);
 
+/// Held while the machine's network is changed: clusters that start and stop at the same time would otherwise take the
+/// bridge away from each other. It is the kernel's directory of links that is locked, so that nothing is left behind.
+pub(super) struct MachineLock {
+    _links: std::fs::File,
+}
+
+impl MachineLock {
+    pub(super) fn take() -> Result<Self, NetworkError> {
+        let failed = |error: std::io::Error| NetworkError::io(format!("locking {LINKS_DIR}"), error);
+        let links = std::fs::File::open(LINKS_DIR).map_err(failed)?;
+        flock(&links, FlockOperation::LockExclusive).map_err(|error| failed(error.into()))?;
+        Ok(MachineLock { _links: links })
+    }
+}
+
 /// Removes the network namespaces of `cluster`, what runs in them and its links; the last cluster also removes the bridge.
 /// What is not there is no error, so it can be called at any time that the cluster is down.
 pub fn cleanup(cluster: &str) -> Result<(), NetworkError> {
     check_privilege()?;
+    remove(cluster, &MachineLock::take()?)
+}
+
+pub(super) fn remove(cluster: &str, _lock: &MachineLock) -> Result<(), NetworkError> {
     let ours: Vec<String> = match std::fs::read_dir(NETNS_DIR) {
         Ok(entries) => entries
             .flatten()
@@ -48,7 +69,7 @@ pub fn cleanup(cluster: &str) -> Result<(), NetworkError> {
             }
         }
     }
-    if super::used_slots().is_empty() && Path::new("/sys/class/net").join(LINK_BRIDGE).exists() {
+    if super::used_slots().is_empty() && Path::new(LINKS_DIR).join(LINK_BRIDGE).exists() {
         let _ = command::run("ip", &["link", "del", LINK_BRIDGE], "");
     }
     Ok(())

@@ -86,14 +86,15 @@ pub struct Network {
 /// What an earlier, killed run of the same cluster left is removed first. Blocks for some tens of milliseconds.
 pub fn setup(plan: &Plan) -> Result<Network, NetworkError> {
     check_privilege()?;
-    cleanup(plan.cluster())?;
+    let lock = cleanup::MachineLock::take()?;
+    cleanup::remove(plan.cluster(), &lock)?;
     if used_slots().contains(&plan.slot()) {
         return Err(NetworkError::SlotTaken(plan.slot()));
     }
     let result = make(plan);
     if result.is_err() {
         // Half a network is worse than none; the first error is the one to report.
-        let _ = cleanup(plan.cluster());
+        let _ = cleanup::remove(plan.cluster(), &lock);
     }
     result
 }

@@ -68,6 +68,8 @@ fn upstream_http(ctx: &Context<'_>, protocol: Protocol, parts: &TrafficPolicyPar
         Protocol::Http if policy::upgrades_to_h2(ctx, parts.connection_pool) => UpstreamHttp::Http2,
         Protocol::Http => UpstreamHttp::Http1,
         Protocol::Auto => UpstreamHttp::AsDownstream,
+        // TLS that we originate ourselves: what comes to this cluster is the plain HTTP inside.
+        Protocol::Https if parts.tls.is_some_and(|t| t.mode != ClientTlsMode::Disable) => UpstreamHttp::Http1,
         _ => UpstreamHttp::None,
     }
 }

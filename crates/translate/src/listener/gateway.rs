@@ -9,7 +9,7 @@ use portolan_resources::{
 };
 use portolan_xds::names::{self, ClusterName};
 
-use super::{base, chains::without_duplicates, sniffing, tls_inspector};
+use super::{base, chains::without_duplicates, tls_inspector};
 use crate::{
     authz::{self, Authorization},
     context::Context,
@@ -167,7 +167,6 @@ fn one(ctx: &Context<'_>, port: &GatewayPort, authorization: &Authorization) -> 
     made.filter_chains = without_duplicates(chains);
     if inspects_tls {
         made.listener_filters.push(tls_inspector());
-        sniffing(ctx, &mut made);
     }
     Some(made)
 }
@@ -209,7 +208,7 @@ fn tcp_chains(
 ) -> Vec<listener::FilterChain> {
     let gateway = server.gateway.to_string();
     bound(ctx, server, &gateway)
-        .flat_map(|(vs, _)| tcp::virtual_service_chains(ctx, vs, &gateway, server.port))
+        .flat_map(|(vs, _)| tcp::tcp_rule_chains(ctx, vs, &gateway, server.port))
         .map(|mut chain| {
             chain.filters = with_authorization(authorization, chain.filters);
             chain
@@ -238,15 +237,15 @@ fn tls_chains(
         }
         ServerTlsMode::Passthrough => bound(ctx, server, &gateway)
             .flat_map(|(vs, hosts)| {
-                tcp::virtual_service_chains(ctx, vs, &gateway, server.port).into_iter().map(
-                    move |mut chain| {
-                        let matches = chain.filter_chain_match.get_or_insert_with(Default::default);
-                        if matches.server_names.is_empty() {
-                            matches.server_names = hosts.iter().filter(|h| *h != "*").cloned().collect();
-                        }
-                        chain
-                    },
-                )
+                let tls_rules = tcp::tls_rule_chains(ctx, vs, &gateway, server.port);
+                let tcp_rules = tcp::tcp_rule_chains(ctx, vs, &gateway, server.port);
+                tls_rules.into_iter().chain(tcp_rules).map(move |mut chain| {
+                    let matches = chain.filter_chain_match.get_or_insert_with(Default::default);
+                    if matches.server_names.is_empty() {
+                        matches.server_names = hosts.iter().filter(|h| *h != "*").cloned().collect();
+                    }
+                    chain
+                })
             })
             .map(|mut chain| {
                 chain.filters = with_authorization(authorization, chain.filters);
@@ -291,6 +290,11 @@ fn terminated(
             if !sni.is_empty() {
                 by_port.push(chain(sni, filters));
             }
+        }
+        // Without a port in the SNI there must be one that the destination has: better no chain than one that leads to
+        // a cluster that does not exist.
+        if !tcp::ports_exist(ctx, &rule.route, server.port) {
+            continue;
         }
         if let Some(filters) = tcp::to_destinations(ctx, &rule.route, server.port) {
             if !hosts.iter().any(|h| h == "*") {

@@ -162,7 +162,8 @@ fn service_filters(
     let mut own = tcp::to_cluster(ctx, &cluster, &cluster);
     let mut matched = Vec::new();
     if let Some(vs) = ctx.scope.virtual_service_for(&service.host) {
-        for chain in tcp::virtual_service_chains(ctx, vs, "mesh", port.number) {
+        let tls_rules = tcp::tls_rule_chains(ctx, vs, "mesh", port.number);
+        for chain in tls_rules.into_iter().chain(tcp::tcp_rule_chains(ctx, vs, "mesh", port.number)) {
             match &chain.filter_chain_match {
                 None => own = chain.filters,
                 Some(_) => matched.push(chain),
