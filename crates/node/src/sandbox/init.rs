@@ -271,6 +271,14 @@ fn make_dirs(path: &Path) -> Result<(), InitError> {
 }
 
 fn drop_privileges(spec: &InitSpec) -> Result<(), InitError> {
+    // Programs open /dev/stdout by name (Envoy's access log does): the pipes behind it must be their user's.
+    let (uid, gid) = (Some(Uid::from_raw(spec.uid)), Some(Gid::from_raw(spec.gid)));
+    for (name, result) in [
+        ("output", rustix::fs::fchown(std::io::stdout(), uid, gid)),
+        ("error output", rustix::fs::fchown(std::io::stderr(), uid, gid)),
+    ] {
+        result.context(|| format!("giving {name} to user {}", spec.uid))?;
+    }
     let mut keep = CapabilitySet::empty();
     for name in &spec.capabilities {
         keep |=
