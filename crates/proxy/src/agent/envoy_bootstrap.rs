@@ -19,6 +19,10 @@ const STAT_PREFIXES: [&str; 7] = [
     "http_mixer_filter",
 ];
 
+/// What a stock Envoy, which has no Istio metrics, tells of mutual TLS.
+const TLS_STAT_SUFFIXES: [&str; 4] =
+    ["ssl.handshake", "ssl.connection_error", "ssl.fail_verify_error", "ssl.fail_verify_san"];
+
 /// Connections that one Envoy accepts: far above what a Pod's memory carries, so that memory is not the limit.
 const MAX_CONNECTIONS: u32 = 100_000;
 
@@ -228,6 +232,7 @@ fn stats_tags() -> Value {
 fn stats_patterns(config: &AgentConfig) -> Value {
     let matcher = &config.proxy.stats_matcher;
     let mut patterns: Vec<Value> = STAT_PREFIXES.iter().map(|prefix| json!({"prefix": prefix})).collect();
+    patterns.extend(TLS_STAT_SUFFIXES.iter().map(|suffix| json!({"suffix": suffix})));
     patterns.extend(matcher.prefixes.iter().map(|prefix| json!({"prefix": prefix})));
     patterns.extend(matcher.suffixes.iter().map(|suffix| json!({"suffix": suffix})));
     patterns.extend(matcher.regexps.iter().map(|regex| json!({"safe_regex": {"regex": regex}})));
