@@ -1,1 +1,8 @@
-//! End to end.
+//! End to end: the programs as they are shipped, on this machine's kernel, against stock kubectl and Envoy.
+//!
+//! Needs root (network namespaces), the binaries of the workspace (`cargo build --workspace --bins`) and the foreign
+//! programs that `cargo xtask test` provides by environment.
+
+mod demo;
+mod programs;
+mod wrong_use;
