@@ -10,6 +10,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use tokio_util::sync::CancellationToken;
 
 use crate::agent::env::{self, AgentConfig, PodInfo};
+use crate::agent::envoy_process;
 use crate::fetch::Fetch;
 use crate::log::LogControl;
 use crate::{agent, bootstrap, standalone};
@@ -41,6 +42,9 @@ enum Command {
     Request(RequestArgs),
     /// Print the version.
     Version,
+    /// Become another program that ends with its parent.
+    #[command(name = envoy_process::TIED, hide = true)]
+    ExecTied(TiedArgs),
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -179,6 +183,17 @@ struct WaitArgs {
 }
 
 #[derive(Debug, Args)]
+struct TiedArgs {
+    /// Process that must be the parent.
+    parent: u32,
+    /// Program to become.
+    program: PathBuf,
+    /// Its arguments.
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+    arguments: Vec<String>,
+}
+
+#[derive(Debug, Args)]
 struct RequestArgs {
     /// GET or POST.
     method: String,
@@ -202,6 +217,13 @@ pub fn main() -> ExitCode {
         Some(Command::Version) => {
             println!("portolan-proxy {}", env!("CARGO_PKG_VERSION"));
             Ok(())
+        }
+        Some(Command::ExecTied(TiedArgs { parent, program, arguments })) => {
+            let error = envoy_process::exec_tied(parent, &program, &arguments);
+            Err(anyhow::Error::new(error).context(format!(
+                "cannot start Envoy {}; set ENVOY_PATH or --envoy to its program",
+                program.display()
+            )))
         }
         None => on_runtime(serve(cli.standalone)),
     };

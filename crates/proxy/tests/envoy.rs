@@ -192,5 +192,19 @@ async fn certificates_rotate_under_envoy() {
     }
     let issued = istiod.seen().iter().filter(|seen| matches!(seen, Seen::Csr { token: true, .. })).count();
     assert!(issued >= 3, "{issued} certificates in 9 s with a lifetime of 6 s");
-    program.terminate().await;
+    let ended = program.terminate().await;
+    assert!(ended.success(), "{ended}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn envoy_does_not_outlive_its_agent() {
+    let Some(envoy) = envoy() else { return };
+    let istiod = Istiod::start().await;
+    let mut program = Program::start(&istiod, &["--envoy", &envoy], &[]);
+    program.ready().await;
+    program.child.kill().await.unwrap();
+    eventually("the end of Envoy", async || {
+        http("GET", &program.admin(), "/ready").await.is_none().then_some(())
+    })
+    .await;
 }

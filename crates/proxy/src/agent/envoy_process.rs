@@ -20,6 +20,25 @@ const BOOTSTRAP_FILE: &str = "envoy-rev0.json";
 /// One line per event, with the time in UTC, as istio-agent sets it.
 const LOG_FORMAT: &str = "%Y-%m-%dT%T.%fZ\t%l\tenvoy %n\t%v";
 
+/// Hidden command of this program that becomes another program, tied to the life of its parent.
+pub(crate) const TIED: &str = "exec-tied";
+
+/// Replaces this process by `program`, which the kernel kills when `parent` dies. Envoy must not outlive its
+/// agent, however that ends: it would serve with certificates that nobody renews. The setting survives the
+/// replacement (PR_SET_PDEATHSIG(2const)). Returns only if it fails.
+pub(crate) fn exec_tied(parent: u32, program: &Path, arguments: &[String]) -> std::io::Error {
+    use std::os::unix::process::CommandExt;
+    if let Err(error) = rustix::process::set_parent_process_death_signal(Some(Signal::KILL)) {
+        return error.into();
+    }
+    // The parent may have died before the line above; then nobody would kill us.
+    let now = rustix::process::getppid().map(|pid| pid.as_raw_nonzero().get());
+    if now.and_then(|pid| u32::try_from(pid).ok()) != Some(parent) {
+        return std::io::Error::other("the agent is gone");
+    }
+    std::process::Command::new(program).args(arguments).exec()
+}
+
 /// Why Envoy does not run.
 #[derive(Debug, thiserror::Error)]
 pub enum EnvoyError {
@@ -70,12 +89,17 @@ pub(super) async fn run(
     bootstrap: &Path,
     quit: CancellationToken,
 ) -> Result<(), EnvoyError> {
-    let mut child = Command::new(program)
-        .args(arguments(config, bootstrap))
-        .stdin(Stdio::null())
-        // Envoy must not outlive an agent that fails: it would serve with certificates that nobody renews.
-        .kill_on_drop(true)
-        .spawn()
+    let mut child = std::env::current_exe()
+        .and_then(|own| {
+            Command::new(own)
+                .arg(TIED)
+                .arg(std::process::id().to_string())
+                .arg(program)
+                .args(arguments(config, bootstrap))
+                .stdin(Stdio::null())
+                .kill_on_drop(true)
+                .spawn()
+        })
         .map_err(|source| EnvoyError::Start { path: program.to_owned(), source })?;
     tracing::info!(pid = child.id(), program = %program.display(), "Envoy started");
     tokio::select! {

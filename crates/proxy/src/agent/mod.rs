@@ -15,7 +15,7 @@ mod duration;
 pub mod env;
 mod envoy;
 mod envoy_bootstrap;
-mod envoy_process;
+pub(crate) mod envoy_process;
 mod merge;
 pub mod node;
 pub(crate) mod own;
