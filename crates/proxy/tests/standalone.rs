@@ -1,5 +1,7 @@
 //! `portolan-proxy -c FILE`: static configuration, configuration in files, and the command line around it.
 
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test may fail by panicking: that is how it reports")]
+
 mod support;
 
 use std::path::Path;

@@ -26,6 +26,9 @@ use tokio_stream::wrappers::{ReceiverStream, TcpListenerStream};
 use tonic::transport::{Certificate, Identity, Server, ServerTlsConfig};
 use tonic::{Request, Response, Status, Streaming};
 
+/// Type -> name -> (version, body).
+type Resources = BTreeMap<String, BTreeMap<String, (String, Any)>>;
+
 type Output<T> = Pin<Box<dyn tokio_stream::Stream<Item = Result<T, Status>> + Send>>;
 
 pub const CLUSTER: &str = "type.googleapis.com/envoy.config.cluster.v3.Cluster";
@@ -92,8 +95,7 @@ pub enum Seen {
 
 struct Inner {
     authority: Authority,
-    /// Type -> name -> (version, body).
-    resources: Mutex<BTreeMap<String, BTreeMap<String, (String, Any)>>>,
+    resources: Mutex<Resources>,
     generation: watch::Sender<u64>,
     seen: Mutex<Vec<Seen>>,
     certificate_ttl: Mutex<Duration>,
