@@ -3,6 +3,8 @@
 //! Needs root (network namespaces), the binaries of the workspace (`cargo build --workspace --bins`) and the foreign
 //! programs that `cargo xtask test` provides by environment.
 
+#![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used, reason = "a test reports by panicking")]
+
 mod demo;
 mod programs;
 mod wrong_use;

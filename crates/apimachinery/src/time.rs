@@ -150,7 +150,7 @@ mod tests {
             (100_000, "27h"),
             (180_000, "2d2h"),
             (864_000, "10d"),
-            (864_000_00, "2y270d"),
+            (86_400_000, "2y270d"),
         ] {
             assert_eq!(human_duration(seconds), want, "{seconds}");
         }

@@ -1,6 +1,8 @@
 //! The definitions of our own resource types pass the checks that the API server makes, and the objects that it
 //! stores under them keep all their fields.
 
+#![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used, reason = "a test reports by panicking")]
+
 use portolan_apimachinery::{ResourceTable, crd, defaults, validate};
 
 #[test]

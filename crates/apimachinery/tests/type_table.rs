@@ -4,6 +4,8 @@
 //! `UPDATE=1 cargo test -p portolan-apimachinery --test type_table` writes it anew; without `UPDATE` the test
 //! compares. Only facts of the interface are taken, no texts.
 
+#![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used, reason = "a test reports by panicking")]
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};

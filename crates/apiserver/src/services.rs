@@ -56,7 +56,7 @@ impl Allocator {
             Ok(()) => Ok(taken),
             Err(error) => {
                 self.give_back(&taken);
-                Err(vec![error])
+                Err(vec![*error])
             }
         }
     }
@@ -66,7 +66,7 @@ impl Allocator {
         old: Option<&Value>,
         new: &mut Value,
         taken: &mut Taken,
-    ) -> Result<(), FieldError> {
+    ) -> Result<(), Box<FieldError>> {
         let text =
             |value: &Value, path: &str| value.pointer(path).and_then(Value::as_str).unwrap_or("").to_owned();
         if text(new, "/spec/type") == "ExternalName" {
@@ -83,7 +83,8 @@ impl Allocator {
         }
         if wanted.is_empty() {
             let address = self.free_address().ok_or_else(|| {
-                FieldError::invalid("spec.clusterIP", "", format!("no address is free in {}", self.range))
+                let why = format!("no address is free in {}", self.range);
+                Box::new(FieldError::invalid("spec.clusterIP", "", why))
             })?;
             self.addresses.insert(address);
             taken.addresses.push(address);
@@ -94,11 +95,11 @@ impl Allocator {
             })?;
             if !self.range.contains(&address) {
                 let why = format!("the address is not in the range of Services, {}", self.range);
-                return Err(FieldError::invalid("spec.clusterIP", wanted, why));
+                return invalid("spec.clusterIP", wanted, why);
             }
             if !self.addresses.insert(address) {
                 let why = "failed to allocate IP: provided IP is already allocated";
-                return Err(FieldError::invalid("spec.clusterIP", wanted, why));
+                return invalid("spec.clusterIP", wanted, why);
             }
             taken.addresses.push(address);
         }
@@ -131,7 +132,7 @@ impl Allocator {
         old: Option<&Value>,
         new: &mut Value,
         taken: &mut Taken,
-    ) -> Result<(), FieldError> {
+    ) -> Result<(), Box<FieldError>> {
         let kind = new.pointer("/spec/type").and_then(Value::as_str).unwrap_or_default();
         let before: BTreeSet<u16> = old.map(|old| ports(old).collect()).unwrap_or_default();
         let wants = matches!(kind, "NodePort" | "LoadBalancer")
@@ -140,7 +141,7 @@ impl Allocator {
         let Some(list) = new.pointer_mut("/spec/ports").and_then(Value::as_array_mut) else { return Ok(()) };
         for (index, port) in list.iter_mut().enumerate() {
             let given = port.get("nodePort").and_then(Value::as_u64).filter(|number| *number != 0);
-            if !wants && kind_without_ports(given) {
+            if !wants && given.is_none() {
                 continue;
             }
             let same = |other: &&Value| {
@@ -166,7 +167,7 @@ impl Allocator {
             if !before.contains(&number) {
                 if !self.ports.insert(number) {
                     let why = "provided port is already allocated";
-                    return Err(FieldError::invalid(format!("spec.ports[{index}].nodePort"), number, why));
+                    return invalid(format!("spec.ports[{index}].nodePort"), number, why);
                 }
                 taken.ports.push(number);
             }
@@ -198,9 +199,12 @@ impl Allocator {
     }
 }
 
-/// A port without node port needs nothing when its Service has none.
-fn kind_without_ports(given: Option<u64>) -> bool {
-    given.is_none()
+fn invalid(
+    path: impl Into<String>,
+    value: impl Into<Value>,
+    why: impl Into<String>,
+) -> Result<(), Box<FieldError>> {
+    Err(Box::new(FieldError::invalid(path, value, why)))
 }
 
 fn addresses(service: &Value) -> impl Iterator<Item = Ipv4Addr> {

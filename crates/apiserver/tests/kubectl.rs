@@ -1,5 +1,7 @@
 //! Stock kubectl against the server: what people do all day.
 
+#![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used, reason = "a test reports by panicking")]
+
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 

@@ -44,7 +44,7 @@ impl Generator {
         let ctx = Context::new(snapshot, node);
         let wanted: Option<BTreeSet<&str>> = names.map(|n| n.iter().map(String::as_str).collect());
         let is_wanted = |name: &str| wanted.as_ref().is_none_or(|w| w.contains(name));
-        let resources = match url {
+        match url {
             type_url::CLUSTER => {
                 let all = clusters(&ctx);
                 self.encode(
@@ -80,8 +80,7 @@ impl Generator {
                 self.encode(type_url::SECRET, made.into_iter())
             }
             _ => Vec::new(),
-        };
-        resources
+        }
     }
 
     fn encode<T: Message>(

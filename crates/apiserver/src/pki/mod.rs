@@ -8,7 +8,7 @@ mod files;
 mod kubeconfig;
 
 use std::net::IpAddr;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use rcgen::{
     BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
@@ -111,7 +111,7 @@ impl Pki {
 }
 
 /// The key in a file, made if there is none.
-fn key(path: &PathBuf) -> Result<KeyPair, ServerError> {
+fn key(path: &Path) -> Result<KeyPair, ServerError> {
     if let Some(pem) = files::read(path)? {
         return KeyPair::from_pem(&pem).map_err(|error| ServerError::pki(path, &error));
     }
