@@ -1,17 +1,21 @@
 //! Starts and stops the data path: the worker threads and the housekeeping thread.
 
+use std::sync::Arc;
+use std::thread::JoinHandle;
 use std::time::Duration;
 
 use envoy_types::pb::google::protobuf::Struct;
+use tokio_util::sync::CancellationToken;
 
 use crate::config::ConfigStore;
+use crate::net::{Shared, housekeeping, worker};
 use crate::telemetry::StatsHandle;
 
 /// How long connections may finish their work after a drain began, unless configured otherwise: Istio's
 /// `drainDuration`.
 pub const DEFAULT_DRAIN_TIME: Duration = Duration::from_secs(45);
 
-/// What the data plane must know before it gets its first resource.
+/// What the data path must know before it gets its first resource.
 #[derive(Debug, Clone)]
 pub struct DataPlaneOptions {
     /// Worker threads; 0 = one per CPU.
@@ -60,13 +64,37 @@ pub enum StartError {
 pub struct DataPlane {
     config: ConfigStore,
     stats: StatsHandle,
+    stop: CancellationToken,
+    threads: Vec<JoinHandle<()>>,
 }
 
 impl DataPlane {
     /// Starts the threads. No listener exists until resources are applied to [`DataPlane::config`].
+    ///
+    /// # Errors
+    /// When the system refuses a thread.
     pub fn start(options: DataPlaneOptions) -> Result<Self, StartError> {
-        let _ = options;
-        Ok(DataPlane { config: ConfigStore::new(), stats: StatsHandle::default() })
+        let workers = match options.concurrency {
+            0 => std::thread::available_parallelism().map_or(1, std::num::NonZero::get),
+            count => count,
+        };
+        let shared = Arc::new(Shared::new(workers, &options));
+        let config = ConfigStore::new(shared.clone());
+        let stats = StatsHandle::new(config.clone(), shared.clone());
+        let stop = CancellationToken::new();
+        let mut plane = DataPlane { config: config.clone(), stats, stop: stop.clone(), threads: Vec::new() };
+        for id in 0..workers {
+            let (shared, snapshots, stop) = (shared.clone(), config.snapshots(), stop.clone());
+            plane.spawn(&format!("ptl-worker-{id}"), move || worker::run(id, shared, snapshots, stop))?;
+        }
+        plane.spawn("ptl-housekeeping", move || housekeeping::run(config, stop))?;
+        Ok(plane)
+    }
+
+    fn spawn(&mut self, name: &str, work: impl FnOnce() + Send + 'static) -> Result<(), StartError> {
+        let spawned = std::thread::Builder::new().name(name.to_owned()).spawn(work);
+        self.threads.push(spawned.map_err(|source| StartError::Thread { name: name.to_owned(), source })?);
+        Ok(())
     }
 
     /// The configuration handle.
@@ -80,5 +108,16 @@ impl DataPlane {
     }
 
     /// Stops the threads; connections that are still open are cut.
-    pub fn shutdown(self) {}
+    pub fn shutdown(mut self) {
+        self.stop.cancel();
+        for thread in self.threads.drain(..) {
+            let _ = thread.join();
+        }
+    }
+}
+
+impl Drop for DataPlane {
+    fn drop(&mut self) {
+        self.stop.cancel();
+    }
 }

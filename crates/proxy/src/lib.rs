@@ -11,13 +11,24 @@ pub mod agent;
 mod backoff;
 pub mod bootstrap;
 pub mod cli;
+#[allow(deprecated)] // Control planes of several ages still send the old fields.
 pub mod config;
 pub mod dataplane;
 mod fetch;
+#[allow(deprecated)] // Control planes of several ages still send the old fields.
+mod filters;
+mod http;
 pub mod log;
+mod net;
+#[allow(deprecated)] // Control planes of several ages still send the old fields.
+mod route;
 pub mod serve;
 pub mod standalone;
+#[allow(deprecated)] // Control planes of several ages still send the old fields.
 pub mod telemetry;
+#[allow(deprecated)] // Control planes of several ages still send the old fields.
+mod tls;
+mod upstream;
 pub mod xds_client;
 mod yaml;
 

@@ -12,12 +12,22 @@
 //! - what is removed drains; requests in flight finish on what they started with.
 
 mod api;
+mod bind;
+pub(crate) mod cluster;
+pub(crate) mod connection_manager;
+pub(crate) mod filter_chain;
+pub(crate) mod listener;
+pub(crate) mod matchers;
+pub(crate) mod pb;
 mod snapshot;
+mod status;
 mod store;
+pub(crate) mod value;
 
 pub use api::{
     ClusterStatus, ConfigStatus, ConfigUpdate, DrainKind, DumpEntry, DumpState, HostStatus, ListenerStatus,
     Needs, Rejection, ResourceKind, ResourceState, Upsert,
 };
+pub(crate) use bind::Bound;
 pub use snapshot::Snapshot;
 pub use store::ConfigStore;

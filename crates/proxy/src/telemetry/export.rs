@@ -1,6 +1,10 @@
 //! What the admin endpoints read of the statistics: samples summed over all workers.
 
 use std::fmt::Write as _;
+use std::sync::Arc;
+
+use crate::config::ConfigStore;
+use crate::net::Shared;
 
 /// Type of a metric, as Prometheus names it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -46,12 +50,24 @@ pub struct Sample {
 
 /// Reads the statistics of a running data plane. Cheap to clone; never disturbs the workers.
 #[derive(Debug, Clone, Default)]
-pub struct StatsHandle {}
+pub struct StatsHandle {
+    source: Option<(ConfigStore, Arc<Shared>)>,
+}
 
 impl StatsHandle {
+    pub(crate) fn new(store: ConfigStore, shared: Arc<Shared>) -> Self {
+        StatsHandle { source: Some((store, shared)) }
+    }
+
     /// All series, grouped by family.
     pub fn samples(&self) -> Vec<Sample> {
-        Vec::new()
+        let Some((store, shared)) = &self.source else { return Vec::new() };
+        let mut out = Vec::new();
+        store.collect_stats(&mut out);
+        shared.istio.collect(&mut out);
+        // Families must be contiguous in the text format; the sort keeps the order within one.
+        out.sort_by(|a, b| a.family.cmp(&b.family));
+        out
     }
 
     /// All series in the Prometheus text format 0.0.4 (`/stats/prometheus`).

@@ -1,0 +1,54 @@
+//! `istio.metadata_exchange`: workloads tell each other who they are in headers that applications never see.
+
+use http::{HeaderMap, HeaderValue};
+
+use crate::config::listener::Direction;
+use crate::net::Worker;
+use crate::telemetry::StreamInfo;
+use crate::telemetry::peer::{PEER_METADATA, PEER_METADATA_ID};
+
+/// On the way in: learn about the client; on the way out to another proxy: introduce ourselves.
+pub(crate) fn on_request(
+    worker: &Worker,
+    direction: Direction,
+    info: &mut StreamInfo,
+    headers: &mut HeaderMap,
+) {
+    info.downstream_peer = take(worker, headers);
+    if direction != Direction::Inbound {
+        introduce(worker, headers);
+    }
+}
+
+/// The same for the response; an outbound proxy does not show its metadata to the application behind it.
+pub(crate) fn on_response(
+    worker: &Worker,
+    direction: Direction,
+    info: &mut StreamInfo,
+    headers: &mut HeaderMap,
+) {
+    let peer = take(worker, headers);
+    if peer.is_some() {
+        info.upstream_peer = peer;
+    }
+    if direction != Direction::Outbound && info.downstream_peer.is_some() {
+        introduce(worker, headers);
+    }
+}
+
+fn take(
+    worker: &Worker,
+    headers: &mut HeaderMap,
+) -> Option<std::rc::Rc<crate::telemetry::peer::PeerMetadata>> {
+    headers.remove(PEER_METADATA_ID);
+    let value = headers.remove(PEER_METADATA)?;
+    worker.peers.decode(value.as_bytes())
+}
+
+fn introduce(worker: &Worker, headers: &mut HeaderMap) {
+    let node = &worker.shared.node;
+    if let (Ok(id), Ok(metadata)) = (HeaderValue::from_str(&node.id), HeaderValue::from_str(&node.header)) {
+        headers.insert(PEER_METADATA_ID, id);
+        headers.insert(PEER_METADATA, metadata);
+    }
+}

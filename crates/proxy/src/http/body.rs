@@ -1,0 +1,108 @@
+//! Bodies of both directions and codecs behind one type.
+
+use std::cell::RefCell;
+use std::collections::VecDeque;
+use std::rc::Rc;
+use std::task::{Context, Poll, ready};
+
+use bytes::Bytes;
+use http::HeaderMap;
+use portolan_h1::BodyDecoder;
+
+use super::h1::H1Io;
+use crate::upstream::h1_client::H1ClientBody;
+
+/// A piece of a body.
+#[derive(Debug)]
+pub(crate) enum Frame {
+    Data(Bytes),
+    /// The body ended with trailers.
+    Trailers(HeaderMap),
+    /// The body ended.
+    End,
+}
+
+/// Why a body ended early.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum BodyFail {
+    /// The connection or stream was reset.
+    Reset,
+    /// The peer broke the framing.
+    Protocol(portolan_h1::BodyError),
+}
+
+/// A body that is read piece by piece. After `Trailers` or `End` it must not be polled again.
+#[derive(Debug, Default)]
+pub(crate) enum Body {
+    #[default]
+    Empty,
+    /// Body of a request on a downstream HTTP/1 connection.
+    H1Server(Rc<RefCell<H1Io>>, Rc<RefCell<BodyDecoder>>),
+    /// Body of an upstream HTTP/1 response.
+    H1Client(Box<H1ClientBody>),
+    H2(h2::RecvStream),
+    /// Pieces that were read before, then the rest.
+    Replay(VecDeque<Bytes>, Box<Body>),
+}
+
+impl Body {
+    /// True when it is known that nothing follows.
+    pub(crate) fn is_end(&self) -> bool {
+        match self {
+            Body::Empty => true,
+            Body::H1Server(_, decoder) => decoder.borrow().is_done(),
+            Body::H1Client(body) => body.is_end(),
+            Body::H2(stream) => stream.is_end_stream(),
+            Body::Replay(data, rest) => data.is_empty() && rest.is_end(),
+        }
+    }
+
+    /// Its length if it is known.
+    pub(crate) fn length(&self) -> Option<u64> {
+        match self {
+            Body::Empty => Some(0),
+            Body::H1Server(_, decoder) => decoder.borrow().remaining(),
+            Body::H1Client(body) => body.remaining(),
+            Body::H2(stream) => stream.is_end_stream().then_some(0),
+            Body::Replay(data, rest) => {
+                rest.length().map(|rest| rest + data.iter().map(|piece| piece.len() as u64).sum::<u64>())
+            }
+        }
+    }
+
+    pub(crate) fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Result<Frame, BodyFail>> {
+        match self {
+            Body::Empty => Poll::Ready(Ok(Frame::End)),
+            Body::H1Server(io, decoder) => io.borrow_mut().poll_body(cx, &mut decoder.borrow_mut()),
+            Body::H1Client(body) => body.poll_frame(cx),
+            Body::H2(stream) => poll_h2(stream, cx),
+            Body::Replay(data, rest) => match data.pop_front() {
+                Some(piece) => Poll::Ready(Ok(Frame::Data(piece))),
+                None => rest.poll_frame(cx),
+            },
+        }
+    }
+}
+
+fn poll_h2(stream: &mut h2::RecvStream, cx: &mut Context<'_>) -> Poll<Result<Frame, BodyFail>> {
+    loop {
+        match ready!(stream.poll_data(cx)) {
+            Some(Ok(data)) if data.is_empty() => {}
+            Some(Ok(data)) => {
+                // The piece goes straight on to a peer that was ready for it, so the window may open again.
+                let _ = stream.flow_control().release_capacity(data.len());
+                return Poll::Ready(Ok(Frame::Data(data)));
+            }
+            Some(Err(error)) if error.reason() == Some(h2::Reason::NO_ERROR) => {
+                return Poll::Ready(Ok(Frame::End));
+            }
+            Some(Err(_)) => return Poll::Ready(Err(BodyFail::Reset)),
+            None => break,
+        }
+    }
+    Poll::Ready(match ready!(stream.poll_trailers(cx)) {
+        Ok(Some(trailers)) => Ok(Frame::Trailers(trailers)),
+        Ok(None) => Ok(Frame::End),
+        Err(_) => Err(BodyFail::Reset),
+    })
+}

@@ -1,0 +1,982 @@
+//! Forwarding: attempts, retries, timeouts, and the two bodies that stream at the same time.
+
+use std::cell::RefCell;
+use std::future::poll_fn;
+use std::pin::pin;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+use std::task::{Context as TaskContext, Poll};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
+
+use super::connection::Alarm;
+use super::local_reply::LocalReply;
+use super::manager::{Stream, weighted_of};
+use super::respond::Responder;
+use super::tunnel;
+use super::{Body, BodyFail, Frame, Protocol, ResponseHead};
+use crate::config::cluster::UpstreamProtocol;
+use crate::config::value::{NetAddress, drawn};
+use crate::net::Worker;
+use crate::route::Matched;
+use crate::route::action::{HashPolicy, HostRewrite, RouteAction, is_idempotent, substitute};
+use crate::route::retry::{Failure, RetryPolicy};
+use crate::telemetry::Flags;
+use crate::telemetry::metrics::ClusterStats;
+use crate::tls::Offer;
+use crate::upstream::breaker::Held;
+use crate::upstream::exchange::{Exchange, OutgoingHead, Receiver, SendFail, Sender, UpstreamFail};
+use crate::upstream::lb::LbContext;
+use crate::upstream::outlier::{self, Outcome};
+use crate::upstream::pool::{AcquireError, acquire};
+use crate::upstream::{Cluster, Host, WorkerCluster};
+
+/// Request bytes that are kept for another try or a mirror (Envoy: the connection's buffer limit, 1 MiB). A longer
+/// request is sent once.
+const MAX_REPLAY: usize = 1024 * 1024;
+/// Timeout of mirrored requests.
+const MIRROR_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// The request body on its way up, with what must be kept of it.
+struct Upload {
+    body: Body,
+    recorded: Vec<Bytes>,
+    recorded_bytes: usize,
+    record: bool,
+    /// The kept pieces are complete from the start.
+    replayable: bool,
+    /// All of it was sent.
+    done: bool,
+    bytes: u64,
+}
+
+impl Upload {
+    fn new(body: Body, record: bool) -> Self {
+        Upload {
+            body,
+            recorded: Vec::new(),
+            recorded_bytes: 0,
+            record,
+            replayable: true,
+            done: false,
+            bytes: 0,
+        }
+    }
+
+    fn poll(&mut self, sender: &mut Sender, cx: &mut TaskContext<'_>) -> Poll<Result<(), SendFail>> {
+        let Upload { body, recorded, recorded_bytes, record, replayable, bytes, .. } = self;
+        let mut tap = |data: &Bytes| {
+            *bytes += data.len() as u64;
+            if !*replayable {
+                return;
+            }
+            *recorded_bytes += data.len();
+            if *record && *recorded_bytes <= MAX_REPLAY {
+                recorded.push(data.clone());
+            } else {
+                *replayable = false;
+                recorded.clear();
+            }
+        };
+        sender.poll_send(cx, body, &mut tap)
+    }
+
+    /// Puts the kept pieces back in front of the rest.
+    fn rewind(&mut self) {
+        let pieces = std::mem::take(&mut self.recorded).into();
+        let rest = std::mem::take(&mut self.body);
+        let rest = if self.done { Body::Empty } else { rest };
+        self.body = Body::Replay(pieces, Box::new(rest));
+        self.recorded_bytes = 0;
+        self.bytes = 0;
+        self.done = false;
+    }
+}
+
+/// Deadlines of a forwarded request.
+struct Limits {
+    /// From the end of the request.
+    route: Option<Duration>,
+    idle: Option<Duration>,
+    /// Of the stream as a whole.
+    until: Option<Instant>,
+    /// By when the request must be complete.
+    request: Option<Instant>,
+}
+
+/// What came of one attempt.
+enum Attempt {
+    Response(Box<(Exchange, ResponseHead, Body, Arc<Host>, Instant)>),
+    /// No response; whether a retry makes sense is for the policy to say.
+    Failed(Failure, Box<LocalReply>),
+    /// The connection had idled and died: send again without asking the policy.
+    Stale,
+    /// No way to answer any more.
+    Gone,
+    /// Answer this, whatever the policy says.
+    Final(Box<LocalReply>),
+}
+
+/// Everything that the attempts of one request share.
+struct Forwarding<'a> {
+    matched: &'a Matched,
+    action: &'a RouteAction,
+    cluster: Arc<Cluster>,
+    own: Rc<WorkerCluster>,
+    policy: Option<RetryPolicy>,
+    headers: HeaderMap,
+    authority: String,
+    path: String,
+    hash: Option<u64>,
+    subset: Vec<(String, String)>,
+    tried: Vec<NetAddress>,
+}
+
+/// Forwards a request and its response. False when the downstream connection must close.
+#[allow(clippy::too_many_arguments)]
+pub(crate) async fn proxy(
+    stream: &mut Stream<'_>,
+    matched: &Matched,
+    action: &RouteAction,
+    cluster: Arc<Cluster>,
+    own: Rc<WorkerCluster>,
+    body: Body,
+    responder: &mut Responder,
+    alarm: &mut Alarm,
+) -> bool {
+    let stats = own.stats_of(&cluster);
+    let high = action.high_priority;
+    if cluster.hosts.drop_overload.iter().any(|share| drawn(*share)) {
+        let reply =
+            LocalReply::new(StatusCode::SERVICE_UNAVAILABLE, "drop_overload").body("no healthy upstream");
+        return stream.answer(reply.flag(Flags::NO_HEALTHY_UPSTREAM), responder, alarm).await;
+    }
+    let Some(_request_slot) = cluster.take_request(high) else {
+        stats.upstream_rq_pending_overflow.inc();
+        return stream.answer(overflow(), responder, alarm).await;
+    };
+    let own_policy = action.retry.as_ref().or(matched.host.retry.as_ref());
+    let policy = if stream.client.internal {
+        RetryPolicy::with_headers(own_policy.map(Arc::as_ref), &stream.request.headers)
+    } else {
+        own_policy.map(|policy| (**policy).clone())
+    };
+    let asks = |policy: &RetryPolicy| {
+        policy.request_headers.is_empty()
+            || policy.request_headers.iter().any(|header| header.matches(&stream.request))
+    };
+    let policy = policy.filter(asks);
+    let limits = limits(stream, action);
+    let mut forwarding = prepare(stream, matched, action, cluster.clone(), own.clone(), policy);
+    let mirrors: Vec<_> = action.mirrors.iter().filter(|mirror| drawn(mirror.share)).collect();
+    let idempotent = is_idempotent(&stream.request.method);
+    let record = forwarding.policy.is_some() || !mirrors.is_empty() || idempotent;
+    let mut upload = Upload::new(body, record);
+    if stream.request.expect_continue && !stream.scope.hcm.proxy_100_continue && !upload.body.is_end() {
+        responder.interim(&ResponseHead::new(StatusCode::CONTINUE));
+    }
+    let retries = forwarding.policy.as_ref().map_or(0, |policy| policy.retries);
+    let mut retry_slot: Option<Held> = None;
+    let mut retried = 0u32;
+    let mut stale = 0u32;
+    loop {
+        stream.info.attempts += 1;
+        let attempt = attempt(stream, &mut forwarding, &mut upload, &limits, responder, alarm).await;
+        drop(retry_slot.take());
+        let (failure, reply) = match attempt {
+            Attempt::Response(got) => {
+                let wants = forwarding.policy.as_ref().is_some_and(|policy| policy.wants_response(&got.1));
+                let may = retried < retries && upload.replayable && stream.request.upgrade.is_none();
+                if !wants || !may {
+                    if wants && retried >= retries && retries > 0 {
+                        stats.upstream_rq_retry_limit_exceeded.inc();
+                        stream.info.flags.insert(Flags::UPSTREAM_RETRY_LIMIT);
+                    }
+                    if retried > 0 && !wants {
+                        stats.upstream_rq_retry_success.inc();
+                    }
+                    for mirror in mirrors {
+                        send_mirror(stream, &forwarding, &mirror.cluster, mirror.suffix, &upload);
+                    }
+                    return respond(stream, &forwarding, *got, upload, &limits, responder, alarm).await;
+                }
+                let (mut exchange, ..) = *got;
+                if !upload.done {
+                    exchange.sender.reset();
+                }
+                (None, None)
+            }
+            Attempt::Stale if upload.replayable && stale < 2 && (idempotent || upload.bytes == 0) => {
+                stale += 1;
+                stream.info.attempts -= 1;
+                upload.rewind();
+                continue;
+            }
+            Attempt::Stale => (Some(Failure::Reset), Some(Box::new(reset_reply(UpstreamFail::Closed)))),
+            Attempt::Failed(failure, reply) => (Some(failure), Some(reply)),
+            Attempt::Gone => return gone(stream, stats),
+            Attempt::Final(reply) => return stream.answer(*reply, responder, alarm).await,
+        };
+        // Here something failed; a response that is retried has no reply.
+        let wanted = match (failure, &forwarding.policy) {
+            (None, _) => true,
+            (Some(failure), Some(policy)) => policy.wants_failure(failure) && upload.replayable,
+            (Some(_), None) => false,
+        };
+        let past = limits.until.is_some_and(|until| until <= Instant::now());
+        if !wanted || past || retried >= retries {
+            if wanted && retries > 0 {
+                stats.upstream_rq_retry_limit_exceeded.inc();
+                stream.info.flags.insert(Flags::UPSTREAM_RETRY_LIMIT);
+            }
+            let reply = reply.unwrap_or_else(|| Box::new(reset_reply(UpstreamFail::Closed)));
+            return stream.answer(*reply, responder, alarm).await;
+        }
+        retry_slot = cluster.usage(high).take_retry(cluster.limits(high));
+        if retry_slot.is_none() {
+            stats.upstream_rq_retry_overflow.inc();
+            let reply = reply.unwrap_or_else(|| Box::new(overflow()));
+            return stream.answer(*reply, responder, alarm).await;
+        }
+        stats.upstream_rq_retry.inc();
+        let pause = forwarding.policy.as_ref().map(|policy| policy.pause(retried)).unwrap_or_default();
+        retried += 1;
+        upload.rewind();
+        let wake = Instant::now() + pause;
+        let left = poll_fn(|cx| {
+            if responder.poll_gone(cx).is_ready() {
+                return Poll::Ready(true);
+            }
+            alarm.poll(cx, Some(wake)).map(|()| false)
+        })
+        .await;
+        if left {
+            return gone(stream, stats);
+        }
+    }
+}
+
+fn overflow() -> LocalReply {
+    LocalReply::new(StatusCode::SERVICE_UNAVAILABLE, "upstream_reset_before_response_started{overflow}")
+        .body("upstream connect error or disconnect/reset before headers. reset reason: overflow")
+        .flag(Flags::UPSTREAM_OVERFLOW)
+        .header(HeaderName::from_static("x-envoy-overloaded"), HeaderValue::from_static("true"))
+}
+
+fn timeout_reply(details: &'static str) -> LocalReply {
+    LocalReply::new(StatusCode::GATEWAY_TIMEOUT, details)
+        .body("upstream request timeout")
+        .flag(Flags::UPSTREAM_REQUEST_TIMEOUT)
+}
+
+fn reset_reply(fail: UpstreamFail) -> LocalReply {
+    let (reason, flag, status) = match fail {
+        UpstreamFail::Closed => (
+            "connection termination",
+            Flags::UPSTREAM_CONNECTION_TERMINATION,
+            StatusCode::SERVICE_UNAVAILABLE,
+        ),
+        UpstreamFail::Reset => {
+            ("remote reset", Flags::UPSTREAM_REMOTE_RESET, StatusCode::SERVICE_UNAVAILABLE)
+        }
+        UpstreamFail::Refused => {
+            ("remote refused stream reset", Flags::UPSTREAM_REMOTE_RESET, StatusCode::SERVICE_UNAVAILABLE)
+        }
+        UpstreamFail::Protocol => ("protocol error", Flags::UPSTREAM_PROTOCOL_ERROR, StatusCode::BAD_GATEWAY),
+    };
+    let details = format!("upstream_reset_before_response_started{{{}}}", reason.replace(' ', "_"));
+    LocalReply::new(status, details)
+        .body(format!("upstream connect error or disconnect/reset before headers. reset reason: {reason}"))
+        .flag(flag)
+}
+
+fn gone(stream: &mut Stream<'_>, stats: &ClusterStats) -> bool {
+    stats.upstream_rq_cancelled.inc();
+    stream.scope.stats().downstream_rq_rx_reset.inc();
+    stream.info.flags.insert(Flags::DOWNSTREAM_CONNECTION_TERMINATION);
+    stream.info.details = "downstream_remote_disconnect".into();
+    stream.finish(None, None);
+    false
+}
+
+fn limits(stream: &Stream<'_>, action: &RouteAction) -> Limits {
+    let headers = &stream.request.headers;
+    let millis = |name: &str| headers.get(name)?.to_str().ok()?.parse().ok().map(Duration::from_millis);
+    let mut route = action.timeout;
+    if let (true, Some(max)) = (stream.request.is_grpc, action.grpc_timeout)
+        && let Some(asked) = headers.get("grpc-timeout").and_then(|value| grpc_timeout(value.as_bytes()))
+    {
+        route = Some(max.map_or(asked, |max| asked.min(max)));
+    }
+    if stream.client.internal
+        && let Some(asked) = millis("x-envoy-upstream-rq-timeout-ms")
+    {
+        route = Some(asked).filter(|asked| !asked.is_zero());
+    }
+    let own = action.max_stream_duration.map(|limit| stream.info.start + limit);
+    let until = match (own, stream.deadline) {
+        (Some(a), Some(b)) => Some(a.min(b)),
+        (a, b) => a.or(b),
+    };
+    let idle = action.idle_timeout.unwrap_or(stream.scope.hcm.stream_idle_timeout);
+    let request = stream.scope.hcm.request_timeout.map(|limit| stream.info.start + limit);
+    Limits { route, idle, until, request }
+}
+
+/// `grpc-timeout`: up to 8 digits and a unit.
+fn grpc_timeout(text: &[u8]) -> Option<Duration> {
+    let (unit, digits) = text.split_last()?;
+    if digits.is_empty() || digits.len() > 8 {
+        return None;
+    }
+    let number: u64 = std::str::from_utf8(digits).ok()?.parse().ok()?;
+    Some(match unit {
+        b'H' => Duration::from_secs(number * 3600),
+        b'M' => Duration::from_secs(number * 60),
+        b'S' => Duration::from_secs(number),
+        b'm' => Duration::from_millis(number),
+        b'u' => Duration::from_micros(number),
+        b'n' => Duration::from_nanos(number),
+        _ => return None,
+    })
+}
+
+fn prepare<'a>(
+    stream: &mut Stream<'_>,
+    matched: &'a Matched,
+    action: &'a RouteAction,
+    cluster: Arc<Cluster>,
+    own: Rc<WorkerCluster>,
+    policy: Option<RetryPolicy>,
+) -> Forwarding<'a> {
+    let (hash, cookie) = HashPolicy::combine(&action.hash, &stream.request, &stream.scope.connection);
+    stream.set_cookie = cookie;
+    let weighted = weighted_of(matched, stream.weighted);
+    let path = match &action.path_rewrite {
+        Some(rewrite) => {
+            let new = rewrite.apply(&matched.route.path, &stream.request.path);
+            if new != stream.request.path && !stream.scope.hcm.suppress_envoy_headers {
+                let old = stream.request.path.clone();
+                stream.request.set(HeaderName::from_static("x-envoy-original-path"), &old);
+            }
+            new
+        }
+        None => stream.request.path.clone(),
+    };
+    let authority = match (weighted.and_then(|weighted| weighted.host_rewrite.as_ref()), &action.host_rewrite)
+    {
+        (Some(literal), _) | (None, HostRewrite::Literal(literal)) => literal.clone(),
+        (None, HostRewrite::Header(name)) => {
+            let value = stream.request.headers.get(name).and_then(|value| value.to_str().ok());
+            value.map_or_else(|| stream.request.authority.clone(), str::to_owned)
+        }
+        (None, HostRewrite::PathRegex(regex, text)) => substitute(regex, stream.request.path_only(), text),
+        (None, HostRewrite::None | HostRewrite::Auto) => stream.request.authority.clone(),
+    };
+    if action.append_forwarded_host && authority != stream.request.authority {
+        let old = stream.request.authority.clone();
+        stream.request.set(HeaderName::from_static("x-forwarded-host"), &old);
+    }
+    let mut headers = stream.request.headers.clone();
+    stream.mutate_request(matched, &mut headers);
+    for name in [
+        "x-envoy-retry-on",
+        "x-envoy-retry-grpc-on",
+        "x-envoy-max-retries",
+        "x-envoy-upstream-rq-timeout-ms",
+        "x-envoy-upstream-rq-per-try-timeout-ms",
+        "x-envoy-retriable-status-codes",
+    ] {
+        headers.remove(name);
+    }
+    let mut subset = action.subset.clone();
+    if let Some(weighted) = weighted {
+        for (name, value) in &weighted.subset {
+            subset.retain(|(known, _)| known != name);
+            subset.push((name.clone(), value.clone()));
+        }
+    }
+    Forwarding {
+        matched,
+        action,
+        cluster,
+        own,
+        policy,
+        headers,
+        authority,
+        path,
+        hash,
+        subset,
+        tried: Vec::new(),
+    }
+}
+
+async fn attempt(
+    stream: &mut Stream<'_>,
+    forwarding: &mut Forwarding<'_>,
+    upload: &mut Upload,
+    limits: &Limits,
+    responder: &mut Responder,
+    alarm: &mut Alarm,
+) -> Attempt {
+    let cluster = forwarding.cluster.clone();
+    let own = forwarding.own.clone();
+    let stats = own.stats_of(&cluster);
+    let policy = forwarding.policy.as_ref();
+    let retrying = stream.info.attempts > 1;
+    let connection = stream.info.connection.clone();
+    let context = LbContext {
+        hash: forwarding.hash,
+        avoid: if policy.is_some_and(|policy| policy.avoid_previous) { &forwarding.tried } else { &[] },
+        attempts: if retrying { policy.map_or(0, |policy| policy.host_attempts) } else { 0 },
+        original_dst: connection.restored.then_some(connection.local),
+        subset: (!forwarding.subset.is_empty()).then_some(&forwarding.subset),
+    };
+    let Some(host) = own.pick(&context) else {
+        stats.upstream_cx_none_healthy.inc();
+        let reply = LocalReply::new(StatusCode::SERVICE_UNAVAILABLE, "no_healthy_upstream");
+        return Attempt::Final(Box::new(reply.body("no healthy upstream").flag(Flags::NO_HEALTHY_UPSTREAM)));
+    };
+    stream.info.host = Some(host.clone());
+    forwarding.tried.push(host.address.clone());
+    let offer = match cluster.config.protocol {
+        _ if stream.request.upgrade.is_some() => Offer::Http1,
+        UpstreamProtocol::Http1 => Offer::Http1,
+        UpstreamProtocol::Http2 => Offer::Http2,
+        UpstreamProtocol::AsDownstream if stream.request.protocol == Protocol::Http2 => Offer::Http2,
+        UpstreamProtocol::AsDownstream => Offer::Http1,
+        UpstreamProtocol::Auto if cluster.config.transport(host.transport).is_some() => Offer::Tcp,
+        UpstreamProtocol::Auto => Offer::Http1,
+    };
+    let tried_at = Instant::now();
+    let per_try = policy.and_then(|policy| policy.per_try_timeout).map(|limit| tried_at + limit);
+    let high = forwarding.action.high_priority;
+    let acquired = {
+        let mut acquiring = pin!(acquire(&own, &cluster, &host, offer, high));
+        let body_done = upload.body.is_end();
+        let until = [limits.until, per_try, limits.route.filter(|_| body_done).map(|limit| tried_at + limit)];
+        let until = until.into_iter().flatten().min();
+        let result = poll_fn(|cx| {
+            if let Poll::Ready(result) = acquiring.as_mut().poll(cx) {
+                return Poll::Ready(Ok(result));
+            }
+            if responder.poll_gone(cx).is_ready() {
+                return Poll::Ready(Err(true));
+            }
+            alarm.poll(cx, until).map(|()| Err(false))
+        })
+        .await;
+        match result {
+            Ok(Ok(acquired)) => acquired,
+            Ok(Err(AcquireError::Overflow)) => return Attempt::Final(Box::new(overflow())),
+            Ok(Err(AcquireError::Connect(error))) => {
+                outlier::report(&cluster, &host, Outcome::LocalFailure, Instant::now());
+                stats.upstream_rq_pending_failure_eject.inc();
+                let text = error.to_string();
+                stream.info.upstream_failure = Some(text.replace(char::is_whitespace, "_"));
+                let timeout = matches!(error, crate::upstream::connect::ConnectFailure::Timeout);
+                let reason = if timeout { "connection timeout" } else { "connection failure" };
+                let details =
+                    format!("upstream_reset_before_response_started{{{}}}", reason.replace(' ', "_"));
+                let reply = LocalReply::new(StatusCode::SERVICE_UNAVAILABLE, details)
+                    .body(format!(
+                        "upstream connect error or disconnect/reset before headers. reset reason: {reason}"
+                    ))
+                    .flag(Flags::UPSTREAM_CONNECTION_FAILURE);
+                return Attempt::Failed(Failure::Connect, Box::new(reply));
+            }
+            Err(true) => return Attempt::Gone,
+            Err(false) => return timed_out(&cluster, &host, stats, per_try),
+        }
+    };
+    let mut headers = forwarding.headers.clone();
+    if forwarding.matched.host.attempt_count_to_upstream {
+        headers.insert("x-envoy-attempt-count", HeaderValue::from(stream.info.attempts));
+    }
+    let expected = match (limits.route, policy.and_then(|policy| policy.per_try_timeout)) {
+        (Some(a), Some(b)) => Some(a.min(b)),
+        (a, b) => a.or(b),
+    };
+    if let Some(expected) = expected.filter(|_| !stream.scope.hcm.suppress_envoy_headers) {
+        let millis = u64::try_from(expected.as_millis()).unwrap_or(u64::MAX);
+        headers.insert("x-envoy-expected-rq-timeout-ms", HeaderValue::from(millis));
+    }
+    let authority = match &forwarding.action.host_rewrite {
+        HostRewrite::Auto if !host.hostname.is_empty() => host.hostname.as_str(),
+        _ => &forwarding.authority,
+    };
+    headers.remove(header::CONTENT_LENGTH);
+    let outgoing = OutgoingHead {
+        method: &stream.request.method,
+        scheme: stream.request.scheme,
+        authority,
+        path: &forwarding.path,
+        headers,
+        length: upload_length(upload, &stream.request.headers),
+        upgrade: stream.request.upgrade.as_deref(),
+    };
+    stats.upstream_rq_total.inc();
+    host.state.rq_total.fetch_add(1, Relaxed);
+    let mut exchange = match Exchange::start(acquired, &cluster, outgoing) {
+        Ok(exchange) => exchange,
+        Err(fail) => return failed(&cluster, &host, fail),
+    };
+    let active = ActiveRequest::new(stats, &host);
+    stream.info.upstream_local = exchange.local;
+    stream.info.upstream_principal = exchange.principal.clone();
+    let upgrade = stream.request.upgrade.is_some();
+    let got = await_head(stream, &mut exchange, upload, limits, per_try, upgrade, responder, alarm).await;
+    drop(active);
+    let now = Instant::now();
+    match got {
+        Head::Response(head, body) => {
+            let outcome = outlier_status(&head);
+            outlier::report(&cluster, &host, Outcome::Status(outcome), now);
+            count_response(stats, &head);
+            stream.info.response_first = Some(now);
+            Attempt::Response(Box::new((exchange, head, body, host, tried_at)))
+        }
+        Head::Failed(fail) => {
+            if fail == UpstreamFail::Closed && exchange.receiver.is_stale() {
+                return Attempt::Stale;
+            }
+            if fail == UpstreamFail::Protocol {
+                stats.upstream_cx_protocol_error.inc();
+            }
+            stats.upstream_rq_rx_reset.inc();
+            failed(&cluster, &host, fail)
+        }
+        Head::TimedOut => {
+            exchange.sender.reset();
+            timed_out(&cluster, &host, stats, per_try)
+        }
+        Head::Idle => {
+            exchange.sender.reset();
+            stream.scope.stats().downstream_rq_idle_timeout.inc();
+            let reply =
+                LocalReply::new(StatusCode::REQUEST_TIMEOUT, "stream_idle_timeout").body("stream timeout");
+            Attempt::Final(Box::new(reply.flag(Flags::STREAM_IDLE_TIMEOUT)))
+        }
+        Head::TooSlow => {
+            exchange.sender.reset();
+            stream.scope.stats().downstream_rq_timeout.inc();
+            let reply = LocalReply::new(StatusCode::REQUEST_TIMEOUT, "request_overall_timeout");
+            Attempt::Final(Box::new(reply.body("request timeout")))
+        }
+        Head::MaxDuration => {
+            exchange.sender.reset();
+            let reply = LocalReply::new(StatusCode::GATEWAY_TIMEOUT, "upstream_max_stream_duration_reached");
+            let reply =
+                reply.body("upstream max stream duration reached").flag(Flags::UPSTREAM_MAX_STREAM_DURATION);
+            Attempt::Final(Box::new(reply))
+        }
+        Head::Gone => {
+            exchange.sender.reset();
+            stats.upstream_rq_tx_reset.inc();
+            Attempt::Gone
+        }
+        Head::BadRequest(error) => {
+            exchange.sender.reset();
+            let reply = LocalReply::new(StatusCode::BAD_REQUEST, error.details()).body("Bad Request");
+            Attempt::Final(Box::new(reply.flag(Flags::DOWNSTREAM_PROTOCOL_ERROR)))
+        }
+    }
+}
+
+/// Body length to announce upstream: what the framing says, else what an HTTP/2 client declared.
+fn upload_length(upload: &Upload, headers: &HeaderMap) -> Option<u64> {
+    upload.body.length().or_else(|| headers.get(header::CONTENT_LENGTH)?.to_str().ok()?.parse().ok())
+}
+
+fn outlier_status(head: &ResponseHead) -> u16 {
+    // A gRPC failure of the server's kind counts like its HTTP brother.
+    match head.headers.get("grpc-status").map(HeaderValue::as_bytes) {
+        Some(b"14") => 503,
+        Some(b"13" | b"2") => 500,
+        _ => head.status.as_u16(),
+    }
+}
+
+fn count_response(stats: &ClusterStats, head: &ResponseHead) {
+    stats.upstream_rq_completed.inc();
+    match head.status.as_u16() / 100 {
+        1 => stats.upstream_rq_1xx.inc(),
+        2 => stats.upstream_rq_2xx.inc(),
+        3 => stats.upstream_rq_3xx.inc(),
+        4 => stats.upstream_rq_4xx.inc(),
+        _ => stats.upstream_rq_5xx.inc(),
+    }
+}
+
+fn failed(cluster: &Cluster, host: &Host, fail: UpstreamFail) -> Attempt {
+    outlier::report(cluster, host, Outcome::LocalFailure, Instant::now());
+    let failure = if fail == UpstreamFail::Refused { Failure::Refused } else { Failure::Reset };
+    Attempt::Failed(failure, Box::new(reset_reply(fail)))
+}
+
+fn timed_out(cluster: &Cluster, host: &Host, stats: &ClusterStats, per_try: Option<Instant>) -> Attempt {
+    outlier::report(cluster, host, Outcome::LocalFailure, Instant::now());
+    host.state.rq_timeout.fetch_add(1, Relaxed);
+    if per_try.is_some_and(|at| at <= Instant::now()) {
+        stats.upstream_rq_per_try_timeout.inc();
+        return Attempt::Failed(Failure::PerTryTimeout, Box::new(timeout_reply("upstream_per_try_timeout")));
+    }
+    stats.upstream_rq_timeout.inc();
+    Attempt::Final(Box::new(timeout_reply("upstream_response_timeout")))
+}
+
+/// Counts a request as active while it lives.
+struct ActiveRequest<'a> {
+    stats: &'a ClusterStats,
+    host: Arc<Host>,
+}
+
+impl<'a> ActiveRequest<'a> {
+    fn new(stats: &'a ClusterStats, host: &Arc<Host>) -> Self {
+        stats.upstream_rq_active.inc();
+        host.state.rq_active.fetch_add(1, Relaxed);
+        ActiveRequest { stats, host: host.clone() }
+    }
+}
+
+impl Drop for ActiveRequest<'_> {
+    fn drop(&mut self) {
+        self.stats.upstream_rq_active.dec();
+        self.host.state.rq_active.fetch_sub(1, Relaxed);
+    }
+}
+
+enum Head {
+    Response(ResponseHead, Body),
+    Failed(UpstreamFail),
+    TimedOut,
+    Idle,
+    /// The request did not come in time.
+    TooSlow,
+    MaxDuration,
+    Gone,
+    BadRequest(portolan_h1::BodyError),
+}
+
+#[allow(clippy::too_many_arguments)]
+async fn await_head(
+    stream: &mut Stream<'_>,
+    exchange: &mut Exchange,
+    upload: &mut Upload,
+    limits: &Limits,
+    per_try: Option<Instant>,
+    upgrade: bool,
+    responder: &mut Responder,
+    alarm: &mut Alarm,
+) -> Head {
+    let mut request_end = upload.done.then_some(stream.info.request_end).flatten();
+    let mut last = Instant::now();
+    let mut send_failed = false;
+    // After an upgrade request nothing but the tunnel follows.
+    let result = poll_fn(|cx| {
+        let before = upload.bytes;
+        if !upload.done && !send_failed {
+            match upload.poll(&mut exchange.sender, cx) {
+                Poll::Ready(Ok(())) => {
+                    upload.done = true;
+                    request_end.get_or_insert_with(Instant::now);
+                }
+                Poll::Ready(Err(SendFail::Upstream)) => send_failed = true,
+                Poll::Ready(Err(SendFail::Downstream(BodyFail::Reset))) => return Poll::Ready(Head::Gone),
+                Poll::Ready(Err(SendFail::Downstream(BodyFail::Protocol(
+                    portolan_h1::BodyError::UnexpectedEof,
+                )))) => {
+                    return Poll::Ready(Head::Gone);
+                }
+                Poll::Ready(Err(SendFail::Downstream(BodyFail::Protocol(error)))) => {
+                    return Poll::Ready(Head::BadRequest(error));
+                }
+                Poll::Pending => {}
+            }
+        }
+        if before != upload.bytes {
+            last = Instant::now();
+        }
+        let head = exchange.receiver.poll_head(cx);
+        while let Some(interim) = exchange.receiver.take_interim() {
+            // 100 was answered already unless it is to be passed on; early hints always are.
+            if interim.status != StatusCode::CONTINUE || stream.scope.hcm.proxy_100_continue {
+                responder.interim(&interim);
+            }
+        }
+        match head {
+            Poll::Ready(Ok((head, body))) => return Poll::Ready(Head::Response(head, body)),
+            Poll::Ready(Err(fail)) => return Poll::Ready(Head::Failed(fail)),
+            Poll::Pending => {}
+        }
+        if let Poll::Ready(Err(_)) = responder.poll_ready(cx) {
+            return Poll::Ready(Head::Gone);
+        }
+        if !upgrade && responder.poll_gone(cx).is_ready() {
+            return Poll::Ready(Head::Gone);
+        }
+        let overall = request_end.and_then(|at| limits.route.map(|limit| at + limit));
+        let idle = limits.idle.map(|limit| last + limit);
+        let slow = limits.request.filter(|_| request_end.is_none());
+        let wake = [overall, idle, limits.until, per_try, slow].into_iter().flatten().min();
+        if alarm.poll(cx, wake).is_ready() {
+            let now = Instant::now();
+            let past = |at: Option<Instant>| at.is_some_and(|at| at <= now);
+            return Poll::Ready(if past(slow) {
+                Head::TooSlow
+            } else if past(overall) || past(per_try) {
+                Head::TimedOut
+            } else if past(limits.until) {
+                Head::MaxDuration
+            } else {
+                Head::Idle
+            });
+        }
+        Poll::Pending
+    })
+    .await;
+    stream.info.bytes_received = upload.bytes;
+    stream.info.request_end = request_end;
+    result
+}
+
+/// Sends the response on, while the rest of the request may still go up.
+async fn respond(
+    stream: &mut Stream<'_>,
+    forwarding: &Forwarding<'_>,
+    got: (Exchange, ResponseHead, Body, Arc<Host>, Instant),
+    mut upload: Upload,
+    limits: &Limits,
+    responder: &mut Responder,
+    alarm: &mut Alarm,
+) -> bool {
+    let (mut exchange, mut head, mut body, host, tried_at) = got;
+    let cluster = &forwarding.cluster;
+    let stats = forwarding.own.stats_of(cluster);
+    let _active = ActiveRequest::new(stats, &host);
+    let switching = head.status == StatusCode::SWITCHING_PROTOCOLS;
+    if switching && stream.request.upgrade.is_none() {
+        let reply = LocalReply::new(StatusCode::BAD_GATEWAY, "upstream_unexpected_upgrade")
+            .flag(Flags::UPSTREAM_PROTOCOL_ERROR);
+        return stream.answer(reply, responder, alarm).await;
+    }
+    stream.info.details = "via_upstream".into();
+    if !stream.scope.hcm.suppress_envoy_headers {
+        let elapsed = u64::try_from(tried_at.elapsed().as_millis()).unwrap_or(u64::MAX);
+        head.headers.insert("x-envoy-upstream-service-time", HeaderValue::from(elapsed));
+    }
+    cluster.shared.rq_time.of(stream.scope.worker.id).record(tried_at.elapsed().as_secs_f64() * 1000.0);
+    stream.finish_head(&mut head, switching);
+    stream.info.response_code = head.status.as_u16();
+    if switching {
+        return tunnel::switch(stream, &head, exchange, body, upload.body, responder).await;
+    }
+    let length = response_length(&head, &body, &stream.request.method);
+    if responder.start(&head, length).is_err() {
+        return gone(stream, stats);
+    }
+    let mut ended = false;
+    let mut last = Instant::now();
+    let mut trailers_seen: Option<HeaderMap> = None;
+    let mut sent = 0u64;
+    let end = poll_fn(|cx| {
+        if !upload.done {
+            match upload.poll(&mut exchange.sender, cx) {
+                Poll::Ready(Ok(())) => upload.done = true,
+                // The host answered and reads no further; the response counts.
+                Poll::Ready(Err(SendFail::Upstream)) => upload.done = true,
+                Poll::Ready(Err(SendFail::Downstream(_))) => return Poll::Ready(End::Gone),
+                Poll::Pending => {}
+            }
+        }
+        loop {
+            match responder.poll_ready(cx) {
+                Poll::Pending => break,
+                Poll::Ready(Err(_)) => return Poll::Ready(End::Gone),
+                Poll::Ready(Ok(())) if ended => return Poll::Ready(End::Complete),
+                Poll::Ready(Ok(())) => {}
+            }
+            let frame = match body.poll_frame(cx) {
+                Poll::Pending => break,
+                Poll::Ready(Err(_)) => return Poll::Ready(End::Upstream),
+                Poll::Ready(Ok(frame)) => frame,
+            };
+            last = Instant::now();
+            match &frame {
+                Frame::Data(data) => sent += data.len() as u64,
+                Frame::Trailers(trailers) => {
+                    ended = true;
+                    trailers_seen = Some(trailers.clone());
+                }
+                Frame::End => ended = true,
+            }
+            if responder.send(frame).is_err() {
+                return Poll::Ready(End::Gone);
+            }
+        }
+        if !ended && responder.poll_gone(cx).is_ready() {
+            return Poll::Ready(End::Gone);
+        }
+        let overall = stream.info.request_end.and_then(|at| limits.route.map(|limit| at + limit));
+        let idle = limits.idle.map(|limit| last + limit);
+        let wake = [overall, idle, limits.until].into_iter().flatten().min();
+        if alarm.poll(cx, wake).is_ready() {
+            let now = Instant::now();
+            return Poll::Ready(if overall.is_some_and(|at| at <= now) {
+                End::Timeout
+            } else if limits.until.is_some_and(|at| at <= now) {
+                End::MaxDuration
+            } else {
+                End::Idle
+            });
+        }
+        Poll::Pending
+    })
+    .await;
+    stream.info.bytes_sent = sent;
+    stream.info.bytes_received = upload.bytes;
+    let whole = end == End::Complete;
+    if !whole || !upload.done {
+        exchange.sender.reset();
+    }
+    drop_receiver(exchange.receiver);
+    match end {
+        End::Complete => {}
+        End::Gone => {
+            stats.upstream_rq_tx_reset.inc();
+            stream.scope.stats().downstream_rq_rx_reset.inc();
+            stream.info.flags.insert(Flags::DOWNSTREAM_CONNECTION_TERMINATION);
+            stream.info.details = "downstream_remote_disconnect".into();
+        }
+        End::Upstream => {
+            stats.upstream_rq_rx_reset.inc();
+            outlier::report(cluster, &host, Outcome::LocalFailure, Instant::now());
+            stream.info.flags.insert(Flags::UPSTREAM_CONNECTION_TERMINATION);
+            stream.info.details = "upstream_reset_after_response_started{connection_termination}".into();
+            responder.abort();
+        }
+        End::Timeout => {
+            stats.upstream_rq_timeout.inc();
+            stream.info.flags.insert(Flags::UPSTREAM_REQUEST_TIMEOUT);
+            stream.info.details = "upstream_response_timeout".into();
+            responder.abort();
+        }
+        End::MaxDuration => {
+            stream.info.flags.insert(Flags::DURATION_TIMEOUT);
+            stream.info.details = "max_duration_timeout".into();
+            responder.abort();
+        }
+        End::Idle => {
+            stream.scope.stats().downstream_rq_idle_timeout.inc();
+            stream.info.flags.insert(Flags::STREAM_IDLE_TIMEOUT);
+            stream.info.details = "stream_idle_timeout".into();
+            responder.abort();
+        }
+    }
+    stream.finish(Some(&head), trailers_seen.as_ref());
+    whole
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum End {
+    Complete,
+    Gone,
+    Upstream,
+    Timeout,
+    MaxDuration,
+    Idle,
+}
+
+/// The receiver holds the share of an HTTP/2 connection until the response has ended.
+fn drop_receiver(receiver: Receiver) {
+    drop(receiver);
+}
+
+/// Length of the response body, to be announced downstream.
+fn response_length(head: &ResponseHead, body: &Body, method: &Method) -> Option<u64> {
+    if *method == Method::HEAD
+        || head.status == StatusCode::NO_CONTENT
+        || head.status == StatusCode::NOT_MODIFIED
+    {
+        return Some(0);
+    }
+    body.length().or_else(|| head.headers.get(header::CONTENT_LENGTH)?.to_str().ok()?.parse().ok())
+}
+
+/// Copies a request to another cluster and forgets about it.
+fn send_mirror(stream: &Stream<'_>, forwarding: &Forwarding<'_>, name: &str, suffix: bool, upload: &Upload) {
+    if !upload.done || !upload.replayable || stream.request.upgrade.is_some() {
+        return;
+    }
+    let worker: Rc<Worker> = stream.scope.worker.clone();
+    let Some((cluster, own)) = worker.cluster(name) else { return };
+    let Some(slot) = cluster.take_request(false) else { return };
+    let method = stream.request.method.clone();
+    let scheme = stream.request.scheme;
+    let mut authority = forwarding.authority.clone();
+    if suffix {
+        let bare = crate::route::table::without_port(&authority);
+        authority = format!("{bare}-shadow{}", &authority[bare.len()..]);
+    }
+    let (path, headers, hash) = (forwarding.path.clone(), forwarding.headers.clone(), forwarding.hash);
+    let body = Body::Replay(upload.recorded.clone().into(), Box::new(Body::Empty));
+    let h2 = cluster.config.protocol == UpstreamProtocol::Http2;
+    tokio::task::spawn_local(async move {
+        let _slot = slot;
+        let context = LbContext { hash, ..LbContext::default() };
+        let Some(host) = own.pick(&context) else { return };
+        let sending = async {
+            let offer = if h2 { Offer::Http2 } else { Offer::Http1 };
+            let acquired = acquire(&own, &cluster, &host, offer, false).await.ok()?;
+            own.stats_of(&cluster).upstream_rq_total.inc();
+            let length = body.length();
+            let head = OutgoingHead {
+                method: &method,
+                scheme,
+                authority: &authority,
+                path: &path,
+                headers,
+                length,
+                upgrade: None,
+            };
+            let mut exchange = Exchange::start(acquired, &cluster, head).ok()?;
+            let mut upload = Upload::new(body, false);
+            let body = RefCell::new(None);
+            poll_fn(|cx| {
+                if !upload.done
+                    && let Poll::Ready(result) = upload.poll(&mut exchange.sender, cx)
+                {
+                    upload.done = true;
+                    if result.is_err() {
+                        return Poll::Ready(());
+                    }
+                }
+                if body.borrow().is_none() {
+                    match exchange.receiver.poll_head(cx) {
+                        Poll::Pending => return Poll::Pending,
+                        Poll::Ready(Err(_)) => return Poll::Ready(()),
+                        Poll::Ready(Ok((_, response))) => *body.borrow_mut() = Some(response),
+                    }
+                }
+                // The answer is read to its end so that the connection can be used again.
+                let mut body = body.borrow_mut();
+                let Some(body) = body.as_mut() else { return Poll::Ready(()) };
+                loop {
+                    match body.poll_frame(cx) {
+                        Poll::Pending => return Poll::Pending,
+                        Poll::Ready(Ok(Frame::Data(_))) => {}
+                        Poll::Ready(_) => return Poll::Ready(()),
+                    }
+                }
+            })
+            .await;
+            Some(())
+        };
+        let _ = tokio::time::timeout(MIRROR_TIMEOUT, sending).await;
+    });
+}
+
+use std::future::Future as _;

@@ -1,0 +1,253 @@
+//! Istio's standard metrics (spec/istio.md 3.7).
+
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+
+use super::metrics::{Distribution, Histogram, Stat};
+use super::peer::PeerMetadata;
+use super::stream_info::StreamInfo;
+use super::{MetricKind, Sample, SampleValue};
+use crate::config::listener::Direction;
+use crate::http::Request;
+use crate::net::Worker;
+
+/// Series per worker; what does not fit is not counted, and a warning says so once.
+const MAX_SERIES: usize = 20_000;
+
+const UNKNOWN: &str = "unknown";
+
+/// The labels of one series.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+struct Labels {
+    tcp: bool,
+    destination_reporter: bool,
+    source: PeerMetadata,
+    source_principal: String,
+    destination: PeerMetadata,
+    destination_principal: String,
+    service: [Arc<str>; 3],
+    protocol: &'static str,
+    code: u16,
+    grpc: Option<u32>,
+    flags: super::Flags,
+    mtls: Option<bool>,
+}
+
+/// Numbers of one series; written by one worker.
+#[derive(Debug, Default)]
+struct Values {
+    requests: Stat,
+    duration: Histogram,
+    request_bytes: Histogram,
+    response_bytes: Histogram,
+    sent: Stat,
+    received: Stat,
+    opened: Stat,
+    closed: Stat,
+}
+
+type Series = Arc<(Labels, Values)>;
+
+/// All series of the process, for scraping.
+#[derive(Debug, Default)]
+pub(crate) struct IstioRegistry(Mutex<Vec<Series>>);
+
+/// One worker's index.
+#[derive(Debug, Default)]
+pub(crate) struct IstioStats(RefCell<HashMap<Labels, Series>>);
+
+impl IstioStats {
+    fn series(&self, registry: &IstioRegistry, labels: Labels) -> Option<Series> {
+        let mut known = self.0.borrow_mut();
+        if let Some(series) = known.get(&labels) {
+            return Some(series.clone());
+        }
+        if known.len() >= MAX_SERIES {
+            return None;
+        }
+        if known.len() + 1 == MAX_SERIES {
+            tracing::warn!(MAX_SERIES, "too many label combinations; further ones are not counted");
+        }
+        let series: Series = Arc::new((labels.clone(), Values::default()));
+        registry.0.lock().push(series.clone());
+        known.insert(labels, series.clone());
+        Some(series)
+    }
+}
+
+fn labels(worker: &Worker, direction: Direction, info: &StreamInfo, request: Option<&Request>) -> Labels {
+    let inbound = direction == Direction::Inbound;
+    let local = &worker.shared.node.metadata;
+    let local_principal = worker.shared.principal.load_full().map(|p| p.to_string()).unwrap_or_default();
+    let down = info.downstream_peer.as_deref().cloned().unwrap_or_default();
+    let up = match (&info.upstream_peer, &info.host) {
+        (Some(peer), _) => (**peer).clone(),
+        (None, Some(host)) => {
+            let istio = host.metadata.as_ref().and_then(|metadata| metadata.filter_metadata.get("istio"));
+            let text = istio.and_then(|fields| crate::config::value::struct_string(fields, "workload"));
+            text.and_then(|text| worker.peers.endpoint(text)).map(|peer| (*peer).clone()).unwrap_or_default()
+        }
+        _ => PeerMetadata::default(),
+    };
+    let mtls = info.connection.is_mtls();
+    let peer_uri =
+        info.connection.peer().and_then(|peer| peer.facts.uris.first().cloned()).unwrap_or_default();
+    let service = match info.cluster.as_ref().and_then(|cluster| cluster.config.service.as_ref()) {
+        Some(service) => [service.host.clone(), service.name.clone(), service.namespace.clone()],
+        None => {
+            let name: Arc<str> = match info.cluster_name.as_deref() {
+                Some(
+                    name @ ("PassthroughCluster" | "BlackHoleCluster" | "InboundPassthroughClusterIpv4"),
+                ) => name.into(),
+                _ => request
+                    .map_or(UNKNOWN, |request| crate::route::table::without_port(&request.authority))
+                    .into(),
+            };
+            let namespace: Arc<str> = if inbound { local.namespace.as_str().into() } else { UNKNOWN.into() };
+            [name.clone(), name, namespace]
+        }
+    };
+    let (source, destination, source_principal, destination_principal) = if inbound {
+        let own = if mtls { local_principal } else { String::new() };
+        (down, local.clone(), peer_uri, own)
+    } else {
+        let upstream = info.upstream_principal.as_deref().unwrap_or_default().to_owned();
+        let own = if upstream.is_empty() { String::new() } else { local_principal };
+        (local.clone(), up, own, upstream)
+    };
+    Labels {
+        tcp: request.is_none(),
+        destination_reporter: inbound,
+        source,
+        source_principal,
+        destination,
+        destination_principal,
+        service,
+        protocol: match request {
+            None => "tcp",
+            Some(request) if request.is_grpc => "grpc",
+            Some(_) => "http",
+        },
+        code: info.response_code,
+        grpc: info.grpc_status,
+        flags: info.flags,
+        mtls: inbound.then_some(mtls),
+    }
+}
+
+/// Counts a finished request.
+pub(crate) fn record_request(worker: &Worker, direction: Direction, info: &StreamInfo, request: &Request) {
+    let labels = labels(worker, direction, info, Some(request));
+    let Some(series) = worker.istio.series(&worker.shared.istio, labels) else { return };
+    let values = &series.1;
+    values.requests.inc();
+    values.duration.record(info.start.elapsed().as_secs_f64() * 1000.0);
+    values.request_bytes.record(info.bytes_received as f64);
+    values.response_bytes.record(info.bytes_sent as f64);
+}
+
+/// Counts a TCP connection that opened or closed.
+pub(crate) fn record_tcp(worker: &Worker, direction: Direction, info: &StreamInfo, opened: bool) {
+    let mut labels = labels(worker, direction, info, None);
+    labels.code = 0;
+    let Some(series) = worker.istio.series(&worker.shared.istio, labels) else { return };
+    let values = &series.1;
+    if opened {
+        values.opened.inc();
+    } else {
+        values.closed.inc();
+        // Istio's "sent" is what the destination sent back.
+        values.sent.add(info.bytes_sent);
+        values.received.add(info.bytes_received);
+    }
+}
+
+impl Labels {
+    fn pairs(&self) -> Vec<(String, String)> {
+        let or = |text: &str| if text.is_empty() { UNKNOWN.to_owned() } else { text.to_owned() };
+        let mut out: Vec<(&str, String)> = vec![
+            ("reporter", if self.destination_reporter { "destination" } else { "source" }.to_owned()),
+            ("source_workload", or(&self.source.workload)),
+            ("source_canonical_service", or(&self.source.canonical_service)),
+            ("source_canonical_revision", or(&self.source.canonical_revision)),
+            ("source_workload_namespace", or(&self.source.namespace)),
+            ("source_principal", or(&self.source_principal)),
+            ("source_app", or(&self.source.app)),
+            ("source_version", or(&self.source.version)),
+            ("source_cluster", or(&self.source.cluster)),
+            ("destination_workload", or(&self.destination.workload)),
+            ("destination_workload_namespace", or(&self.destination.namespace)),
+            ("destination_principal", or(&self.destination_principal)),
+            ("destination_app", or(&self.destination.app)),
+            ("destination_version", or(&self.destination.version)),
+            ("destination_service", or(&self.service[0])),
+            ("destination_canonical_service", or(&self.destination.canonical_service)),
+            ("destination_canonical_revision", or(&self.destination.canonical_revision)),
+            ("destination_service_name", or(&self.service[1])),
+            ("destination_service_namespace", or(&self.service[2])),
+            ("destination_cluster", or(&self.destination.cluster)),
+            ("request_protocol", self.protocol.to_owned()),
+        ];
+        if !self.tcp {
+            out.push(("response_code", self.code.to_string()));
+            out.push(("grpc_response_status", self.grpc.map(|code| code.to_string()).unwrap_or_default()));
+        }
+        out.push(("response_flags", self.flags.text()));
+        let policy = match self.mtls {
+            None => UNKNOWN,
+            Some(true) => "mutual_tls",
+            Some(false) => "none",
+        };
+        out.push(("connection_security_policy", policy.to_owned()));
+        out.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
+    }
+}
+
+impl IstioRegistry {
+    /// Adds all series, summed over the workers, family by family.
+    pub(crate) fn collect(&self, out: &mut Vec<Sample>) {
+        let all = self.0.lock().clone();
+        let mut by_labels: HashMap<&Labels, Vec<&Values>> = HashMap::new();
+        for series in &all {
+            by_labels.entry(&series.0).or_default().push(&series.1);
+        }
+        let mut rows: Vec<_> =
+            by_labels.into_iter().map(|(labels, values)| (labels.tcp, labels.pairs(), values)).collect();
+        rows.sort_by(|a, b| a.1.cmp(&b.1));
+        let mut counter = |family: &str, tcp: bool, get: fn(&Values) -> &Stat| {
+            for (_, labels, values) in rows.iter().filter(|row| row.0 == tcp) {
+                let total = values.iter().map(|values| get(values).get()).sum();
+                out.push(sample(family, labels, MetricKind::Counter, SampleValue::Number(total)));
+            }
+        };
+        counter("istio_requests_total", false, |values| &values.requests);
+        counter("istio_tcp_sent_bytes_total", true, |values| &values.sent);
+        counter("istio_tcp_received_bytes_total", true, |values| &values.received);
+        counter("istio_tcp_connections_opened_total", true, |values| &values.opened);
+        counter("istio_tcp_connections_closed_total", true, |values| &values.closed);
+        let mut histogram = |family: &str, get: fn(&Values) -> &Histogram| {
+            for (_, labels, values) in rows.iter().filter(|row| !row.0) {
+                let mut total = Distribution::default();
+                values.iter().for_each(|values| get(values).collect(&mut total));
+                out.push(sample(family, labels, MetricKind::Histogram, total.value()));
+            }
+        };
+        histogram("istio_request_duration_milliseconds", |values| &values.duration);
+        histogram("istio_request_bytes", |values| &values.request_bytes);
+        histogram("istio_response_bytes", |values| &values.response_bytes);
+    }
+}
+
+fn sample(family: &str, labels: &[(String, String)], kind: MetricKind, value: SampleValue) -> Sample {
+    let text: String = labels.iter().map(|(name, value)| format!(";.{name}=.={value}")).collect();
+    Sample {
+        stat_name: format!("{family}{text}"),
+        family: family.to_owned(),
+        labels: labels.to_vec(),
+        kind,
+        value,
+    }
+}

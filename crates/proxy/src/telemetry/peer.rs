@@ -1,0 +1,148 @@
+//! Workload metadata of this node and of its peers (spec/istio.md 3.7).
+
+use std::cell::RefCell;
+use std::collections::{BTreeMap, HashMap};
+use std::rc::Rc;
+
+use base64::Engine as _;
+use prost::Message as _;
+
+use crate::config::pb;
+use crate::config::value::struct_string;
+
+/// Header with the peer's metadata, base64 of a protobuf struct.
+pub(crate) const PEER_METADATA: &str = "x-envoy-peer-metadata";
+/// Header with the peer's node id.
+pub(crate) const PEER_METADATA_ID: &str = "x-envoy-peer-metadata-id";
+/// Peers remembered per worker; more than that and the memory is cleared.
+const MAX_PEERS: usize = 2048;
+/// Longest accepted header value; Istio's have 1 to 2 KiB.
+const MAX_HEADER: usize = 16 * 1024;
+
+/// What metrics say about a workload.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
+pub(crate) struct PeerMetadata {
+    pub(crate) workload: String,
+    pub(crate) namespace: String,
+    pub(crate) app: String,
+    pub(crate) version: String,
+    pub(crate) cluster: String,
+    pub(crate) canonical_service: String,
+    pub(crate) canonical_revision: String,
+}
+
+impl PeerMetadata {
+    pub(crate) fn from_struct(fields: &pb::Struct) -> PeerMetadata {
+        let text = |name: &str| struct_string(fields, name).unwrap_or_default().to_owned();
+        let labels = match fields.fields.get("LABELS").and_then(|value| value.kind.as_ref()) {
+            Some(pb::Kind::StructValue(labels)) => Some(labels),
+            _ => None,
+        };
+        let label =
+            |name: &str| labels.and_then(|labels| struct_string(labels, name)).unwrap_or_default().to_owned();
+        let workload = text("WORKLOAD_NAME");
+        let or = |value: String, other: &str| if value.is_empty() { other.to_owned() } else { value };
+        PeerMetadata {
+            namespace: text("NAMESPACE"),
+            app: label("app"),
+            version: label("version"),
+            cluster: text("CLUSTER_ID"),
+            canonical_service: or(label("service.istio.io/canonical-name"), &workload),
+            canonical_revision: or(label("service.istio.io/canonical-revision"), "latest"),
+            workload,
+        }
+    }
+
+    /// From an endpoint's `istio.workload`: `workload;namespace;canonical name;canonical revision[;cluster]`.
+    pub(crate) fn from_endpoint(text: &str) -> PeerMetadata {
+        let mut parts = text.split(';').map(str::to_owned);
+        let mut next = || parts.next().unwrap_or_default();
+        PeerMetadata {
+            workload: next(),
+            namespace: next(),
+            canonical_service: next(),
+            canonical_revision: next(),
+            cluster: next(),
+            ..Default::default()
+        }
+    }
+}
+
+/// This node.
+#[derive(Debug, Default)]
+pub(crate) struct LocalNode {
+    pub(crate) id: String,
+    pub(crate) metadata: PeerMetadata,
+    /// Value of [`PEER_METADATA`].
+    pub(crate) header: String,
+}
+
+impl LocalNode {
+    pub(crate) fn new(id: &str, metadata: &pb::Struct) -> LocalNode {
+        /// Fields that peers get to see.
+        const SENT: [&str; 10] = [
+            "NAME",
+            "NAMESPACE",
+            "OWNER",
+            "WORKLOAD_NAME",
+            "LABELS",
+            "CLUSTER_ID",
+            "MESH_ID",
+            "SERVICE_ACCOUNT",
+            "APP_CONTAINERS",
+            "ISTIO_VERSION",
+        ];
+        let sent: BTreeMap<&str, &pb::Value> =
+            SENT.iter().filter_map(|name| metadata.fields.get(*name).map(|value| (*name, value))).collect();
+        // Encoded field by field in a fixed order: hash maps would give each process another text.
+        let mut bytes = Vec::new();
+        for (name, value) in sent {
+            let one = pb::Struct { fields: HashMap::from([(name.to_owned(), value.clone())]) };
+            bytes.extend(one.encode_to_vec());
+        }
+        LocalNode {
+            id: id.to_owned(),
+            metadata: PeerMetadata::from_struct(metadata),
+            header: base64::engine::general_purpose::STANDARD.encode(bytes),
+        }
+    }
+}
+
+/// Decoded peers of one worker.
+#[derive(Debug, Default)]
+pub(crate) struct Peers(RefCell<HashMap<Vec<u8>, Rc<PeerMetadata>>>);
+
+impl Peers {
+    /// Decodes a header value, or remembers it.
+    pub(crate) fn decode(&self, value: &[u8]) -> Option<Rc<PeerMetadata>> {
+        self.remember(value, |value| {
+            let bytes = base64::engine::general_purpose::STANDARD.decode(value).ok()?;
+            Some(PeerMetadata::from_struct(&pb::Struct::decode(bytes.as_slice()).ok()?))
+        })
+    }
+
+    /// The workload of an endpoint.
+    pub(crate) fn endpoint(&self, text: &str) -> Option<Rc<PeerMetadata>> {
+        self.remember(text.as_bytes(), |_| Some(PeerMetadata::from_endpoint(text)))
+    }
+
+    fn remember(
+        &self,
+        key: &[u8],
+        make: impl FnOnce(&[u8]) -> Option<PeerMetadata>,
+    ) -> Option<Rc<PeerMetadata>> {
+        if key.len() > MAX_HEADER {
+            return None;
+        }
+        if let Some(known) = self.0.borrow().get(key) {
+            return Some(known.clone());
+        }
+        let made = Rc::new(make(key)?);
+        let mut peers = self.0.borrow_mut();
+        if peers.len() >= MAX_PEERS {
+            peers.clear();
+        }
+        peers.insert(key.to_vec(), made.clone());
+        Some(made)
+    }
+}

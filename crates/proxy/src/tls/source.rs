@@ -1,0 +1,268 @@
+//! Certificates, keys and roots: where a context gets them, and what becomes of them.
+
+use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
+
+use portolan_identity::{PeerVerifier, Roots, SanMatcher, TrustBundle, TrustBundles};
+use rustls::crypto::aws_lc_rs;
+use rustls::sign::CertifiedKey;
+use rustls_pki_types::pem::PemObject as _;
+use rustls_pki_types::{CertificateDer, PrivateKeyDer};
+
+use crate::config::pb::{matcher, tls};
+use crate::config::value::{At as _, Invalid, Valid, data, type_of, unpack};
+
+const SPIFFE_VALIDATOR: &str = "envoy.extensions.transport_sockets.tls.v3.SPIFFECertValidatorConfig";
+
+/// A secret as the configuration keeps it.
+#[derive(Debug, Clone)]
+pub(crate) enum SecretValue {
+    Certificate(Arc<CertifiedKey>),
+    Validation(Arc<tls::CertificateValidationContext>),
+    /// Kinds that the data path does not use.
+    Other,
+}
+
+/// Secrets by name.
+pub(crate) type SecretMap = HashMap<String, SecretValue>;
+
+impl SecretValue {
+    pub(crate) fn compile(secret: &tls::Secret) -> Valid<SecretValue> {
+        match &secret.r#type {
+            Some(tls::secret::Type::TlsCertificate(certificate)) => {
+                Ok(SecretValue::Certificate(certified_key(certificate).at("tls_certificate")?))
+            }
+            Some(tls::secret::Type::ValidationContext(context)) => {
+                // Roots are read now so that a bad bundle is refused before anything uses it.
+                roots(context).at("validation_context")?;
+                Ok(SecretValue::Validation(Arc::new(context.clone())))
+            }
+            Some(_) => Ok(SecretValue::Other),
+            None => Err(Invalid::new("secret without content")),
+        }
+    }
+}
+
+/// Reads a certificate chain and its key. The texts of errors never hold key material.
+pub(crate) fn certified_key(from: &tls::TlsCertificate) -> Valid<Arc<CertifiedKey>> {
+    let chain =
+        data(from.certificate_chain.as_ref().ok_or_else(|| Invalid::new("missing certificate_chain"))?)
+            .at("certificate_chain")?;
+    let key = data(from.private_key.as_ref().ok_or_else(|| Invalid::new("missing private_key"))?)
+        .at("private_key")?;
+    let chain: Vec<CertificateDer<'static>> = CertificateDer::pem_slice_iter(&chain)
+        .collect::<Result<_, _>>()
+        .map_err(|_| Invalid::new("certificate_chain is not PEM"))?;
+    if chain.is_empty() {
+        return Err(Invalid::new("certificate_chain holds no certificate"));
+    }
+    let key = PrivateKeyDer::from_pem_slice(&key)
+        .map_err(|_| Invalid::new("private_key is not a PEM private key"))?;
+    let key = aws_lc_rs::sign::any_supported_type(&key)
+        .map_err(|_| Invalid::new("private_key is of an unsupported type"))?;
+    let certified = CertifiedKey::new(chain, key);
+    match certified.keys_match() {
+        Ok(()) | Err(rustls::Error::InconsistentKeys(rustls::InconsistentKeys::Unknown)) => {
+            Ok(Arc::new(certified))
+        }
+        Err(_) => Err(Invalid::new("private_key does not belong to certificate_chain")),
+    }
+}
+
+/// Where a context finds its own certificates and what it checks peers against.
+#[derive(Debug, Default)]
+pub(crate) struct Sources {
+    certificates: Vec<CertificateSource>,
+    validation: Option<tls::CertificateValidationContext>,
+    validation_secret: Option<String>,
+}
+
+#[derive(Debug)]
+enum CertificateSource {
+    Inline(Arc<CertifiedKey>),
+    Secret(String),
+}
+
+/// What could be resolved.
+pub(crate) struct Resolved {
+    pub(crate) certificates: Vec<Arc<CertifiedKey>>,
+    pub(crate) validation: Option<Validation>,
+}
+
+pub(crate) enum Validation {
+    Verified(Roots, Vec<SanMatcher>),
+    /// No roots are configured: Envoy does not verify then.
+    Unverified,
+}
+
+impl Validation {
+    pub(crate) fn verifier(self) -> Option<PeerVerifier> {
+        match self {
+            Validation::Verified(roots, names) => Some(PeerVerifier::new(roots, names)),
+            Validation::Unverified => None,
+        }
+    }
+}
+
+impl Sources {
+    pub(crate) fn compile(common: &tls::CommonTlsContext) -> Valid<Sources> {
+        use tls::common_tls_context::ValidationContextType as V;
+        let mut sources = Sources::default();
+        for certificate in &common.tls_certificates {
+            sources
+                .certificates
+                .push(CertificateSource::Inline(certified_key(certificate).at("tls_certificates")?));
+        }
+        for secret in &common.tls_certificate_sds_secret_configs {
+            sources.certificates.push(CertificateSource::Secret(secret.name.clone()));
+        }
+        if common.tls_certificate_provider_instance.is_some() || common.custom_handshaker.is_some() {
+            return Err(Invalid::new("certificate providers and custom handshakers are not supported"));
+        }
+        match &common.validation_context_type {
+            None => {}
+            Some(V::ValidationContext(context)) => sources.validation = Some(context.clone()),
+            Some(V::ValidationContextSdsSecretConfig(secret)) => {
+                sources.validation_secret = Some(secret.name.clone())
+            }
+            Some(V::CombinedValidationContext(combined)) => {
+                sources.validation = combined.default_validation_context.clone();
+                sources.validation_secret =
+                    combined.validation_context_sds_secret_config.as_ref().map(|secret| secret.name.clone());
+            }
+            Some(_) => return Err(Invalid::new("validation context providers are not supported")),
+        }
+        if let Some(context) = &sources.validation {
+            names(context).at("validation_context")?;
+            roots(context).at("validation_context")?;
+        }
+        Ok(sources)
+    }
+
+    pub(crate) fn secret_names(&self, into: &mut BTreeSet<String>) {
+        for source in &self.certificates {
+            if let CertificateSource::Secret(name) = source {
+                into.insert(name.clone());
+            }
+        }
+        into.extend(self.validation_secret.clone());
+    }
+
+    /// `None` while a secret is missing.
+    pub(crate) fn resolve(&self, secrets: &SecretMap) -> Valid<Option<Resolved>> {
+        let mut certificates = Vec::new();
+        for source in &self.certificates {
+            match source {
+                CertificateSource::Inline(key) => certificates.push(key.clone()),
+                CertificateSource::Secret(name) => match secrets.get(name) {
+                    Some(SecretValue::Certificate(key)) => certificates.push(key.clone()),
+                    Some(_) => return Err(Invalid(format!("secret {name} is no certificate"))),
+                    None => return Ok(None),
+                },
+            }
+        }
+        let dynamic = match &self.validation_secret {
+            None => None,
+            Some(name) => match secrets.get(name) {
+                Some(SecretValue::Validation(context)) => Some(context.clone()),
+                Some(_) => return Err(Invalid(format!("secret {name} is no validation context"))),
+                None => return Ok(None),
+            },
+        };
+        let validation = match (&self.validation, &dynamic) {
+            (None, None) => None,
+            (own, dynamic) => {
+                let mut wanted = own.as_ref().map(names).transpose()?.unwrap_or_default();
+                let mut found = own.as_ref().map(roots).transpose()?.flatten();
+                if let Some(dynamic) = dynamic {
+                    wanted.extend(names(dynamic)?);
+                    // The secret's roots win, as in Envoy's merge of the two messages.
+                    found = roots(dynamic)?.or(found);
+                }
+                Some(match found {
+                    Some(roots) => Validation::Verified(roots, wanted),
+                    None if wanted.is_empty() => Validation::Unverified,
+                    None => return Err(Invalid::new("names to match without roots to verify against")),
+                })
+            }
+        };
+        Ok(Some(Resolved { certificates, validation }))
+    }
+}
+
+fn names(context: &tls::CertificateValidationContext) -> Valid<Vec<SanMatcher>> {
+    if !context.verify_certificate_spki.is_empty() || !context.verify_certificate_hash.is_empty() {
+        return Err(Invalid::new("verify_certificate_spki and verify_certificate_hash are not supported"));
+    }
+    if context.crl.is_some() {
+        return Err(Invalid::new("crl is not supported"));
+    }
+    let typed = context.match_typed_subject_alt_names.iter().filter_map(|san| san.matcher.as_ref());
+    let matchers = typed.chain(&context.match_subject_alt_names);
+    matchers
+        .map(|matcher| {
+            use matcher::string_matcher::MatchPattern as P;
+            match &matcher.match_pattern {
+                Some(P::Exact(text)) => Ok(SanMatcher::Exact(text.clone())),
+                Some(P::Prefix(text)) => Ok(SanMatcher::Prefix(text.clone())),
+                Some(P::Suffix(text)) => Ok(SanMatcher::Suffix(text.clone())),
+                Some(P::Contains(text)) => Ok(SanMatcher::Contains(text.clone())),
+                _ => Err(Invalid::new(
+                    "names of peers can be matched by exact, prefix, suffix and contains only",
+                )),
+            }
+        })
+        .collect()
+}
+
+fn roots(context: &tls::CertificateValidationContext) -> Valid<Option<Roots>> {
+    if let Some(custom) = &context.custom_validator_config {
+        let config = custom
+            .typed_config
+            .as_ref()
+            .ok_or_else(|| Invalid::new("custom validator without typed_config"))?;
+        if type_of(config) != SPIFFE_VALIDATOR {
+            return Err(Invalid(format!("unsupported certificate validator {}", type_of(config))));
+        }
+        let spiffe: tls::SpiffeCertValidatorConfig = unpack(config)?;
+        let mut bundles = TrustBundles::default();
+        for domain in &spiffe.trust_domains {
+            let source = domain
+                .trust_bundle
+                .as_ref()
+                .ok_or_else(|| Invalid(format!("no bundle for trust domain {}", domain.name)))?;
+            let bundle = TrustBundle::from_pem(&data(source)?)
+                .map_err(|error| Invalid(format!("trust domain {}: {error}", domain.name)))?;
+            bundles.insert(domain.name.clone(), bundle);
+        }
+        if spiffe.trust_domains.is_empty() {
+            return Err(Invalid::new("SPIFFE validator without trust domains"));
+        }
+        return Ok(Some(Roots::ByTrustDomain(Arc::new(bundles))));
+    }
+    let Some(source) = &context.trusted_ca else { return Ok(None) };
+    let bundle = TrustBundle::from_pem(&data(source)?).map_err(|error| Invalid(error.to_string()))?;
+    Ok(Some(Roots::Any(Arc::new(bundle))))
+}
+
+static ONLY_12: [&rustls::SupportedProtocolVersion; 1] = [&rustls::version::TLS12];
+static ONLY_13: [&rustls::SupportedProtocolVersion; 1] = [&rustls::version::TLS13];
+
+/// Protocol versions of a context; rustls has 1.2 and 1.3 only (documented deviation).
+pub(crate) fn versions(
+    params: Option<&tls::TlsParameters>,
+) -> Valid<&'static [&'static rustls::SupportedProtocolVersion]> {
+    use tls::tls_parameters::TlsProtocol as T;
+    let minimum = params.map_or(0, |params| params.tls_minimum_protocol_version);
+    let maximum = params.map_or(0, |params| params.tls_maximum_protocol_version);
+    if maximum == T::TlSv10 as i32 || maximum == T::TlSv11 as i32 {
+        return Err(Invalid::new("TLS 1.0 and 1.1 are not supported"));
+    }
+    if minimum == T::TlSv13 as i32 {
+        return Ok(&ONLY_13);
+    }
+    if maximum == T::TlSv12 as i32 {
+        return Ok(&ONLY_12);
+    }
+    Ok(rustls::ALL_VERSIONS)
+}

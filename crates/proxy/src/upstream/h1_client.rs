@@ -1,0 +1,257 @@
+//! HTTP/1.1 to upstream hosts.
+
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+use std::task::{Context, Poll, ready};
+
+use bytes::Bytes;
+use http::{HeaderMap, Method, StatusCode};
+use portolan_h1::{
+    BodyDecoder, BodyFraming, BodyLength, HeaderCase, Limits, ResponseParser, encode_chunk_head,
+    encode_last_chunk, encode_request_head,
+};
+
+use super::exchange::{SendFail, UpstreamFail};
+use super::pool::{H1Connection, HostPool};
+use crate::http::body::BodyFail;
+use crate::http::h1::H1Io;
+use crate::http::{Body, Frame, ResponseHead};
+
+/// 1xx heads that are skipped before a response is taken for an attack.
+const MAX_INFORMATIONAL: usize = 16;
+
+/// The sending half of an exchange.
+#[derive(Debug)]
+pub(crate) struct H1Sender {
+    io: Rc<RefCell<H1Io>>,
+    chunked: bool,
+    state: Rc<Cell<SendState>>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum SendState {
+    Body,
+    Flush,
+    Done,
+    Broken,
+}
+
+/// The receiving half.
+#[derive(Debug)]
+pub(crate) struct H1Receiver {
+    connection: Option<(H1Connection, Rc<HostPool>)>,
+    parser: ResponseParser,
+    method: Method,
+    sent: Rc<Cell<SendState>>,
+    max_requests: u32,
+    informational: usize,
+    any_byte: bool,
+    /// `100 Continue` and the like to be passed on.
+    pub(crate) interim: Option<ResponseHead>,
+}
+
+/// Starts an exchange: queues the head.
+pub(crate) fn start(
+    connection: H1Connection,
+    pool: Rc<HostPool>,
+    head: (&Method, &str, &HeaderMap),
+    length: Option<u64>,
+    case: HeaderCase,
+    limits: Limits,
+    max_requests: u32,
+) -> Result<(H1Sender, H1Receiver), UpstreamFail> {
+    let (method, target, headers) = head;
+    let upgrade = headers.contains_key(http::header::UPGRADE);
+    // A body of unknown length is chunked; GET without body has no framing field, POST says 0.
+    let framing = match length {
+        Some(0)
+            if upgrade
+                || matches!(
+                    *method,
+                    Method::GET | Method::HEAD | Method::OPTIONS | Method::DELETE | Method::CONNECT
+                ) =>
+        {
+            BodyLength::None
+        }
+        Some(length) => BodyLength::Known(length),
+        None => BodyLength::Chunked,
+    };
+    let io = connection.io.clone();
+    encode_request_head(&mut io.borrow_mut().output, method, target, headers, framing, case)
+        .map_err(|_| UpstreamFail::Protocol)?;
+    let state = Rc::new(Cell::new(if length == Some(0) { SendState::Flush } else { SendState::Body }));
+    let sender = H1Sender { io, chunked: length.is_none(), state: state.clone() };
+    let receiver = H1Receiver {
+        connection: Some((connection, pool)),
+        parser: ResponseParser::new(limits),
+        method: method.clone(),
+        sent: state,
+        max_requests,
+        informational: 0,
+        any_byte: false,
+        interim: None,
+    };
+    Ok((sender, receiver))
+}
+
+impl H1Sender {
+    pub(crate) fn poll_send(
+        &mut self,
+        cx: &mut Context<'_>,
+        body: &mut Body,
+        tap: &mut dyn FnMut(&Bytes),
+    ) -> Poll<Result<(), SendFail>> {
+        loop {
+            match self.state.get() {
+                SendState::Done => return Poll::Ready(Ok(())),
+                SendState::Broken => return Poll::Ready(Err(SendFail::Upstream)),
+                SendState::Body | SendState::Flush => {}
+            }
+            if ready!(self.io.borrow_mut().poll_flush(cx)).is_err() {
+                self.state.set(SendState::Broken);
+                continue;
+            }
+            if self.state.get() == SendState::Flush {
+                self.state.set(SendState::Done);
+                continue;
+            }
+            let frame = ready!(body.poll_frame(cx)).map_err(SendFail::Downstream)?;
+            let mut io = self.io.borrow_mut();
+            match frame {
+                Frame::Data(data) => {
+                    tap(&data);
+                    if self.chunked {
+                        encode_chunk_head(&mut io.output, data.len());
+                        io.push(data);
+                        io.output.extend_from_slice(b"\r\n");
+                    } else {
+                        io.push(data);
+                    }
+                }
+                Frame::Trailers(trailers) => {
+                    if self.chunked {
+                        encode_last_chunk(&mut io.output, Some(&trailers), HeaderCase::Lower);
+                    }
+                    self.state.set(SendState::Flush);
+                }
+                Frame::End => {
+                    if self.chunked {
+                        encode_last_chunk(&mut io.output, None, HeaderCase::Lower);
+                    }
+                    self.state.set(SendState::Flush);
+                }
+            }
+        }
+    }
+}
+
+impl H1Receiver {
+    /// Whether the connection had served a request before and closed without a byte of an answer: the race
+    /// with the server's idle timeout.
+    pub(crate) fn is_stale(&self) -> bool {
+        !self.any_byte && self.connection.as_ref().is_some_and(|(connection, _)| connection.requests > 0)
+    }
+
+    pub(crate) fn poll_head(
+        &mut self,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<(ResponseHead, Body), UpstreamFail>> {
+        let Some((connection, _)) = &self.connection else { return Poll::Ready(Err(UpstreamFail::Closed)) };
+        let io = connection.io.clone();
+        let mut io = io.borrow_mut();
+        loop {
+            if !io.input.is_empty() {
+                self.any_byte = true;
+            }
+            let parsed = if io.input.is_empty() {
+                None
+            } else {
+                self.parser.parse(&mut io.input, &self.method).map_err(|_| UpstreamFail::Protocol)?
+            };
+            let Some(head) = parsed else {
+                if io.eof {
+                    return Poll::Ready(Err(UpstreamFail::Closed));
+                }
+                ready!(io.poll_fill(cx)).map_err(|_| UpstreamFail::Closed)?;
+                continue;
+            };
+            let response = ResponseHead { status: head.status, headers: head.headers };
+            if head.status.is_informational() && head.status != StatusCode::SWITCHING_PROTOCOLS {
+                self.informational += 1;
+                if self.informational > MAX_INFORMATIONAL {
+                    return Poll::Ready(Err(UpstreamFail::Protocol));
+                }
+                self.interim = Some(response);
+                continue;
+            }
+            let Some((connection, pool)) = self.connection.take() else {
+                return Poll::Ready(Err(UpstreamFail::Closed));
+            };
+            drop(io);
+            let body = H1ClientBody {
+                decoder: BodyDecoder::new(head.framing),
+                reusable: head.keep_alive && head.status != StatusCode::SWITCHING_PROTOCOLS,
+                connection: Some((connection, pool)),
+                sent: self.sent.clone(),
+                max_requests: self.max_requests,
+                ended: false,
+            };
+            let mut body = Box::new(body);
+            if head.framing == BodyFraming::None && head.status != StatusCode::SWITCHING_PROTOCOLS {
+                body.finish();
+                return Poll::Ready(Ok((response, Body::H1Client(body))));
+            }
+            return Poll::Ready(Ok((response, Body::H1Client(body))));
+        }
+    }
+}
+
+/// A response body; gives its connection back to the pool at the end.
+#[derive(Debug)]
+pub(crate) struct H1ClientBody {
+    connection: Option<(H1Connection, Rc<HostPool>)>,
+    decoder: BodyDecoder,
+    reusable: bool,
+    sent: Rc<Cell<SendState>>,
+    max_requests: u32,
+    ended: bool,
+}
+
+impl H1ClientBody {
+    pub(crate) fn is_end(&self) -> bool {
+        self.ended || self.decoder.is_done()
+    }
+
+    pub(crate) fn remaining(&self) -> Option<u64> {
+        if self.ended { Some(0) } else { self.decoder.remaining() }
+    }
+
+    fn finish(&mut self) {
+        self.ended = true;
+        let Some((connection, pool)) = self.connection.take() else { return };
+        // Unread bytes, or a request that is not wholly sent: whatever comes next could be taken for the answer to
+        // somebody else's request.
+        let clean =
+            self.reusable && self.sent.get() == SendState::Done && connection.io.borrow().input.is_empty();
+        if clean {
+            pool.give_back(connection, self.max_requests);
+        }
+    }
+
+    pub(crate) fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Result<Frame, BodyFail>> {
+        let Some((connection, _)) = &self.connection else { return Poll::Ready(Ok(Frame::End)) };
+        let io = connection.io.clone();
+        let frame = ready!(io.borrow_mut().poll_body(cx, &mut self.decoder));
+        match &frame {
+            Ok(Frame::End | Frame::Trailers(_)) => self.finish(),
+            Ok(Frame::Data(_)) => {}
+            Err(_) => self.connection = None,
+        }
+        Poll::Ready(frame)
+    }
+
+    /// The raw connection after a protocol switch.
+    pub(crate) fn into_connection(mut self) -> Option<H1Connection> {
+        self.connection.take().map(|(connection, _)| connection)
+    }
+}

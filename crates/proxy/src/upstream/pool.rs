@@ -1,0 +1,328 @@
+//! Connections of one worker to one host: idle HTTP/1 connections, last used first, and shared HTTP/2 ones.
+//!
+//! Nothing here is shared between workers but the circuit breakers' counters.
+
+use std::cell::{Cell, RefCell};
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::rc::{Rc, Weak};
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+use std::task::{Context, Poll, Waker};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use h2::client::SendRequest;
+use tokio::io::{AsyncRead as _, ReadBuf};
+use tokio::sync::Notify;
+
+use super::breaker::Held;
+use super::cluster::{Cluster, WorkerCluster};
+use super::connect::{ConnectFailure, connect};
+use super::h2_client;
+use super::host::Host;
+use crate::config::value::NetAddress;
+use crate::http::h1::H1Io;
+use crate::telemetry::metrics::ClusterStats;
+use crate::tls::Offer;
+
+/// Idle HTTP/1 connections kept per pool; more than this many at once means a burst is over.
+const MAX_IDLE: usize = 1024;
+
+/// What must be equal for a connection to be shared (spec/dataplane.md 54).
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(crate) struct PoolKey {
+    pub(crate) address: NetAddress,
+    pub(crate) transport: usize,
+    pub(crate) offer: Offer,
+}
+
+/// Connections to one host.
+#[derive(Debug, Default)]
+pub(crate) struct HostPool {
+    idle: RefCell<Vec<(H1Connection, Instant)>>,
+    h2: RefCell<Vec<Rc<H2Connection>>>,
+    open: Cell<usize>,
+    connecting: Cell<usize>,
+    /// The last connection negotiated HTTP/2: do not race to open a second one.
+    speaks_h2: Cell<bool>,
+    closed: Cell<bool>,
+    changed: Notify,
+}
+
+/// Accounts for one open connection.
+#[derive(Debug)]
+pub(crate) struct OpenGuard {
+    _held: Option<Held>,
+    cluster: Arc<Cluster>,
+    host: Arc<Host>,
+    worker: usize,
+    pool: Weak<HostPool>,
+}
+
+impl OpenGuard {
+    pub(crate) fn new(
+        cluster: &Arc<Cluster>,
+        host: &Arc<Host>,
+        worker: usize,
+        held: Option<Held>,
+        pool: Weak<HostPool>,
+    ) -> Self {
+        cluster.shared.stats.of(worker).upstream_cx_active.inc();
+        host.state.cx_active.fetch_add(1, Relaxed);
+        if let Some(pool) = pool.upgrade() {
+            pool.open.set(pool.open.get() + 1);
+        }
+        OpenGuard { _held: held, cluster: cluster.clone(), host: host.clone(), worker, pool }
+    }
+}
+
+impl Drop for OpenGuard {
+    fn drop(&mut self) {
+        let stats = self.cluster.shared.stats.of(self.worker);
+        stats.upstream_cx_active.dec();
+        stats.upstream_cx_destroy.inc();
+        self.host.state.cx_active.fetch_sub(1, Relaxed);
+        if let Some(pool) = self.pool.upgrade() {
+            pool.open.set(pool.open.get().saturating_sub(1));
+            pool.changed.notify_one();
+        }
+    }
+}
+
+/// An HTTP/1 connection, lent to one request at a time.
+#[derive(Debug)]
+pub(crate) struct H1Connection {
+    pub(crate) io: Rc<RefCell<H1Io>>,
+    pub(crate) local: Option<SocketAddr>,
+    pub(crate) principal: Option<Arc<str>>,
+    pub(crate) requests: u32,
+    _open: OpenGuard,
+}
+
+/// An HTTP/2 connection, shared by many requests.
+#[derive(Debug)]
+pub(crate) struct H2Connection {
+    pub(crate) send: RefCell<SendRequest<Bytes>>,
+    pub(crate) local: Option<SocketAddr>,
+    pub(crate) principal: Option<Arc<str>>,
+    pub(crate) active: Cell<usize>,
+    requests: Cell<u32>,
+    idle_since: Cell<Instant>,
+    pub(crate) closed: Rc<Cell<bool>>,
+}
+
+/// One stream's share of an HTTP/2 connection.
+#[derive(Debug)]
+pub(crate) struct H2Lease {
+    pub(crate) connection: Rc<H2Connection>,
+    pool: Rc<HostPool>,
+}
+
+impl Drop for H2Lease {
+    fn drop(&mut self) {
+        let connection = &self.connection;
+        connection.active.set(connection.active.get().saturating_sub(1));
+        connection.idle_since.set(Instant::now());
+        self.pool.changed.notify_one();
+    }
+}
+
+/// A connection for one request.
+pub(crate) enum Acquired {
+    H1(H1Connection, Rc<HostPool>),
+    H2(H2Lease),
+}
+
+/// Why there is none.
+#[derive(Debug)]
+pub(crate) enum AcquireError {
+    /// A circuit breaker is open.
+    Overflow,
+    Connect(ConnectFailure),
+}
+
+/// Counts a connect that is going on, also when its request is cancelled.
+struct Connecting<'a>(&'a HostPool);
+
+impl<'a> Connecting<'a> {
+    fn new(pool: &'a HostPool) -> Self {
+        pool.connecting.set(pool.connecting.get() + 1);
+        Connecting(pool)
+    }
+}
+
+impl Drop for Connecting<'_> {
+    fn drop(&mut self) {
+        self.0.connecting.set(self.0.connecting.get().saturating_sub(1));
+        self.0.changed.notify_waiters();
+    }
+}
+
+/// Gets a connection: an idle one, a share of one, or a new one within the circuit breakers' limits.
+pub(crate) async fn acquire(
+    owner: &WorkerCluster,
+    cluster: &Arc<Cluster>,
+    host: &Arc<Host>,
+    offer: Offer,
+    high: bool,
+) -> Result<Acquired, AcquireError> {
+    let stats = owner.stats_of(cluster);
+    let key = PoolKey { address: host.address.clone(), transport: host.transport, offer };
+    let pool = owner.pool(key);
+    let mut pending = None;
+    loop {
+        if let Some(lease) = pool.take_h2(cluster) {
+            return Ok(Acquired::H2(lease));
+        }
+        if let Some(connection) = pool.take_idle() {
+            return Ok(Acquired::H1(connection, pool));
+        }
+        if pending.is_none() {
+            let Some(held) = Held::take(&cluster.usage(high).pending, cluster.limits(high).pending) else {
+                stats.upstream_rq_pending_overflow.inc();
+                return Err(AcquireError::Overflow);
+            };
+            pending = Some(held);
+            stats.upstream_rq_pending_total.inc();
+        }
+        if pool.speaks_h2.get() && pool.connecting.get() > 0 {
+            pool.changed.notified().await;
+            continue;
+        }
+        let held = Held::take(&cluster.usage(high).connections, cluster.limits(high).connections);
+        if held.is_none() {
+            stats.upstream_cx_overflow.inc();
+            // Every pool may have one connection, or a busy host could starve the others for ever.
+            if pool.open.get() > 0 || pool.connecting.get() > 0 {
+                pool.changed.notified().await;
+                continue;
+            }
+        }
+        let connecting = Connecting::new(&pool);
+        let connected = connect(cluster, host, offer, stats).await.map_err(AcquireError::Connect)?;
+        let open = OpenGuard::new(cluster, host, owner.worker, held, Rc::downgrade(&pool));
+        let plain_h2 = offer == Offer::Http2 && !connected.tls;
+        if connected.is_h2 || plain_h2 {
+            stats.upstream_cx_http2_total.inc();
+            let (local, principal) = (connected.local, connected.principal.clone());
+            let closed = Rc::new(Cell::new(false));
+            let send = h2_client::handshake(cluster, connected.stream, closed.clone(), open)
+                .await
+                .map_err(|error| AcquireError::Connect(ConnectFailure::Io(format!("HTTP/2: {error}"))))?;
+            pool.speaks_h2.set(true);
+            pool.h2.borrow_mut().push(Rc::new(H2Connection {
+                send: RefCell::new(send),
+                local,
+                principal,
+                active: Cell::new(0),
+                requests: Cell::new(0),
+                idle_since: Cell::new(Instant::now()),
+                closed,
+            }));
+            drop(connecting);
+            continue;
+        }
+        stats.upstream_cx_http1_total.inc();
+        pool.speaks_h2.set(false);
+        let io = Rc::new(RefCell::new(H1Io::new(connected.stream)));
+        let connection = H1Connection {
+            io,
+            local: connected.local,
+            principal: connected.principal,
+            requests: 0,
+            _open: open,
+        };
+        drop(connecting);
+        return Ok(Acquired::H1(connection, pool));
+    }
+}
+
+impl HostPool {
+    fn take_idle(&self) -> Option<H1Connection> {
+        loop {
+            let (connection, _) = self.idle.borrow_mut().pop()?;
+            if is_alive(&connection) {
+                return Some(connection);
+            }
+        }
+    }
+
+    fn take_h2(self: &Rc<Self>, cluster: &Cluster) -> Option<H2Lease> {
+        let mut connections = self.h2.borrow_mut();
+        let limit = cluster.config.max_requests_per_connection;
+        connections.retain(|connection| !connection.closed.get());
+        let found = connections.iter().find(|connection| {
+            let streams = connection.send.borrow().current_max_send_streams().min(cluster.config.max_streams);
+            connection.active.get() < streams.max(1)
+        })?;
+        let found = found.clone();
+        found.active.set(found.active.get() + 1);
+        found.requests.set(found.requests.get() + 1);
+        if limit > 0 && found.requests.get() >= limit {
+            connections.retain(|connection| !Rc::ptr_eq(connection, &found));
+        }
+        Some(H2Lease { connection: found, pool: self.clone() })
+    }
+
+    /// Takes a connection back whose exchange is over.
+    pub(crate) fn give_back(&self, mut connection: H1Connection, max_requests: u32) {
+        connection.requests += 1;
+        let spent = max_requests > 0 && connection.requests >= max_requests;
+        let mut idle = self.idle.borrow_mut();
+        if self.closed.get() || spent || idle.len() >= MAX_IDLE {
+            return;
+        }
+        connection.io.borrow_mut().park();
+        idle.push((connection, Instant::now()));
+        drop(idle);
+        self.changed.notify_one();
+    }
+
+    /// The host or its configuration is gone: no connection is reused from now on.
+    pub(crate) fn close(&self) {
+        self.closed.set(true);
+        self.idle.borrow_mut().clear();
+        self.h2.borrow_mut().clear();
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.open.get() == 0 && self.connecting.get() == 0
+    }
+
+    pub(crate) fn sweep(&self, now: Instant, idle_timeout: Option<Duration>, stats: &ClusterStats) {
+        let expired =
+            |since: Instant| idle_timeout.is_some_and(|limit| now.saturating_duration_since(since) >= limit);
+        let old = {
+            let mut idle = self.idle.borrow_mut();
+            let (keep, old): (Vec<_>, Vec<_>) =
+                idle.drain(..).partition(|(connection, since)| !expired(*since) && is_alive(connection));
+            *idle = keep;
+            old
+        };
+        stats.upstream_cx_idle_timeout.add(old.iter().filter(|(_, since)| expired(*since)).count() as u64);
+        drop(old);
+        let old: Vec<_> = {
+            let mut h2 = self.h2.borrow_mut();
+            let (old, keep) = h2
+                .drain(..)
+                .partition(|c| c.closed.get() || (c.active.get() == 0 && expired(c.idle_since.get())));
+            *h2 = keep;
+            old
+        };
+        drop(old);
+    }
+}
+
+/// Whether an idle connection is still open and silent: a server that closes or talks out of turn is not to be
+/// sent a request. Costs no system call as long as nothing happened.
+fn is_alive(connection: &H1Connection) -> bool {
+    let mut io = connection.io.borrow_mut();
+    if !io.input.is_empty() || io.eof {
+        return false;
+    }
+    let mut byte = [0u8; 1];
+    let mut buf = ReadBuf::new(&mut byte);
+    let mut cx = Context::from_waker(Waker::noop());
+    matches!(Pin::new(&mut io.stream).poll_read(&mut cx, &mut buf), Poll::Pending)
+}
