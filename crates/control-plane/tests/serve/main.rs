@@ -3,11 +3,17 @@
 
 mod fake;
 
-use std::{net::Ipv4Addr, time::Duration};
+use std::{
+    net::Ipv4Addr,
+    time::{Duration, Instant},
+};
 
 use clap::Parser;
 use envoy_types::pb::{
-    envoy::{config::core::v3::Node, service::discovery::v3::DeltaDiscoveryRequest},
+    envoy::{
+        config::{core::v3::Node, endpoint::v3::ClusterLoadAssignment},
+        service::discovery::v3::DeltaDiscoveryRequest,
+    },
     google::protobuf::{Struct, Value as ProtoValue, value::Kind},
 };
 use fake::Running;
@@ -218,6 +224,12 @@ impl Proxy {
         Ok(update)
     }
 
+    /// Asks for resources by name.
+    async fn ask<'a>(&mut self, type_url: &str, names: impl IntoIterator<Item = &'a str>) {
+        let request = self.client.subscribe(type_url, names.into_iter().map(str::to_owned)).unwrap();
+        self.requests.send(request).await.unwrap();
+    }
+
     /// The next response of a type.
     async fn next_of(&mut self, type_url: &str) -> Update {
         loop {
@@ -237,6 +249,23 @@ async fn certificate(plane: &Plane, token: &str) -> Result<(String, Vec<String>)
     let mut client = CertificateClient::new(plane.channel(None).await);
     let answer = client.create_certificate(with_token(request, token)).await?;
     Ok((key.serialize_pem(), answer.into_inner().cert_chain))
+}
+
+/// Types that show as base64 in a dump.
+fn unreadable(dump: &Value) -> Vec<String> {
+    match dump {
+        Value::Object(fields) => {
+            let mut found: Vec<String> = fields.values().flat_map(unreadable).collect();
+            if let (2, Some(Value::String(kind)), Some(Value::String(_))) =
+                (fields.len(), fields.get("@type"), fields.get("value"))
+            {
+                found.push(kind.clone());
+            }
+            found
+        }
+        Value::Array(items) => items.iter().flat_map(unreadable).collect(),
+        _ => Vec::new(),
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -261,11 +290,46 @@ async fn serves_a_mesh() {
 
     let mut proxy =
         Proxy::connect(channel, "bookinfo:reviews", node("bookinfo", "reviews"), &types).await.unwrap();
-    for type_url in types {
-        assert_eq!(proxy.next().await.unwrap().type_url, type_url);
-    }
+    let clusters = proxy.next().await.unwrap();
+    let cluster = "outbound|9080||reviews.bookinfo.svc.cluster.local";
+    assert!(clusters.upserts.iter().any(|upsert| upsert.name == cluster));
+    let listeners = proxy.next().await.unwrap();
+    assert!(listeners.upserts.iter().any(|upsert| upsert.name == "virtualInbound"));
+    assert_eq!(proxy.next().await.unwrap().type_url, type_url::NAME_TABLE);
 
-    // A change reaches it.
+    // Endpoints travel alone, and before the quiet time of other changes is over.
+    proxy.ask(type_url::ENDPOINT, [cluster]).await;
+    assert_eq!(proxy.next_of(type_url::ENDPOINT).await.upserts.len(), 1);
+    endpoints(&plane.api, &["10.64.0.5", "10.64.0.6"]);
+    let started = Instant::now();
+    let changed = proxy.next().await.unwrap();
+    assert_eq!(changed.type_url, type_url::ENDPOINT, "nothing else changed");
+    println!("endpoint change to proxy: {:?}", started.elapsed());
+    let assignment = ClusterLoadAssignment::decode(changed.upserts[0].body.value.clone()).unwrap();
+    assert_eq!(assignment.endpoints.iter().map(|locality| locality.lb_endpoints.len()).sum::<usize>(), 2);
+
+    // A change of configuration brings only what differs, and goes away again.
+    let before = clusters.upserts.len();
+    let rules = "/apis/networking.istio.io/v1beta1/destinationrules";
+    plane.api.fake.apply(
+        rules,
+        json!({"metadata": {"name": "reviews", "namespace": "bookinfo"},
+            "spec": {"host": "reviews", "subsets": [{"name": "v1", "labels": {"version": "v1"}}]}}),
+    );
+    let subset = proxy.next_of(type_url::CLUSTER).await;
+    assert!(
+        subset.upserts.len() < before && subset.removed.is_empty(),
+        "{} of {before}",
+        subset.upserts.len()
+    );
+    assert!(subset.upserts.iter().any(|upsert| upsert.name.contains("|v1|")));
+    plane.api.fake.delete(rules, "bookinfo/reviews");
+    assert_eq!(
+        proxy.next_of(type_url::CLUSTER).await.removed,
+        ["outbound|9080|v1|reviews.bookinfo.svc.cluster.local"]
+    );
+
+    // Any other change reaches it too.
     plane.api.fake.apply(
         "/apis/networking.istio.io/v1beta1/serviceentries",
         json!({"metadata": {"name": "bank", "namespace": "bookinfo"},
@@ -297,6 +361,8 @@ async fn serves_a_mesh() {
     assert!(plane.debug("/debug/configz").await.to_string().contains("bank.example.com"));
     let dump = plane.debug("/debug/config_dump?proxyID=reviews-1.bookinfo").await;
     assert_eq!(dump["configs"].as_array().unwrap().len(), 6);
+    assert!(dump["configs"][1].to_string().contains(cluster));
+    assert_eq!(unreadable(&dump), Vec::<String>::new());
     let (_, metrics) = plane.http(plane.args.monitoring_port, "/metrics").await.unwrap();
     assert!(metrics.contains("citadel_server_success_cert_issuance_count 1"), "{metrics}");
     assert!(metrics.contains("pilot_xds_pushes{type=\"nds\"} 2"), "{metrics}");
