@@ -354,11 +354,16 @@ async fn environment_and_volumes(bed: &Bed) {
     assert_eq!(status["qosClass"], "Burstable");
     assert_eq!(status["initContainerStatuses"][0]["state"]["terminated"]["exitCode"], 0);
     assert_eq!(condition(&status, "Initialized"), "True");
+    let deadline = Instant::now() + PATIENCE;
+    // Ready says that the container runs, not how far it is: it reads the old value first.
+    while !bed.log("env", |q| q.container = Some("main".into())).await.contains("oops") {
+        assert!(Instant::now() < deadline, "the container printed nothing");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
     bed.fake.put(
         "configmaps",
         json!({ "metadata": { "name": "conf", "namespace": NS }, "data": { "key": "v2" } }),
     );
-    let deadline = Instant::now() + PATIENCE;
     let expected = format!(
         "env {ip} env v1 hunter2 2 env/v1 $(POD) arg-v1\ninit ran\n1234\ntoken-of-default\n{NS}\ntoken-of-default\napp=\"env\"\nv1\nv1\n1\noops\nv2\n"
     );
