@@ -240,9 +240,15 @@ impl<S: Session> Running<S> {
         match changed {
             Changed::Nothing => return Ok(()),
             Changed::Everything => self.pending.extend(self.session.types()),
-            Changed::Endpoints(hosts) => {
+            Changed::Workloads(reach) if reach.touches(&self.connection.node) => {
+                self.pending.extend(self.session.types());
+            }
+            Changed::Workloads(reach) => {
+                if reach.clusters && self.session.watch(type_url::CLUSTER).is_some() {
+                    self.pending.insert(type_url::CLUSTER.into());
+                }
                 let watched = self.session.watch(type_url::ENDPOINT);
-                if watched.is_some_and(|watch| concerns(watch, &hosts)) {
+                if watched.is_some_and(|watch| concerns(watch, &reach.hosts)) {
                     self.pending.insert(type_url::ENDPOINT.into());
                 }
             }
