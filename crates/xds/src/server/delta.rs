@@ -92,6 +92,8 @@ impl DeltaStream {
             // What is not asked for is not ours to take back.
             let names = &state.watch.names;
             state.sent.retain(|name, _| names.contains(name));
+            // A client that comes back hears that it is up to date, and so do those who look at its status.
+            state.owed = !state.sent.is_empty();
         }
         Ok(Received { type_url, answer, first, respond })
     }
