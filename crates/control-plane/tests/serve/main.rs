@@ -1,6 +1,8 @@
 //! The whole control plane in one process, against a small stand-in for the Kubernetes API, with real gRPC and HTTPS
 //! clients.
 
+#![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used, reason = "a test reports by panicking")]
+
 mod fake;
 
 use std::{
