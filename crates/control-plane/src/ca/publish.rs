@@ -42,8 +42,7 @@ pub async fn publish_roots(
                 Ok(()) => {
                     done.insert(namespace, ());
                 }
-                // The namespace is gone or going.
-                Err(kube::Error::Api(status)) if matches!(status.code, 403 | 404) => {}
+                Err(error) if is_going(&error) => {}
                 Err(error) => {
                     tracing::warn!(namespace, %error, "the root certificate can't be written; trying again");
                     wait = Some(RETRY);
@@ -55,6 +54,16 @@ pub async fn publish_roots(
             tokio::time::sleep(pause).await;
             recheck.reset_immediately();
         }
+    }
+}
+
+/// The namespace is gone or going: nothing can be created in it any more.
+fn is_going(error: &kube::Error) -> bool {
+    match error {
+        kube::Error::Api(status) => {
+            status.code == 404 || (status.code == 403 && status.message.contains("being terminated"))
+        }
+        _ => false,
     }
 }
 
