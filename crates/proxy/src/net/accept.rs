@@ -72,7 +72,9 @@ async fn handle(worker: Rc<Worker>, listener: Arc<Listener>, mut stream: TcpStre
     if let Some(keepalive) = &listener.keepalive {
         let _ = socket2::SockRef::from(&stream).set_tcp_keepalive(keepalive);
     }
-    let original = if listener.original_dst { original_dst(&stream) } else { None };
+    // `use_original_dst` brings the listener filter along, as in Envoy.
+    let asks = listener.original_dst || listener.use_original_dst;
+    let original = if asks { original_dst(&stream) } else { None };
     let restored = original.is_some_and(|original| original != bound);
     let local = original.unwrap_or(bound);
     let listener = match restored && listener.use_original_dst {
