@@ -33,3 +33,13 @@ fn every_proxy_is_envoy() {
     );
     check("envoy");
 }
+
+#[test]
+fn every_proxy_is_ours() {
+    check("portolan");
+}
+
+#[test]
+fn proxies_are_mixed() {
+    check("mixed");
+}

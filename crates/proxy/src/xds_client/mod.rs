@@ -196,7 +196,7 @@ impl XdsClient {
         let (sender, receiver) = mpsc::channel(REQUEST_QUEUE);
 
         // What is needed may have changed while there was no stream; put it into the first requests.
-        let _ = self.subscribe(machine, &needs.borrow_and_update());
+        let _ = self.subscribe(machine, &needs.borrow_and_update().clone());
         for request in machine.connected() {
             send(&sender, request).await?;
         }
@@ -226,7 +226,10 @@ impl XdsClient {
                 changed = needs.changed() => {
                     // The data path is gone: so is the reason to be here.
                     changed.map_err(|_| StreamError::Closed)?;
-                    let requests = self.subscribe(machine, &needs.borrow_and_update());
+                    // Cloned: the data path announces new needs while it forgets what is gone, and would wait for
+                    // this very borrow to end.
+                    let wanted = needs.borrow_and_update().clone();
+                    let requests = self.subscribe(machine, &wanted);
                     for request in requests {
                         send(&sender, request).await?;
                     }
