@@ -1,4 +1,4 @@
-//! Repository tasks: `cargo xtask demo`, `cargo xtask test`, `cargo xtask bench`, `cargo xtask tools`.
+//! Repository tasks: `cargo xtask demo`, `cargo xtask test`, `cargo xtask tools`.
 //!
 //! Each task first makes sure that what it needs is there, says what it does, and can be run again at any time.
 //! The crate has no dependencies, so that it starts within seconds of a fresh clone.
@@ -16,7 +16,6 @@ Usage: cargo xtask <task> [arguments]
   demo [arguments]   build everything, then run `portolan demo` with the given arguments
                      (--check: run it as a test; --proxy portolan|envoy|mixed)
   test               format, lints, unit tests and end-to-end tests: what CI runs
-  bench [arguments]  CPU per request of our sidecar pair against Envoy's, interleaved (release build)
   tools              only fetch what the other tasks need (Debian packages, kubectl, Envoy)
 ";
 
@@ -27,7 +26,6 @@ fn main() -> ExitCode {
     let result = match task.as_deref() {
         Some("demo") => tasks::demo(&rest),
         Some("test") => tasks::test(&rest),
-        Some("bench") => tasks::bench(&rest),
         Some("tools") => tasks::tools(),
         Some("help" | "--help" | "-h") => {
             print!("{USAGE}");

@@ -41,23 +41,3 @@ pub(crate) fn test(arguments: &[String]) -> Result<()> {
     with_tools(tests.args(arguments))?;
     run::step("tests", &mut tests)
 }
-
-/// Measures, on a release build.
-pub(crate) fn bench(arguments: &[String]) -> Result<()> {
-    packages::ensure()?;
-    run::step(
-        "release build",
-        &mut run::cargo(&[
-            "build",
-            "--release",
-            "--package",
-            "portolan-proxy",
-            "--package",
-            "portolan-bench",
-        ]),
-    )?;
-    let program = run::target().join("release/portolan-bench");
-    let mut bench = run::command(&program.display().to_string(), &[]);
-    with_tools(bench.args(arguments))?;
-    run::step("bench", &mut bench)
-}

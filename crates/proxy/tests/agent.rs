@@ -92,7 +92,6 @@ async fn a_control_plane_without_delta_is_asked_for_the_world() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-#[ignore = "needs the data path"]
 async fn endpoints_answer() {
     let istiod = Istiod::start().await;
     istiod.set(CLUSTER, "one", cluster("one"));
@@ -151,7 +150,6 @@ async fn endpoints_answer() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-#[ignore = "needs the data path"]
 async fn names_are_subscribed_as_the_data_path_needs_them() {
     let istiod = Istiod::start().await;
     let eds = json!({

@@ -51,7 +51,6 @@ async fn body(port: u16, path: &str) -> Option<(u16, String)> {
 }
 
 #[tokio::test]
-#[ignore = "needs the data path"]
 async fn static_and_file_configuration_serve_traffic() {
     serve_traffic(env!("CARGO_BIN_EXE_portolan-proxy")).await;
 }

@@ -411,7 +411,7 @@ fn http_options(from: &cluster::Cluster) -> Valid<HttpOptions> {
     };
     let mut options = HttpOptions {
         protocol: UpstreamProtocol::Http1,
-        common: from.common_http_protocol_options.clone(),
+        common: from.common_http_protocol_options,
         case: HeaderCase::Lower,
         max_streams: DEFAULT_MAX_STREAMS,
     };

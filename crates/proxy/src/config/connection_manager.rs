@@ -119,7 +119,7 @@ impl Hcm {
         if from.local_reply_config.is_some() {
             return Err(Invalid::new("local_reply_config is not supported"));
         }
-        let common = from.common_http_protocol_options.clone().unwrap_or_default();
+        let common = from.common_http_protocol_options.unwrap_or_default();
         let h1 = from.http_protocol_options.clone().unwrap_or_default();
         let h2 = from.http2_protocol_options.clone().unwrap_or_default();
         let set = from.set_current_client_cert_details.unwrap_or_default();

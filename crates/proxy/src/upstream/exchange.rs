@@ -45,6 +45,10 @@ pub(crate) enum Sender {
 
 /// The receiving half.
 #[derive(Debug)]
+#[allow(
+    clippy::large_enum_variant,
+    reason = "one per request in flight; a box would cost an allocation each"
+)]
 pub(crate) enum Receiver {
     H1(H1Receiver),
     H2(H2Receiver),

@@ -76,7 +76,7 @@ impl Lb {
         self.load = availability
             .iter()
             .map(|have| {
-                let share = if total == 0 { 0 } else { (have * 100 / total).min(left) };
+                let share = (have * 100).checked_div(total).unwrap_or(0).min(left);
                 left -= share;
                 share as u32
             })
