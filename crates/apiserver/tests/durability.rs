@@ -38,10 +38,8 @@ async fn victim() {
             }
         }
     };
-    let writers: Vec<_> = (0..WRITERS).map(|number| tokio::spawn(writer(number))).collect();
-    for writer in writers {
-        writer.await.unwrap();
-    }
+    let writers = (0..WRITERS).map(|number| tokio::spawn(writer(number)));
+    futures::future::join_all(writers).await;
 }
 
 #[test]
