@@ -159,9 +159,12 @@ fn entries(set: &[u8]) -> Result<Vec<(String, &[u8])>, Error> {
 }
 
 /// Where cargo keeps the sources of the resolved `envoy-types`.
+///
+/// Not `--offline`: metadata wants every package of the lock file, and a build of a part of the workspace on a fresh
+/// machine has fetched only its own. Where all are there, nothing is asked of the network.
 fn envoy_types_dir() -> Result<PathBuf, Error> {
     let output = Command::new(env::var("CARGO")?)
-        .args(["metadata", "--format-version", "1", "--offline", "--filter-platform", &env::var("TARGET")?])
+        .args(["metadata", "--format-version", "1", "--locked", "--filter-platform", &env::var("TARGET")?])
         .current_dir(env::var("CARGO_MANIFEST_DIR")?)
         .output()?;
     if !output.status.success() {
