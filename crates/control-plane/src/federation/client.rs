@@ -34,9 +34,10 @@ const RESYNC: Duration = Duration::from_secs(60);
 /// Names of the peer's gateway are looked up this often.
 const RESOLVE: Duration = Duration::from_secs(15);
 
-/// Pauses between attempts: the first, and the longest.
+/// Pauses between attempts: the first, and the longest. One small request in so many seconds is nothing to a peer that
+/// is away, and its changes flow again that soon after it is back.
 const FIRST_PAUSE: Duration = Duration::from_millis(500);
-const LONGEST_PAUSE: Duration = Duration::from_secs(15);
+const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 
 /// Longest line of the watch. An event holds one service.
 const MAX_EVENT_BYTES: usize = 256 * 1024;
