@@ -1,9 +1,11 @@
 //! The acceptance: the demo as a test, with every proxy ours, every proxy Envoy, and mixed.
 
+use crate::leftovers::Footprint;
 use crate::programs::{machine, run, text};
 
 fn check(proxy: &str) {
     let _machine = machine();
+    let before = Footprint::look();
     let state = tempfile::tempdir().unwrap();
     let output = run(&[
         "demo",
@@ -14,15 +16,7 @@ fn check(proxy: &str) {
         state.path().to_str().expect("a plain path"),
     ]);
     assert!(output.status.success(), "demo with {proxy} proxies:\n{}", text(&output));
-    let left: Vec<_> = std::fs::read_dir("/run/netns")
-        .map(|entries| entries.flatten().map(|entry| entry.file_name()).collect())
-        .unwrap_or_default();
-    let left: Vec<_> = left.iter().filter(|name| name.to_string_lossy().starts_with("ptl-")).collect();
-    assert!(left.is_empty(), "network namespaces are left behind: {left:?}");
-    assert!(
-        !std::path::Path::new("/sys/class/net/ptl-link").exists(),
-        "the link between clusters is left behind"
-    );
+    before.assert_unchanged();
 }
 
 #[test]

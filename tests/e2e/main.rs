@@ -6,5 +6,8 @@
 #![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used, reason = "a test reports by panicking")]
 
 mod demo;
+mod hostile_federation;
+mod leftovers;
+mod meshes;
 mod programs;
 mod wrong_use;

@@ -1,8 +1,12 @@
 //! Wrong use gives one clear message and changes nothing.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::process::CommandExt as _;
+use std::process::{Command, Stdio};
 
-use crate::programs::{machine, run, text};
+use crate::leftovers::Footprint;
+use crate::programs::{machine, portolan, run, text};
 
 #[test]
 fn a_damaged_store_is_refused_and_left_alone() {
@@ -37,6 +41,33 @@ fn a_port_in_use_is_named() {
     ]);
     assert!(!output.status.success());
     assert!(text(&output).contains(&port), "{}", text(&output));
+}
+
+#[test]
+fn without_privilege_it_says_what_is_missing() {
+    const NOBODY: u32 = 65534;
+    let _machine = machine();
+    let before = Footprint::look();
+    // Where this test lies another user may not look.
+    let place = tempfile::tempdir().unwrap();
+    fs::set_permissions(place.path(), fs::Permissions::from_mode(0o777)).unwrap();
+    let program = place.path().join("portolan");
+    fs::copy(portolan(), &program).unwrap();
+    let state = place.path().join("state");
+    let output = Command::new(&program)
+        .args(["up", "--name", "nobody", "--state-dir"])
+        .arg(&state)
+        .current_dir(place.path())
+        .uid(NOBODY)
+        .gid(NOBODY)
+        .stdin(Stdio::null())
+        .output()
+        .unwrap();
+    assert!(!output.status.success());
+    let said = text(&output);
+    assert!(said.contains("need root") && said.contains("CAP_NET_ADMIN"), "{said}");
+    assert!(!said.contains("panicked"), "{said}");
+    before.assert_unchanged();
 }
 
 #[test]

@@ -1,6 +1,8 @@
 //! `portolan federation status`: peers, what is exported to them and imported from them, from the status of
 //! the three federation resources (spec/federation.md 1.1 to 1.3).
 
+use std::collections::BTreeSet;
+
 use anyhow::Context;
 use clap::{Args, Subcommand};
 use kube::api::ListParams;
@@ -35,6 +37,7 @@ enum Command {
 struct Peer {
     name: String,
     trust_domain: String,
+    declared: bool,
     watching: bool,
     watched: bool,
     last: String,
@@ -83,6 +86,7 @@ impl Peer {
         Self {
             name: text(peer, "/metadata/name"),
             trust_domain: text(peer, "/spec/security/trustDomain"),
+            declared: true,
             watching,
             watched,
             last,
@@ -91,7 +95,28 @@ impl Peer {
         }
     }
 
+    /// A peer that only an export or import set names.
+    fn undeclared(name: String, namespace: Option<String>) -> Self {
+        let last = format!(
+            "there is no ServiceMeshPeer {name} in namespace {}: nothing is shared until there is one",
+            namespace.unwrap_or_default()
+        );
+        Self {
+            name,
+            trust_domain: String::new(),
+            declared: false,
+            watching: false,
+            watched: false,
+            last,
+            exports: Vec::new(),
+            imports: Vec::new(),
+        }
+    }
+
     fn state(&self) -> &'static str {
+        if !self.declared {
+            return "not declared";
+        }
         match (self.watching, self.watched) {
             (true, true) => "connected",
             (true, false) => "outbound only",
@@ -114,8 +139,8 @@ pub(crate) async fn run(target: &Target, args: &Federation) -> anyhow::Result<()
     let imported = Api::<ImportedServiceSet>::all(client).list(&all).await?;
     let mut found = Vec::new();
     let mut raw = Vec::new();
-    for peer in peers.items.iter().filter(|peer| wanted.as_ref().is_none_or(|name| *name == peer.name_any()))
-    {
+    let asked_for = |name: &str| wanted.as_ref().is_none_or(|wanted| wanted == name);
+    for peer in peers.items.iter().filter(|peer| asked_for(&peer.name_any())) {
         let same = |name: String, namespace: Option<String>| {
             name == peer.name_any() && namespace == peer.namespace()
         };
@@ -126,6 +151,12 @@ pub(crate) async fn run(target: &Target, args: &Federation) -> anyhow::Result<()
         found.push(Peer::read(&json!(peer), exported.as_ref(), imported.as_ref()));
         raw.push(json!({"peer": peer, "exportedServiceSet": exported, "importedServiceSet": imported}));
     }
+    let declared: BTreeSet<(String, Option<String>)> =
+        peers.items.iter().map(|peer| (peer.name_any(), peer.namespace())).collect();
+    let sets = (exported.items.iter().map(|set| (set.name_any(), set.namespace())))
+        .chain(imported.items.iter().map(|set| (set.name_any(), set.namespace())));
+    let undeclared: BTreeSet<_> = sets.filter(|set| asked_for(&set.0) && !declared.contains(set)).collect();
+    found.extend(undeclared.into_iter().map(|(name, namespace)| Peer::undeclared(name, namespace)));
     if let (Some(name), true) = (wanted, found.is_empty()) {
         anyhow::bail!("there is no ServiceMeshPeer {name}");
     }

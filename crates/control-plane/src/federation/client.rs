@@ -42,6 +42,10 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 /// Longest line of the watch. An event holds one service.
 const MAX_EVENT_BYTES: usize = 256 * 1024;
 
+/// So much of the body of a refusal is read, and so much of that is shown: gateways say there what went wrong.
+const MAX_REFUSAL_BYTES: usize = 4096;
+const MAX_REFUSAL_TEXT: usize = 300;
+
 /// Addresses of a peer that are used.
 const MAX_ADDRESSES: usize = 64;
 
@@ -109,8 +113,8 @@ enum Broken {
     Timeout,
     #[error("{0}")]
     Http(#[from] hyper::Error),
-    #[error("{0}")]
-    Status(StatusCode),
+    #[error("{0}{1}")]
+    Status(StatusCode, String),
     #[error("the peer's service list can't be read: {0}")]
     List(serde_json::Error),
     #[error("the peer's service list can't be read: {0}")]
@@ -284,7 +288,24 @@ async fn request(target: &Target, path: &str) -> Result<Response<Incoming>, Brok
     let request = request.body(Empty::new())?;
     let answer =
         timeout(ANSWER_TIMEOUT, sender.send_request(request)).await.map_err(|_| Broken::Timeout)??;
-    if answer.status() == StatusCode::OK { Ok(answer) } else { Err(Broken::Status(answer.status())) }
+    if answer.status() == StatusCode::OK {
+        return Ok(answer);
+    }
+    let status = answer.status();
+    let body = Limited::new(answer.into_body(), MAX_REFUSAL_BYTES).collect();
+    let body = timeout(ANSWER_TIMEOUT, body).await.ok().and_then(Result::ok);
+    Err(Broken::Status(status, body.map(|body| detail(&body.to_bytes())).unwrap_or_default()))
+}
+
+/// What the body of a refusal adds to its status, fit for a log and a status field whoever wrote it.
+fn detail(body: &[u8]) -> String {
+    let text: String = String::from_utf8_lossy(body)
+        .chars()
+        .map(|c| if c.is_control() { ' ' } else { c })
+        .take(MAX_REFUSAL_TEXT)
+        .collect();
+    let text = text.trim();
+    if text.is_empty() { String::new() } else { format!(": {text}") }
 }
 
 async fn resolve(addresses: &[String]) -> BTreeSet<IpAddr> {
@@ -307,4 +328,17 @@ fn fraction() -> f64 {
     let nanos =
         std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default().subsec_nanos();
     f64::from(nanos % 1000) / 1000.0
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn refusals_are_shown_on_one_line() {
+        assert_eq!(detail(b"RBAC: access denied\r\n"), ": RBAC: access denied");
+        assert_eq!(detail(b" \n"), "");
+        assert_eq!(detail(b"a\x1b[31mb\0\xff"), ": a [31mb \u{fffd}");
+        assert_eq!(detail(&[b'x'; 4096]).len(), MAX_REFUSAL_TEXT + 2);
+    }
 }

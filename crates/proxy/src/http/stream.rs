@@ -259,9 +259,12 @@ pub(crate) async fn proxy(
     }
 }
 
+/// How Envoy begins the body of an answer for an upstream that failed; people search for it.
+const RESET_BODY: &str = "upstream connect error or disconnect/reset before headers. reset reason:";
+
 fn overflow() -> LocalReply {
     LocalReply::new(StatusCode::SERVICE_UNAVAILABLE, "upstream_reset_before_response_started{overflow}")
-        .body("upstream connect error or disconnect/reset before headers. reset reason: overflow")
+        .body(format!("{RESET_BODY} overflow"))
         .flag(Flags::UPSTREAM_OVERFLOW)
         .header(HeaderName::from_static("x-envoy-overloaded"), HeaderValue::from_static("true"))
 }
@@ -288,9 +291,7 @@ fn reset_reply(fail: UpstreamFail) -> LocalReply {
         UpstreamFail::Protocol => ("protocol error", Flags::UPSTREAM_PROTOCOL_ERROR, StatusCode::BAD_GATEWAY),
     };
     let details = format!("upstream_reset_before_response_started{{{}}}", reason.replace(' ', "_"));
-    LocalReply::new(status, details)
-        .body(format!("upstream connect error or disconnect/reset before headers. reset reason: {reason}"))
-        .flag(flag)
+    LocalReply::new(status, details).body(format!("{RESET_BODY} {reason}")).flag(flag)
 }
 
 fn gone(stream: &mut Stream<'_>, stats: &ClusterStats) -> bool {
@@ -482,9 +483,7 @@ async fn attempt(
                 let details =
                     format!("upstream_reset_before_response_started{{{}}}", reason.replace(' ', "_"));
                 let reply = LocalReply::new(StatusCode::SERVICE_UNAVAILABLE, details)
-                    .body(format!(
-                        "upstream connect error or disconnect/reset before headers. reset reason: {reason}"
-                    ))
+                    .body(format!("{RESET_BODY} {reason}, transport failure reason: {text}"))
                     .flag(Flags::UPSTREAM_CONNECTION_FAILURE);
                 return Attempt::Failed(Failure::Connect, Box::new(reply));
             }

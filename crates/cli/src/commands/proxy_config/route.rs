@@ -34,10 +34,12 @@ pub(super) fn view(dump: &Dump, only: Option<&str>) -> (Table, Value) {
     (table, json!(shown))
 }
 
-/// The shortest domain stands for all: the others are its longer forms and addresses.
+/// The shortest name stands for all: the others are its longer forms and addresses.
 fn domains(host: &Value) -> String {
     let all: Vec<&str> = list(host, "domains").iter().filter_map(Value::as_str).collect();
-    match all.iter().filter(|domain| !domain.contains(':')).min_by_key(|domain| domain.len()) {
+    let is_address = |domain: &str| domain.parse::<std::net::IpAddr>().is_ok();
+    let plain = all.iter().filter(|domain| !domain.contains(':'));
+    match plain.min_by_key(|domain| (is_address(domain), domain.len())) {
         Some(shortest) if all.len() > 1 => format!("{shortest} + {} more...", all.len() - 1),
         _ => all.join(","),
     }
@@ -79,7 +81,11 @@ mod tests {
         let route = json!({"match": {"prefix": "/", "headers": [{"name": "end-user"}]},
             "route": {"weighted_clusters": {"clusters": [{"weight": 90}, {"weight": 10}]}}});
         assert_eq!(matches(&route), "/* end-user [90%/10%]");
-        let host = json!({"domains": ["reviews.x.svc.cluster.local", "reviews", "reviews:9080"]});
-        assert_eq!(domains(&host), "reviews + 2 more...");
+        let host = json!({"domains": ["reviews.x.svc.cluster.local", "reviews", "reviews:9080", "10.0.0.1"]});
+        assert_eq!(domains(&host), "reviews + 3 more...");
+        assert_eq!(
+            domains(&json!({"domains": ["10.0.0.16", "productpage.x.svc"]})),
+            "productpage.x.svc + 1 more..."
+        );
     }
 }
