@@ -78,10 +78,6 @@ async fn pods_reach_each_other(net: &Network) {
         let (_stream, accepted) = tokio::join!(connect, listener.accept());
         assert_eq!(accepted.unwrap().1.ip(), source, "{who}");
     }
-    // An address that only a proxy knows is refused at once where no proxy takes it.
-    let made_up = SocketAddr::new(Ipv4Addr::new(240, 241, 0, 1).into(), 80);
-    let refused = tokio::time::timeout(Duration::from_secs(2), other.connect(made_up)).await;
-    refused.expect("told at once that nobody is there").expect_err("nobody is there");
     // The machine itself has no way in, whatever else answers at that address outside.
     let direct = tokio::spawn(tokio::net::TcpStream::connect(target));
     let accepted = tokio::time::timeout(Duration::from_millis(300), listener.accept()).await;

@@ -19,11 +19,6 @@ use crate::plan::{
     LINK_BRIDGE, LINK_HOST, LINK_LEG, LINK_PREFIX, MAX_SLOTS, POD_GATEWAY, POD_GATEWAY_MAC, Plan,
 };
 
-/// Reserved addresses (RFC 1112 4), which meshes give to names that only their proxies know. One that arrives here has
-/// nobody behind it (the name was just taken back, or the route is not there yet): say so at once, instead of letting
-/// the caller wait for its connect timeout.
-const UNASSIGNED: &str = "240.0.0.0/4";
-
 /// Why the network could not be set up or changed.
 #[derive(Debug, thiserror::Error)]
 pub enum NetworkError {
@@ -136,8 +131,7 @@ fn make(plan: &Plan) -> Result<Network, NetworkError> {
          addr add {dns}/32 dev lo\n\
          addr add {node}/{LINK_PREFIX} dev {LINK_LEG}\n\
          link set {LINK_LEG} up\n\
-         route add default via {LINK_HOST}\n\
-         route add unreachable {UNASSIGNED}\n"
+         route add default via {LINK_HOST}\n"
     ))?;
     handle.write_sysctl_blocking("net/ipv4/ip_forward", "1")?;
     Ok(Network { plan: plan.clone(), handle })

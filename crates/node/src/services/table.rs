@@ -17,6 +17,10 @@ const TABLE: &str = "ptl-services";
 /// Endpoints of one service port beyond this are left out: the map is evaluated per connection, but written as text.
 const MAX_ENDPOINTS: usize = 1000;
 
+/// Reserved addresses (RFC 1112 4), which meshes give to names that only their proxies know. One that arrives here has
+/// nobody behind it: its name was just taken back, or the proxy has no route for it yet.
+const UNASSIGNED: &str = "240.0.0.0/4";
+
 /// Protocols of service ports; SCTP is not carried.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Protocol {
@@ -183,11 +187,12 @@ pub(crate) fn render(forwards: &[Forward], plan: &Plan) -> String {
     }
     out.push_str("\t}\n");
     // A ClusterIP that was not translated has no endpoints or does not exist: refuse at once instead of a time-out.
+    // By reset where it can be: the kernel sends few ICMP errors a second.
     let _ = write!(
         out,
         "\tchain refuse {{\n\
-         \t\tip daddr {services} meta l4proto tcp reject with tcp reset\n\
-         \t\tip daddr {services} reject with icmp type port-unreachable\n\
+         \t\tip daddr {{ {services}, {UNASSIGNED} }} meta l4proto tcp reject with tcp reset\n\
+         \t\tip daddr {{ {services}, {UNASSIGNED} }} reject with icmp type port-unreachable\n\
          \t}}\n\
          \tchain nat-prerouting {{\n\
          \t\ttype nat hook prerouting priority -100; policy accept;\n\

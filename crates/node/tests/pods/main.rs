@@ -437,6 +437,7 @@ async fn services_and_names(bed: &Bed) {
         ("empty:80", "connection refused in 0 ms"),
         ("nobody:80", "in 0 ms"),
         (&format!("{base}9.9:80"), "connection refused in 0 ms"),
+        ("240.241.0.1:80", "connection refused in 0 ms"),
         ("kubernetes.default.svc:443", "in 0 ms"),
     ]
     .into_iter()
