@@ -6,7 +6,7 @@
 #![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used, reason = "a test reports by panicking")]
 
 mod demo;
-mod hostile_federation;
+mod federation;
 mod leftovers;
 mod meshes;
 mod programs;

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 
-use crate::programs::{portolan, text};
+use crate::programs::{self, portolan, text};
 
 /// How long the demo may take to its end.
 const UP: Duration = Duration::from_secs(180);
@@ -89,23 +89,27 @@ impl Meshes {
         String::from_utf8_lossy(&output.stdout).into_owned()
     }
 
-    /// What `portolan federation status` says.
-    pub(crate) fn federation_status(&self, mesh: &str) -> String {
-        let kubeconfig = self.kubeconfig(mesh);
-        let output = crate::programs::run(&["--kubeconfig", &kubeconfig, "federation", "status"]);
-        assert!(output.status.success(), "{}", text(&output));
+    /// What `portolan` says of a mesh.
+    pub(crate) fn portolan(&self, mesh: &str, arguments: &[&str]) -> String {
+        let output = programs::run(&[&["--kubeconfig", &self.kubeconfig(mesh)], arguments].concat());
+        assert!(output.status.success(), "{arguments:?}: {}", text(&output));
         String::from_utf8_lossy(&output.stdout).into_owned()
     }
 
     /// Waits until the federation status of a mesh contains all of these.
     pub(crate) fn wait_for_status(&self, mesh: &str, wanted: &[&str]) {
+        self.wait_for(mesh, &["federation", "status"], |said| wanted.iter().all(|part| said.contains(part)));
+    }
+
+    /// Waits until what `portolan` says of a mesh is as wanted.
+    pub(crate) fn wait_for(&self, mesh: &str, arguments: &[&str], wanted: impl Fn(&str) -> bool) {
         let deadline = Instant::now() + SETTLE;
         loop {
-            let status = self.federation_status(mesh);
-            if wanted.iter().all(|part| status.contains(part)) {
+            let said = self.portolan(mesh, arguments);
+            if wanted(&said) {
                 return;
             }
-            assert!(Instant::now() < deadline, "the status of {mesh} never had {wanted:?}:\n{status}");
+            assert!(Instant::now() < deadline, "{arguments:?} of {mesh} never was as wanted:\n{said}");
             std::thread::sleep(POLL);
         }
     }

@@ -25,6 +25,7 @@ use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::TcpListener,
     sync::{Semaphore, mpsc, watch},
+    time::timeout,
 };
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::transport::Server;
@@ -56,6 +57,9 @@ const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Longest pause between attempts to reach the API server at the start.
 const MAX_RETRY: Duration = Duration::from_secs(15);
+
+/// How long the start waits for federation to say what is imported.
+const IMPORTS_WAIT: Duration = Duration::from_secs(10);
 
 /// Generators at the same time per CPU.
 const GENERATORS_PER_CPU: usize = 1;
@@ -122,7 +126,6 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
     // What follows from the model.
     let root = authority.root_pem().to_owned();
     tokio::spawn(ca::publish_roots(client.clone(), model.clone(), snapshots.clone(), root.clone()));
-    tokio::spawn(dns::publish(client.clone(), args.namespace.clone(), snapshots.clone()));
     tokio::spawn(federation::run(Federation {
         args: args.clone(),
         client: client.clone(),
@@ -144,6 +147,14 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
     tokio::spawn(serve_http(accepted, webhooks));
     let host = format!("{}.{}.svc", names::ISTIOD, args.namespace);
     tokio::spawn(keep_ca_bundles(client.clone(), args.namespace.clone(), host, root));
+
+    // Whoever relies on names and proxies on imports: not before the imports are known.
+    let mut known = snapshots.clone();
+    if timeout(IMPORTS_WAIT, known.wait_for(|published| published.imports_known)).await.is_err() {
+        let seconds = IMPORTS_WAIT.as_secs();
+        tracing::warn!("federation's resources are not listed after {seconds} s; serving without imports");
+    }
+    tokio::spawn(dns::publish(client.clone(), args.namespace.clone(), snapshots.clone()));
 
     // Proxies.
     let cpus = std::thread::available_parallelism().map_or(2, usize::from);

@@ -45,6 +45,9 @@ pub struct Published {
     pub snapshot: Option<Arc<Snapshot>>,
     /// When the snapshot was published.
     pub at: Option<Instant>,
+    /// The first word of federation is in the snapshot. Before that a proxy that comes back would be told that
+    /// everything imported is gone.
+    pub imports_known: bool,
     history: Arc<VecDeque<(u64, Changed)>>,
 }
 
@@ -149,6 +152,7 @@ impl Pusher {
         let mut listed: BTreeSet<Kind> = BTreeSet::new();
         let mut pending = Pending::default();
         let mut batch = Vec::new();
+        let mut imports_known = false;
         self.model.inputs.write().root_certificates = roots.borrow_and_update().clone();
         loop {
             let ready = listed.len() == Kind::WATCHED.len();
@@ -170,6 +174,7 @@ impl Pusher {
                 Ok(()) = federation.changed() => {
                     self.model.inputs.write().federation = federation.borrow_and_update().clone();
                     pending.add(Kind::Federation, Instant::now());
+                    imports_known = true;
                 }
                 Ok(()) = roots.changed() => {
                     self.model.inputs.write().root_certificates = roots.borrow_and_update().clone();
@@ -178,6 +183,11 @@ impl Pusher {
                 () = sleep_until(due.unwrap_or_else(Instant::now)), if due.is_some() => {
                     let gathered = std::mem::take(&mut pending);
                     self.push(gathered).await;
+                    if imports_known {
+                        self.published.send_if_modified(|published| {
+                            !std::mem::replace(&mut published.imports_known, true)
+                        });
+                    }
                 }
             }
         }

@@ -70,9 +70,15 @@ pub(super) struct PeerTask {
 }
 
 impl PeerTask {
-    pub(super) fn start(peer: Peer, mesh: LocalMesh, news: Arc<Notify>) -> Self {
+    /// Starts with what is remembered of the peer.
+    pub(super) fn start(
+        peer: Peer,
+        mesh: LocalMesh,
+        offered: Vec<ServiceMessage>,
+        news: Arc<Notify>,
+    ) -> Self {
         let (target, targets) = watch::channel((peer, mesh));
-        let seen = Arc::new(Mutex::new(Seen::default()));
+        let seen = Arc::new(Mutex::new(Seen { offered, ..Seen::default() }));
         let asker = Asker { targets: targets.clone(), seen: seen.clone(), news: news.clone() };
         let resolver = Asker { targets, seen: seen.clone(), news };
         let tasks = [tokio::spawn(asker.ask_for_ever()), tokio::spawn(resolver.resolve_for_ever())];

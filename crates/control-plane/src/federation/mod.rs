@@ -6,6 +6,7 @@
 //! finished lists.
 
 mod client;
+mod memory;
 mod roots;
 mod server;
 mod status;
@@ -18,7 +19,7 @@ use std::{
 };
 
 use futures::{StreamExt, stream::SelectAll};
-use k8s_openapi::api::core::v1::ConfigMap;
+use k8s_openapi::{api::core::v1::ConfigMap, apimachinery::pkg::apis::meta::v1::OwnerReference};
 use kube::{
     Api, Client,
     runtime::{WatchStreamExt, reflector, reflector::Store, watcher},
@@ -42,6 +43,7 @@ use crate::{
     tls::ServerTls,
 };
 use client::{PeerTask, Seen};
+use memory::Memory;
 use server::Discovery;
 use status::{Desired, StatusWriter};
 
@@ -61,7 +63,8 @@ pub struct Federation {
     pub published: watch::Receiver<Published>,
     /// The inputs, for what the snapshot does not hold.
     pub model: Arc<Model>,
-    /// What is imported; each value replaces the one before.
+    /// What is imported; each value replaces the one before. The first is sent when all resources are listed and what
+    /// was remembered of peers is in it, even if that is nothing.
     pub inputs: watch::Sender<FederationInputs>,
     /// Certificates for the discovery server (`tls.federation`).
     pub tls: Arc<ServerTls>,
@@ -75,7 +78,22 @@ struct Resources {
     config_maps: Store<ConfigMap>,
 }
 
-type Ticks = SelectAll<futures::stream::BoxStream<'static, ()>>;
+/// A change of one kind: which, and whether its list is complete by now.
+type Tick = (&'static str, bool);
+
+type Ticks = SelectAll<futures::stream::BoxStream<'static, Tick>>;
+
+/// Kinds that are watched.
+const KINDS: usize = 4;
+
+/// Does the event end the first list? A kind that the cluster does not know has none.
+fn is_listed<K>(event: &Result<watcher::Event<K>, watcher::Error>) -> bool {
+    match event {
+        Ok(event) => matches!(event, watcher::Event::InitDone),
+        Err(watcher::Error::InitialListFailed(kube::Error::Api(status))) => status.code == 404,
+        Err(_) => false,
+    }
+}
 
 impl Resources {
     /// Starts the watches. The stream ticks whenever one of the stores may have changed.
@@ -86,7 +104,7 @@ impl Resources {
                 let api: Api<$kind> = Api::namespaced(client.clone(), namespace);
                 let (reader, writer) = reflector::store();
                 let events = watcher(api, watcher::Config::default()).default_backoff().reflect(writer);
-                ticks.push(events.map(|_| ()).boxed());
+                ticks.push(events.map(|event| (stringify!($kind), is_listed(&event))).boxed());
                 reader
             }};
         }
@@ -99,20 +117,24 @@ impl Resources {
         (resources, ticks)
     }
 
-    fn peers(&self) -> Vec<Peer> {
-        let mut peers: Vec<Peer> = self
+    /// By name, without those that are on their way out.
+    fn peers(&self) -> Vec<(Peer, Arc<ServiceMeshPeer>)> {
+        let mut peers: Vec<(Peer, Arc<ServiceMeshPeer>)> = self
             .peers
             .state()
-            .iter()
+            .into_iter()
             .filter(|object| object.metadata.deletion_timestamp.is_none())
-            .map(|object| Peer {
-                name: object.metadata.name.clone().unwrap_or_default(),
-                namespace: object.metadata.namespace.clone().unwrap_or_default(),
-                generation: object.metadata.generation.unwrap_or_default(),
-                spec: object.spec.clone(),
+            .map(|object| {
+                let peer = Peer {
+                    name: object.metadata.name.clone().unwrap_or_default(),
+                    namespace: object.metadata.namespace.clone().unwrap_or_default(),
+                    generation: object.metadata.generation.unwrap_or_default(),
+                    spec: object.spec.clone(),
+                };
+                (peer, object)
             })
             .collect();
-        peers.sort_by(|a, b| a.name.cmp(&b.name));
+        peers.sort_by(|(a, _), (b, _)| a.name.cmp(&b.name));
         peers
     }
 }
@@ -132,21 +154,30 @@ pub async fn run(federation: Federation) {
         news: news.clone(),
         args,
     };
+    let mut listed = BTreeSet::new();
+    let mut first = true;
     loop {
         tokio::select! {
-            Some(()) = ticks.next() => {}
+            Some((kind, complete)) = ticks.next() => {
+                if complete {
+                    listed.insert(kind);
+                }
+            }
             Ok(()) = published.changed() => {}
             () = news.notified() => {}
             () = inputs.closed() => return,
         }
         sleep(GATHER).await;
         let Some(snapshot) = published.borrow_and_update().snapshot.clone() else { continue };
+        if listed.len() < KINDS {
+            continue;
+        }
         let network = model.inputs.read().cluster.network.clone();
         let new = state.work_off(&snapshot, network);
         inputs.send_if_modified(|old| {
             let changed = *old != new;
             *old = new;
-            changed
+            changed || std::mem::take(&mut first)
         });
     }
 }
@@ -193,21 +224,21 @@ impl State {
     fn work_off(&mut self, snapshot: &Snapshot, network: String) -> FederationInputs {
         let mesh = self.local_mesh(snapshot, network);
         let peers = self.resources.peers();
-        self.peers.retain(|name, _| peers.iter().any(|peer| peer.name == *name));
+        self.peers.retain(|name, _| peers.iter().any(|(peer, _)| peer.name == *name));
         let mut states = Vec::new();
         let mut desired = Desired::default();
         let mut served = BTreeMap::new();
-        for peer in peers {
-            let task = self
-                .peers
-                .entry(peer.name.clone())
-                .or_insert_with(|| PeerTask::start(peer.clone(), mesh.clone(), self.news.clone()));
+        for (peer, object) in peers {
+            let task = self.peers.entry(peer.name.clone()).or_insert_with(|| {
+                let known = memory::recall(&self.resources.config_maps, &object, peer.trust_domain(&mesh));
+                PeerTask::start(peer.clone(), mesh.clone(), known, self.news.clone())
+            });
             task.set(peer.clone(), mesh.clone());
             let seen = task.seen();
             let state = peer_state(&self.resources, &mesh, snapshot, &peer, &seen);
             let gateway = peer.gateway_identity(&mesh, &peer.spec.gateways.ingress.name);
             served.insert(peer.name.clone(), (gateway, state.exports.clone()));
-            desired.add(&self.resources, &state, &seen);
+            desired.add(&self.resources, &state, &seen, memory::owner(&object));
             states.push(state);
         }
         self.discovery.publish(served);
@@ -279,8 +310,12 @@ fn gateway_identities(mesh: &LocalMesh, snapshot: &Snapshot, peer: &Peer) -> Vec
 }
 
 impl Desired {
-    fn add(&mut self, resources: &Resources, state: &PeerState, seen: &Seen) {
+    fn add(&mut self, resources: &Resources, state: &PeerState, seen: &Seen, owner: Option<OwnerReference>) {
         let name = &state.peer.name;
+        // Until the peer has said something there is nothing new to remember.
+        if let (Some(owner), true) = (owner, seen.connection.last_full_sync.is_some()) {
+            self.memories.insert(name.clone(), Memory { owner, offered: seen.offered.clone() });
+        }
         self.watches.insert(name.clone(), seen.connection.clone());
         if named(&resources.exports, name).is_some() {
             self.exports.insert(name.clone(), portolan_federation::export_status(&state.exports));

@@ -1,9 +1,10 @@
-//! Status of the three resources (spec/federation.md 1): written when it differs from what was written last. Nothing
-//! waits for it.
+//! What federation writes: status of the three resources (spec/federation.md 1), and what peers last exported; each
+//! when it differs from what was written last. Nothing waits for it.
 
 use std::{collections::BTreeMap, time::Duration};
 
 use jiff::{Timestamp, Unit};
+use k8s_openapi::api::core::v1::ConfigMap;
 use kube::{
     Api, Client, Resource,
     api::{Patch, PatchParams},
@@ -22,6 +23,8 @@ use tokio::{
     time::{sleep, timeout},
 };
 
+use super::memory::{self, Memory};
+
 /// Changes within this time are written together, so that a busy peer does not keep the API server busy.
 const GATHER: Duration = Duration::from_millis(200);
 
@@ -30,6 +33,9 @@ const RETRY: Duration = Duration::from_secs(2);
 
 /// How long one write may take.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Owner of the fields that are applied.
+const FIELD_MANAGER: &str = "istiod-federation";
 
 /// Now, as Kubernetes writes it.
 pub(super) fn now() -> String {
@@ -44,6 +50,7 @@ pub(super) struct Desired {
     pub(super) remotes: BTreeMap<String, Vec<DiscoveryRemoteStatus>>,
     pub(super) exports: BTreeMap<String, ExportedServiceSetStatus>,
     pub(super) imports: BTreeMap<String, ImportedServiceSetStatus>,
+    pub(super) memories: BTreeMap<String, Memory>,
 }
 
 /// Writes statuses in the background.
@@ -72,7 +79,8 @@ async fn write_for_ever(client: Client, namespace: String, mut changes: watch::R
         std::env::var("POD_NAME").or_else(|_| std::env::var("HOSTNAME")).unwrap_or_else(|_| "istiod".into());
     let peers: Api<ServiceMeshPeer> = Api::namespaced(client.clone(), &namespace);
     let exports: Api<ExportedServiceSet> = Api::namespaced(client.clone(), &namespace);
-    let imports: Api<ImportedServiceSet> = Api::namespaced(client, &namespace);
+    let imports: Api<ImportedServiceSet> = Api::namespaced(client.clone(), &namespace);
+    let config_maps: Api<ConfigMap> = Api::namespaced(client, &namespace);
     let mut written = Desired::default();
     while changes.changed().await.is_ok() {
         loop {
@@ -95,6 +103,11 @@ async fn write_for_ever(client: Client, namespace: String, mut changes: watch::R
             for (name, status) in &desired.imports {
                 if written.imports.get(name) != Some(status) {
                     complete &= write(&imports, name, status).await;
+                }
+            }
+            for (name, memory) in &desired.memories {
+                if written.memories.get(name) != Some(memory) {
+                    complete &= remember(&config_maps, name, memory).await;
                 }
             }
             if complete {
@@ -124,16 +137,31 @@ where
     K: Resource<DynamicType = ()> + Clone + DeserializeOwned + std::fmt::Debug,
 {
     let patch = Patch::Merge(json!({ "status": status }));
-    match timeout(WRITE_TIMEOUT, api.patch_status(name, &PatchParams::default(), &patch)).await {
+    done(name, api.patch_status(name, &PatchParams::default(), &patch)).await
+}
+
+async fn remember(api: &Api<ConfigMap>, peer: &str, memory: &Memory) -> bool {
+    let Some(map) = memory::config_map(peer, memory) else { return true };
+    let params = PatchParams::apply(FIELD_MANAGER).force();
+    done(peer, api.patch(&memory::name(peer), &params, &Patch::Apply(&map))).await
+}
+
+/// Waits for a write; whether it need not be tried again.
+async fn done<K: Resource<DynamicType = ()>>(
+    name: &str,
+    write: impl Future<Output = Result<K, kube::Error>>,
+) -> bool {
+    let kind = K::kind(&());
+    match timeout(WRITE_TIMEOUT, write).await {
         Ok(Ok(_)) => true,
         // It was deleted meanwhile.
         Ok(Err(kube::Error::Api(error))) if error.code == 404 => true,
         Ok(Err(error)) => {
-            tracing::warn!(kind = %K::kind(&()), name, %error, "status not written; trying again");
+            tracing::warn!(%kind, name, %error, "not written; trying again");
             false
         }
         Err(_) => {
-            tracing::warn!(kind = %K::kind(&()), name, "writing the status takes too long; trying again");
+            tracing::warn!(%kind, name, "writing takes too long; trying again");
             false
         }
     }

@@ -1,4 +1,5 @@
-//! Federation that is not as both sides declared it: refused with a reason, and nothing else changes.
+//! Federation when something is not as it should be: wrong declarations are refused with a reason and change nothing
+//! else; a control plane that is away takes nothing with it.
 
 use crate::leftovers::Footprint;
 use crate::meshes::Meshes;
@@ -7,11 +8,12 @@ use crate::programs::{machine, text};
 const IMPORTED: &str = "http://ratings.bookinfo.svc.east-imports.local:9080/ratings/0";
 
 #[test]
-fn wrong_peers_and_wrong_input_are_refused() {
+fn what_is_wrong_or_away_breaks_nothing_else() {
     let _machine = machine();
     let before = Footprint::look();
     let meshes = Meshes::after_step(5);
     assert_eq!(meshes.call_from_west(IMPORTED), Some(200), "the demo has left a working federation");
+    restart_while_the_peer_is_away(&meshes);
     wrong_trust_root(&meshes);
     wrong_client(&meshes);
     unknown_peer(&meshes);
@@ -20,6 +22,23 @@ fn wrong_peers_and_wrong_input_are_refused() {
     assert_eq!(meshes.call_from_west(IMPORTED), Some(200), "and it works as before");
     meshes.stop();
     before.assert_unchanged();
+}
+
+/// West's control plane starts while east's is away: what was imported stays, for names and for proxies.
+fn restart_while_the_peer_is_away(meshes: &Meshes) {
+    meshes.run("east", &["scale", "deployment", "istiod", "--replicas=0"]);
+    meshes.run("east", &["wait", "pod", "-l", "app=istiod", "--for=delete", "--timeout=30s"]);
+    meshes.run("west", &["delete", "pod", "-l", "app=istiod"]);
+    meshes.run("west", &["rollout", "status", "deployment/istiod", "--timeout=30s"]);
+    meshes.wait_for("west", &["proxy-status"], |said| {
+        let client = said.lines().find(|line| line.starts_with("client-"));
+        client.is_some_and(|line| line.matches("SYNCED").count() == 4)
+    });
+    for _ in 0..20 {
+        assert_eq!(meshes.call_from_west(IMPORTED), Some(200), "east's gateways and workloads are there");
+    }
+    meshes.run("east", &["scale", "deployment", "istiod", "--replicas=1"]);
+    meshes.wait_for_status("west", &["connected  "]);
 }
 
 /// West believes another root than east's: its gateway does not speak to east's, and the status says why.
@@ -62,7 +81,11 @@ fn unknown_peer(meshes: &Meshes) {
         "east shares nothing with a mesh that it does not know"
     );
     // What west knew stays listed: it is east that is away.
-    assert!(meshes.federation_status("west").contains("ratings.bookinfo.svc.east-imports.local"));
+    assert!(
+        meshes
+            .portolan("west", &["federation", "status"])
+            .contains("ratings.bookinfo.svc.east-imports.local")
+    );
     meshes.apply("east", &meshes.manifest("federation/east-peer.yaml"));
     meshes.wait_for_status("west", &["connected  "]);
 }
