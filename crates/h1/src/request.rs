@@ -25,7 +25,7 @@ pub enum Target {
 }
 
 /// A parsed request head.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RequestHead {
     /// Method.
     pub method: Method,
@@ -75,12 +75,7 @@ impl RequestParser {
         if !self.scanner.first_line_complete() {
             check_method_prefix(buf)?;
         }
-        let Some(length) = self.scanner.find_end(buf)? else {
-            return if buf.len() > self.limits.head_bytes { Err(Reject::HeadTooLarge) } else { Ok(None) };
-        };
-        if length > self.limits.head_bytes {
-            return Err(Reject::HeadTooLarge);
-        }
+        let Some(length) = self.scanner.find_end(buf, self.limits.head_bytes)? else { return Ok(None) };
         let head = buf.split_to(length).freeze();
         self.scanner.reset();
         self.empty_lines = 0;
@@ -99,7 +94,8 @@ fn check_method_prefix(buf: &[u8]) -> Result<(), Reject> {
     for (at, &byte) in buf.iter().take(MAX_METHOD_BYTES + 1).enumerate() {
         match byte {
             b' ' if at > 0 => return Ok(()),
-            b'\r' if at == 0 => return Ok(()),
+            // Line ends are judged by the scanner.
+            b'\r' | b'\n' if at == 0 => return Ok(()),
             _ if !is_token_byte(byte) => return Err(Reject::Method),
             _ if at == MAX_METHOD_BYTES => return Err(Reject::Method),
             _ => {}
@@ -327,12 +323,29 @@ mod tests {
             ("CONNECT x HTTP/1.1", Some(Reject::Target)),
             ("GET ftp://x/ HTTP/1.1", Some(Reject::Target)),
             ("GET http://u@x/ HTTP/1.1", Some(Reject::Host)),
+            ("\nGET / HTTP/1.1", Some(Reject::BareLf)),
         ] {
             let error = parse(&format!("{line}\r\nHost: x\r\n\r\n")).err();
             assert!(error.is_some(), "{line}");
             if let Some(reason) = reason {
                 assert_eq!(error, Some(reason), "{line}");
             }
+        }
+    }
+
+    #[test]
+    fn the_reason_does_not_depend_on_reads() {
+        let limits = Limits { head_bytes: 40, headers: 4 };
+        let line = "GET / HTTP/1.1\r\nHost: x\r\nX-Long: aaaaaaaaaaaaaaa";
+        for rest in ["\nX: b", "\rX: b", "\r\n\r\n"] {
+            let input = format!("{line}{rest}");
+            let whole = RequestParser::new(limits).parse(&mut BytesMut::from(input.as_bytes())).err();
+            let (mut parser, mut buf) = (RequestParser::new(limits), BytesMut::new());
+            let split = input.bytes().find_map(|byte| {
+                buf.extend_from_slice(&[byte]);
+                parser.parse(&mut buf).err()
+            });
+            assert_eq!((whole, split), (Some(Reject::HeadTooLarge), Some(Reject::HeadTooLarge)), "{rest:?}");
         }
     }
 
