@@ -174,9 +174,7 @@ fn parse_complete(head: &Bytes, limits: &Limits) -> Result<RequestHead, Reject> 
 type SplitTarget = (Target, Option<String>, Option<String>);
 
 fn split_target(method: &Method, target: &str) -> Result<SplitTarget, Reject> {
-    // Fragments are never sent (RFC 9112 3.2.1); a path that has one is read differently by different
-    // servers (CVE-2021-39156).
-    if !target.bytes().all(|byte| (0x21..0x7f).contains(&byte) && byte != b'#') {
+    if !is_valid_target(target.as_bytes()) {
         return Err(Reject::Target);
     }
     if *method == Method::CONNECT {
@@ -208,6 +206,16 @@ fn split_target(method: &Method, target: &str) -> Result<SplitTarget, Reject> {
     }
     let path = if path.starts_with('/') { path.to_owned() } else { format!("/{path}") };
     Ok((Target::Path(path), Some(scheme.to_ascii_lowercase()), Some(authority.to_owned())))
+}
+
+/// Whether a target has only bytes that HTTP/2 can carry on as a `:path`: a little more than RFC 3986 allows,
+/// as browsers and people send it. Fragments are never sent (RFC 9112 3.2.1); a path that has one is read
+/// differently by different servers (CVE-2021-39156).
+fn is_valid_target(target: &[u8]) -> bool {
+    let visible = |byte: u8| (0x21..0x7f).contains(&byte) && !matches!(byte, b'#' | b'<' | b'>');
+    let (path, query) = target.split_at(memchr::memchr(b'?', target).unwrap_or(target.len()));
+    path.iter().all(|&byte| visible(byte) && byte != b'`')
+        && query.iter().all(|&byte| visible(byte) && byte != b'"')
 }
 
 fn check_host(
@@ -323,6 +331,12 @@ mod tests {
             ("CONNECT x HTTP/1.1", Some(Reject::Target)),
             ("GET ftp://x/ HTTP/1.1", Some(Reject::Target)),
             ("GET http://u@x/ HTTP/1.1", Some(Reject::Host)),
+            ("GET http://x%2ey/ HTTP/1.1", Some(Reject::Host)),
+            ("GET http://[1:2:3:4:5:6:7:8:9]/ HTTP/1.1", Some(Reject::Host)),
+            ("GET /<a> HTTP/1.1", Some(Reject::Target)),
+            ("GET /`a HTTP/1.1", Some(Reject::Target)),
+            ("GET /?a=\"b\" HTTP/1.1", Some(Reject::Target)),
+            ("GET http://x?<a> HTTP/1.1", Some(Reject::Target)),
             ("\nGET / HTTP/1.1", Some(Reject::BareLf)),
         ] {
             let error = parse(&format!("{line}\r\nHost: x\r\n\r\n")).err();
@@ -330,6 +344,13 @@ mod tests {
             if let Some(reason) = reason {
                 assert_eq!(error, Some(reason), "{line}");
             }
+        }
+    }
+
+    #[test]
+    fn targets_that_a_uri_can_hold() {
+        for target in ["/{a}|^\\", "/\"a\"", "/?`a`{}", "/a?b?c", "/%zz"] {
+            accepted(&format!("GET {target} HTTP/1.1\r\nHost: a\r\n\r\n"));
         }
     }
 
@@ -351,7 +372,8 @@ mod tests {
 
     #[test]
     fn hosts() {
-        for host in ["", "a b", "[::1", "u@h", "h:99999999", "h:8a", "a/b", "[x]"] {
+        for host in ["", "a b", "[::1", "u@h", "h:99999999", "h:8a", "h:65536", "a/b", "[x]", "a%41", "[1:2]"]
+        {
             let error = parse(&format!("GET / HTTP/1.1\r\nHost: {host}\r\n\r\n")).err();
             assert_eq!(error, Some(Reject::Host), "{host:?}");
         }
