@@ -43,14 +43,13 @@ pub(crate) fn has_fold(head: &[u8]) -> bool {
     memchr::memchr_iter(b'\n', head).any(|at| matches!(head.get(at + 1), Some(b' ' | b'\t')))
 }
 
-/// The tokens of all `Connection` fields, in order.
+/// The tokens of all `Connection` fields, in order. One that is not text hides none of the others.
 pub fn connection_tokens(headers: &HeaderMap) -> impl Iterator<Item = &str> {
     headers
         .get_all(header::CONNECTION)
         .into_iter()
-        .filter_map(|value| value.to_str().ok())
-        .flat_map(|value| value.split(','))
-        .map(str::trim)
+        .flat_map(|value| value.as_bytes().split(|byte| *byte == b','))
+        .filter_map(|token| std::str::from_utf8(token.trim_ascii()).ok())
         .filter(|token| !token.is_empty())
 }
 

@@ -355,6 +355,13 @@ mod tests {
     }
 
     #[test]
+    fn close_counts_beside_garbage() {
+        let mut buf = BytesMut::from(&b"GET / HTTP/1.1\r\nHost: x\r\nConnection: \xff, close\r\n\r\n"[..]);
+        let head = RequestParser::new(Limits::default()).parse(&mut buf).unwrap().unwrap();
+        assert!(!head.keep_alive);
+    }
+
+    #[test]
     fn the_reason_does_not_depend_on_reads() {
         let limits = Limits { head_bytes: 40, headers: 4 };
         let line = "GET / HTTP/1.1\r\nHost: x\r\nX-Long: aaaaaaaaaaaaaaa";
