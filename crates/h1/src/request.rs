@@ -204,8 +204,13 @@ fn split_target(method: &Method, target: &str) -> Result<SplitTarget, Reject> {
     if !fields::is_valid_authority(authority.as_bytes()) {
         return Err(Reject::Host);
     }
-    let path = if path.starts_with('/') { path.to_owned() } else { format!("/{path}") };
-    Ok((Target::Path(path), Some(scheme.to_ascii_lowercase()), Some(authority.to_owned())))
+    let target = match path {
+        // For a whole server; the last proxy has to say it so (RFC 9112 3.2.4).
+        "" if *method == Method::OPTIONS => Target::Asterisk,
+        path if path.starts_with('/') => Target::Path(path.to_owned()),
+        path => Target::Path(format!("/{path}")),
+    };
+    Ok((target, Some(scheme.to_ascii_lowercase()), Some(authority.to_owned())))
 }
 
 /// Whether a target has only bytes that HTTP/2 can carry on as a `:path`: a little more than RFC 3986 allows,
@@ -344,6 +349,19 @@ mod tests {
             if let Some(reason) = reason {
                 assert_eq!(error, Some(reason), "{line}");
             }
+        }
+    }
+
+    #[test]
+    fn options_for_a_whole_server() {
+        for (target, expected) in [
+            ("*", Target::Asterisk),
+            ("http://a", Target::Asterisk),
+            ("http://a/", Target::Path("/".into())),
+            ("http://a?b", Target::Path("/?b".into())),
+        ] {
+            let head = accepted(&format!("OPTIONS {target} HTTP/1.1\r\nHost: a\r\n\r\n"));
+            assert_eq!(head.target, expected, "{target}");
         }
     }
 
