@@ -62,7 +62,11 @@ pub fn connection_has(headers: &HeaderMap, token: &str) -> bool {
 pub(crate) fn keep_alive(version: crate::Version, headers: &HeaderMap) -> bool {
     match version {
         crate::Version::Http11 => !connection_has(headers, "close"),
-        crate::Version::Http10 => connection_has(headers, "keep-alive") && !connection_has(headers, "close"),
+        // Here staying open has to be asked for, and a field that is not text asks for nothing that we can know.
+        crate::Version::Http10 => {
+            let text = headers.get_all(header::CONNECTION).iter().all(|value| value.to_str().is_ok());
+            text && connection_has(headers, "keep-alive") && !connection_has(headers, "close")
+        }
     }
 }
 

@@ -373,10 +373,16 @@ mod tests {
     }
 
     #[test]
-    fn close_counts_beside_garbage() {
-        let mut buf = BytesMut::from(&b"GET / HTTP/1.1\r\nHost: x\r\nConnection: \xff, close\r\n\r\n"[..]);
-        let head = RequestParser::new(Limits::default()).parse(&mut buf).unwrap().unwrap();
-        assert!(!head.keep_alive);
+    fn garbage_in_connection_keeps_nothing_open() {
+        for input in [
+            &b"GET / HTTP/1.1\r\nHost: x\r\nConnection: \xff, close\r\n\r\n"[..],
+            b"GET / HTTP/1.0\r\nHost: x\r\nConnection: \xff, keep-alive\r\n\r\n",
+            b"GET / HTTP/1.0\r\nHost: x\r\nConnection: \xff\r\nConnection: keep-alive\r\n\r\n",
+        ] {
+            let mut buf = BytesMut::from(input);
+            let head = RequestParser::new(Limits::default()).parse(&mut buf).unwrap().unwrap();
+            assert!(!head.keep_alive, "{}", input.escape_ascii());
+        }
     }
 
     #[test]
