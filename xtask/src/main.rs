@@ -1,8 +1,9 @@
-//! Repository tasks: `cargo xtask demo`, `cargo xtask test`, `cargo xtask tools`.
+//! Repository tasks: `cargo xtask demo`, `cargo xtask test`, `cargo xtask fuzz`, `cargo xtask tools`.
 //!
 //! Each task first makes sure that what it needs is there, says what it does, and can be run again at any time.
 //! The crate has no dependencies, so that it starts within seconds of a fresh clone.
 
+mod fuzz;
 mod packages;
 mod run;
 mod tasks;
@@ -16,6 +17,9 @@ Usage: cargo xtask <task> [arguments]
   demo [arguments]   build everything, then run `portolan demo` with the given arguments
                      (--check: run it as a test; --proxy portolan|envoy|mixed)
   test               format, lints, unit tests and end-to-end tests: what CI runs
+  fuzz [target] [seconds]
+                     feed random messages to the codecs, each target for 60 seconds or as given;
+                     needs a nightly compiler and cargo-fuzz
   tools              only fetch what the other tasks need (Debian packages, kubectl, Envoy)
 ";
 
@@ -26,6 +30,7 @@ fn main() -> ExitCode {
     let result = match task.as_deref() {
         Some("demo") => tasks::demo(&rest),
         Some("test") => tasks::test(&rest),
+        Some("fuzz") => fuzz::fuzz(&rest),
         Some("tools") => tasks::tools(),
         Some("help" | "--help" | "-h") => {
             print!("{USAGE}");

@@ -144,6 +144,34 @@ mod tests {
     }
 
     #[test]
+    fn refused_trailers_do_not_end_a_body() {
+        for section in ["X\r\n\r\n", " X: a\r\n\r\n", "X: \0\r\n\r\n"] {
+            let mut src = BytesMut::from(format!("0\r\n{section}").as_bytes());
+            let mut decoder = BodyDecoder::new(BodyFraming::Chunked);
+            assert_eq!(decoder.decode(&mut src), Err(BodyError::Trailer), "{section:?}");
+            assert!(!decoder.is_done(), "{section:?}");
+        }
+    }
+
+    #[test]
+    fn the_reason_does_not_depend_on_reads() {
+        let long = "x".repeat(17 * 1024);
+        for (input, reason) in [
+            (format!("3x{long}\r\n"), BodyError::ChunkSize),
+            (format!("3;{long}\n"), BodyError::ChunkLineTooLarge),
+            (format!("0\r\nX: {long}\n"), BodyError::TrailerTooLarge),
+        ] {
+            assert_eq!(all(input.as_bytes()).err(), Some(reason));
+            let (mut src, mut decoder) = (BytesMut::new(), BodyDecoder::new(BodyFraming::Chunked));
+            let split = input.bytes().find_map(|byte| {
+                src.extend_from_slice(&[byte]);
+                decoder.decode(&mut src).err()
+            });
+            assert_eq!(split, Some(reason));
+        }
+    }
+
+    #[test]
     fn chunk_extensions_are_bounded() {
         let mut input = Vec::new();
         for _ in 0..20 {

@@ -4,7 +4,7 @@ use bytes::{Buf, Bytes, BytesMut};
 use http::HeaderMap;
 
 use crate::body::Decoded;
-use crate::error::BodyError;
+use crate::error::{BodyError, Reject};
 use crate::fields;
 use crate::limits::{
     MAX_CHUNK_EXTENSION_BYTES, MAX_CHUNK_LINE_BYTES, MAX_CHUNK_SIZE_DIGITS, MAX_TRAILER_BYTES, MAX_TRAILERS,
@@ -45,11 +45,9 @@ impl ChunkedDecoder {
         loop {
             match &mut self.state {
                 State::SizeLine { scanned } => {
-                    let Some(end) = find_line_end(src, scanned)? else {
-                        // Digits are checked before the line is complete, so that garbage fails at once.
-                        check_size_prefix(src)?;
-                        return Ok(Decoded::NeedMore);
-                    };
+                    // Digits are checked before the line is complete, so that garbage fails at once.
+                    check_size_prefix(src)?;
+                    let Some(end) = find_line_end(src, scanned)? else { return Ok(Decoded::NeedMore) };
                     let (size, extension) = parse_size_line(&src[..end])?;
                     self.extension_bytes += extension;
                     if self.extension_bytes > MAX_CHUNK_EXTENSION_BYTES {
@@ -83,19 +81,15 @@ impl ChunkedDecoder {
                     _ => return Err(BodyError::ChunkEnd),
                 },
                 State::Trailers(scanner) => {
-                    let Some(length) = scanner.find_end(src).map_err(|_| BodyError::Trailer)? else {
-                        return if src.len() > MAX_TRAILER_BYTES {
-                            Err(BodyError::TrailerTooLarge)
-                        } else {
-                            Ok(Decoded::NeedMore)
-                        };
+                    let length = match scanner.find_end(src, MAX_TRAILER_BYTES) {
+                        Ok(Some(length)) => length,
+                        Ok(None) => return Ok(Decoded::NeedMore),
+                        Err(Reject::HeadTooLarge) => return Err(BodyError::TrailerTooLarge),
+                        Err(_) => return Err(BodyError::Trailer),
                     };
-                    if length > MAX_TRAILER_BYTES {
-                        return Err(BodyError::TrailerTooLarge);
-                    }
-                    let section = src.split_to(length).freeze();
+                    let trailers = parse_trailers(&src.split_to(length).freeze())?;
+                    // Only now: a body whose trailers were refused never ended.
                     self.state = State::Done;
-                    let trailers = parse_trailers(&section)?;
                     return Ok(if trailers.is_empty() { Decoded::End } else { Decoded::Trailers(trailers) });
                 }
                 State::Done => return Ok(Decoded::End),

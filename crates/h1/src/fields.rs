@@ -1,5 +1,7 @@
 //! Header fields: parsed tables into `HeaderMap`, and the few fields that the codec itself understands.
 
+use std::net::Ipv6Addr;
+
 use bytes::Bytes;
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 
@@ -41,14 +43,13 @@ pub(crate) fn has_fold(head: &[u8]) -> bool {
     memchr::memchr_iter(b'\n', head).any(|at| matches!(head.get(at + 1), Some(b' ' | b'\t')))
 }
 
-/// The tokens of all `Connection` fields, in order.
+/// The tokens of all `Connection` fields, in order. One that is not text hides none of the others.
 pub fn connection_tokens(headers: &HeaderMap) -> impl Iterator<Item = &str> {
     headers
         .get_all(header::CONNECTION)
         .into_iter()
-        .filter_map(|value| value.to_str().ok())
-        .flat_map(|value| value.split(','))
-        .map(str::trim)
+        .flat_map(|value| value.as_bytes().split(|byte| *byte == b','))
+        .filter_map(|token| std::str::from_utf8(token.trim_ascii()).ok())
         .filter(|token| !token.is_empty())
 }
 
@@ -61,12 +62,17 @@ pub fn connection_has(headers: &HeaderMap, token: &str) -> bool {
 pub(crate) fn keep_alive(version: crate::Version, headers: &HeaderMap) -> bool {
     match version {
         crate::Version::Http11 => !connection_has(headers, "close"),
-        crate::Version::Http10 => connection_has(headers, "keep-alive") && !connection_has(headers, "close"),
+        // Here staying open has to be asked for, and a field that is not text asks for nothing that we can know.
+        crate::Version::Http10 => {
+            let text = headers.get_all(header::CONNECTION).iter().all(|value| value.to_str().is_ok());
+            text && connection_has(headers, "keep-alive") && !connection_has(headers, "close")
+        }
     }
 }
 
 /// Whether `authority` is `host` or `host:port` by RFC 3986 3.2.2 without user information: a name of
-/// unreserved, sub-delimiter or percent-encoded bytes, or an IP literal in brackets. An empty authority is not valid.
+/// unreserved or sub-delimiter bytes, or an IPv6 address in brackets. An empty authority is not valid, and none
+/// with percent-encoded bytes: who decodes them sees another host than who does not.
 pub fn is_valid_authority(authority: &[u8]) -> bool {
     if authority.is_empty() || authority.len() > MAX_AUTHORITY_BYTES {
         return false;
@@ -75,9 +81,7 @@ pub fn is_valid_authority(authority: &[u8]) -> bool {
         let Some(end) = memchr::memchr(b']', authority) else { return false };
         let (literal, rest) = authority.split_at(end + 1);
         let inner = &literal[1..end];
-        let inner_ok = !inner.is_empty()
-            && inner.iter().all(|byte| byte.is_ascii_hexdigit() || matches!(byte, b':' | b'.'));
-        if !inner_ok {
+        if !std::str::from_utf8(inner).is_ok_and(|inner| inner.parse::<Ipv6Addr>().is_ok()) {
             return false;
         }
         (literal, rest)
@@ -93,7 +97,6 @@ pub fn is_valid_authority(authority: &[u8]) -> bool {
                         b'-' | b'.'
                             | b'_'
                             | b'~'
-                            | b'%'
                             | b'!'
                             | b'$'
                             | b'&'
@@ -109,7 +112,14 @@ pub fn is_valid_authority(authority: &[u8]) -> bool {
             }));
     let port_ok = match rest.split_first() {
         None => true,
-        Some((b':', digits)) => digits.len() <= 5 && digits.iter().all(u8::is_ascii_digit),
+        Some((b':', [])) => true,
+        Some((b':', digits)) => {
+            let number = digits.iter().try_fold(0u16, |number, digit| {
+                let digit = digit.is_ascii_digit().then(|| u16::from(digit - b'0'))?;
+                number.checked_mul(10)?.checked_add(digit)
+            });
+            digits.len() <= 5 && number.is_some()
+        }
         Some(_) => false,
     };
     host_ok && port_ok

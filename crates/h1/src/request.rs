@@ -25,7 +25,7 @@ pub enum Target {
 }
 
 /// A parsed request head.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RequestHead {
     /// Method.
     pub method: Method,
@@ -75,12 +75,7 @@ impl RequestParser {
         if !self.scanner.first_line_complete() {
             check_method_prefix(buf)?;
         }
-        let Some(length) = self.scanner.find_end(buf)? else {
-            return if buf.len() > self.limits.head_bytes { Err(Reject::HeadTooLarge) } else { Ok(None) };
-        };
-        if length > self.limits.head_bytes {
-            return Err(Reject::HeadTooLarge);
-        }
+        let Some(length) = self.scanner.find_end(buf, self.limits.head_bytes)? else { return Ok(None) };
         let head = buf.split_to(length).freeze();
         self.scanner.reset();
         self.empty_lines = 0;
@@ -99,7 +94,8 @@ fn check_method_prefix(buf: &[u8]) -> Result<(), Reject> {
     for (at, &byte) in buf.iter().take(MAX_METHOD_BYTES + 1).enumerate() {
         match byte {
             b' ' if at > 0 => return Ok(()),
-            b'\r' if at == 0 => return Ok(()),
+            // Line ends are judged by the scanner.
+            b'\r' | b'\n' if at == 0 => return Ok(()),
             _ if !is_token_byte(byte) => return Err(Reject::Method),
             _ if at == MAX_METHOD_BYTES => return Err(Reject::Method),
             _ => {}
@@ -178,9 +174,7 @@ fn parse_complete(head: &Bytes, limits: &Limits) -> Result<RequestHead, Reject> 
 type SplitTarget = (Target, Option<String>, Option<String>);
 
 fn split_target(method: &Method, target: &str) -> Result<SplitTarget, Reject> {
-    // Fragments are never sent (RFC 9112 3.2.1); a path that has one is read differently by different
-    // servers (CVE-2021-39156).
-    if !target.bytes().all(|byte| (0x21..0x7f).contains(&byte) && byte != b'#') {
+    if !is_valid_target(target.as_bytes()) {
         return Err(Reject::Target);
     }
     if *method == Method::CONNECT {
@@ -210,8 +204,23 @@ fn split_target(method: &Method, target: &str) -> Result<SplitTarget, Reject> {
     if !fields::is_valid_authority(authority.as_bytes()) {
         return Err(Reject::Host);
     }
-    let path = if path.starts_with('/') { path.to_owned() } else { format!("/{path}") };
-    Ok((Target::Path(path), Some(scheme.to_ascii_lowercase()), Some(authority.to_owned())))
+    let target = match path {
+        // For a whole server; the last proxy has to say it so (RFC 9112 3.2.4).
+        "" if *method == Method::OPTIONS => Target::Asterisk,
+        path if path.starts_with('/') => Target::Path(path.to_owned()),
+        path => Target::Path(format!("/{path}")),
+    };
+    Ok((target, Some(scheme.to_ascii_lowercase()), Some(authority.to_owned())))
+}
+
+/// Whether a target has only bytes that HTTP/2 can carry on as a `:path`: a little more than RFC 3986 allows,
+/// as browsers and people send it. Fragments are never sent (RFC 9112 3.2.1); a path that has one is read
+/// differently by different servers (CVE-2021-39156).
+fn is_valid_target(target: &[u8]) -> bool {
+    let visible = |byte: u8| (0x21..0x7f).contains(&byte) && !matches!(byte, b'#' | b'<' | b'>');
+    let (path, query) = target.split_at(memchr::memchr(b'?', target).unwrap_or(target.len()));
+    path.iter().all(|&byte| visible(byte) && byte != b'`')
+        && query.iter().all(|&byte| visible(byte) && byte != b'"')
 }
 
 fn check_host(
@@ -327,6 +336,13 @@ mod tests {
             ("CONNECT x HTTP/1.1", Some(Reject::Target)),
             ("GET ftp://x/ HTTP/1.1", Some(Reject::Target)),
             ("GET http://u@x/ HTTP/1.1", Some(Reject::Host)),
+            ("GET http://x%2ey/ HTTP/1.1", Some(Reject::Host)),
+            ("GET http://[1:2:3:4:5:6:7:8:9]/ HTTP/1.1", Some(Reject::Host)),
+            ("GET /<a> HTTP/1.1", Some(Reject::Target)),
+            ("GET /`a HTTP/1.1", Some(Reject::Target)),
+            ("GET /?a=\"b\" HTTP/1.1", Some(Reject::Target)),
+            ("GET http://x?<a> HTTP/1.1", Some(Reject::Target)),
+            ("\nGET / HTTP/1.1", Some(Reject::BareLf)),
         ] {
             let error = parse(&format!("{line}\r\nHost: x\r\n\r\n")).err();
             assert!(error.is_some(), "{line}");
@@ -337,8 +353,58 @@ mod tests {
     }
 
     #[test]
+    fn options_for_a_whole_server() {
+        for (target, expected) in [
+            ("*", Target::Asterisk),
+            ("http://a", Target::Asterisk),
+            ("http://a/", Target::Path("/".into())),
+            ("http://a?b", Target::Path("/?b".into())),
+        ] {
+            let head = accepted(&format!("OPTIONS {target} HTTP/1.1\r\nHost: a\r\n\r\n"));
+            assert_eq!(head.target, expected, "{target}");
+        }
+    }
+
+    #[test]
+    fn targets_that_a_uri_can_hold() {
+        for target in ["/{a}|^\\", "/\"a\"", "/?`a`{}", "/a?b?c", "/%zz"] {
+            accepted(&format!("GET {target} HTTP/1.1\r\nHost: a\r\n\r\n"));
+        }
+    }
+
+    #[test]
+    fn garbage_in_connection_keeps_nothing_open() {
+        for input in [
+            &b"GET / HTTP/1.1\r\nHost: x\r\nConnection: \xff, close\r\n\r\n"[..],
+            b"GET / HTTP/1.0\r\nHost: x\r\nConnection: \xff, keep-alive\r\n\r\n",
+            b"GET / HTTP/1.0\r\nHost: x\r\nConnection: \xff\r\nConnection: keep-alive\r\n\r\n",
+        ] {
+            let mut buf = BytesMut::from(input);
+            let head = RequestParser::new(Limits::default()).parse(&mut buf).unwrap().unwrap();
+            assert!(!head.keep_alive, "{}", input.escape_ascii());
+        }
+    }
+
+    #[test]
+    fn the_reason_does_not_depend_on_reads() {
+        let limits = Limits { head_bytes: 40, headers: 4 };
+        let line = "GET / HTTP/1.1\r\nHost: x\r\nX-Long: aaaaaaaaaaaaaaa";
+        for rest in ["\nX: b", "\rX: b", "\r\n\r\n"] {
+            let input = format!("{line}{rest}");
+            let whole = RequestParser::new(limits).parse(&mut BytesMut::from(input.as_bytes())).err();
+            let (mut parser, mut buf) = (RequestParser::new(limits), BytesMut::new());
+            let split = input.bytes().find_map(|byte| {
+                buf.extend_from_slice(&[byte]);
+                parser.parse(&mut buf).err()
+            });
+            assert_eq!((whole, split), (Some(Reject::HeadTooLarge), Some(Reject::HeadTooLarge)), "{rest:?}");
+        }
+    }
+
+    #[test]
     fn hosts() {
-        for host in ["", "a b", "[::1", "u@h", "h:99999999", "h:8a", "a/b", "[x]"] {
+        for host in ["", "a b", "[::1", "u@h", "h:99999999", "h:8a", "h:65536", "a/b", "[x]", "a%41", "[1:2]"]
+        {
             let error = parse(&format!("GET / HTTP/1.1\r\nHost: {host}\r\n\r\n")).err();
             assert_eq!(error, Some(Reject::Host), "{host:?}");
         }

@@ -13,7 +13,7 @@ use crate::limits::{Limits, MAX_HEADERS_CEILING};
 use crate::scan::HeadScanner;
 
 /// A parsed response head.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ResponseHead {
     /// Status; 1xx heads are returned like others and are followed by another head (except 101).
     pub status: StatusCode,
@@ -48,12 +48,7 @@ impl ResponseParser {
         if buf[..seen] != START[..seen] {
             return Err(Reject::StartLine);
         }
-        let Some(length) = self.scanner.find_end(buf)? else {
-            return if buf.len() > self.limits.head_bytes { Err(Reject::HeadTooLarge) } else { Ok(None) };
-        };
-        if length > self.limits.head_bytes {
-            return Err(Reject::HeadTooLarge);
-        }
+        let Some(length) = self.scanner.find_end(buf, self.limits.head_bytes)? else { return Ok(None) };
         let head = buf.split_to(length).freeze();
         self.scanner.reset();
         parse_complete(&head, &self.limits, method).map(Some)

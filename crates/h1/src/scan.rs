@@ -13,8 +13,14 @@ pub(crate) struct HeadScanner {
 
 impl HeadScanner {
     /// Length of the head including its empty line, or `None` when more input is needed. `buf` must be the
-    /// same buffer as in the last call, with bytes appended.
-    pub(crate) fn find_end(&mut self, buf: &[u8]) -> Result<Option<usize>, Reject> {
+    /// same buffer as in the last call, with bytes appended. Nothing behind `limit` is looked at, so that the
+    /// reason for a refusal is the same however much has arrived.
+    pub(crate) fn find_end(&mut self, buf: &[u8], limit: usize) -> Result<Option<usize>, Reject> {
+        let end = self.find_empty_line(buf.get(..limit).unwrap_or(buf))?;
+        if end.is_none() && buf.len() > limit { Err(Reject::HeadTooLarge) } else { Ok(end) }
+    }
+
+    fn find_empty_line(&mut self, buf: &[u8]) -> Result<Option<usize>, Reject> {
         while let Some(offset) = buf.get(self.scanned..).and_then(|rest| memchr::memchr2(b'\r', b'\n', rest))
         {
             let at = self.scanned + offset;

@@ -1,0 +1,46 @@
+//! Random messages. What the tests below find is kept in `tests/proptest-regressions`.
+
+use http::Method;
+use portolan_h1::Limits;
+use proptest::prelude::*;
+
+use crate::generate;
+use crate::oracle::ours::{self, Stop};
+use crate::oracle::{METHODS, check_requests, check_responses, compare, pieces};
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(300))]
+
+    #[test]
+    fn valid_requests_are_accepted((count, input) in generate::requests(), seed: u64) {
+        let read = ours::requests(&pieces::random(&input, seed), Limits::default());
+        prop_assert_eq!((read.messages.len(), read.stop), (count, Stop::Clean));
+        check_requests(&input, seed);
+        compare::requests(&input);
+    }
+
+    #[test]
+    fn valid_responses_are_accepted((count, input) in generate::responses(), seed: u64) {
+        check_responses(&input, seed);
+        let outcome = compare::responses(&input, &Method::GET);
+        prop_assert_eq!((outcome.both, outcome.stop), (count, Stop::Clean));
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(2000))]
+
+    #[test]
+    fn damaged_requests(input in generate::damaged("request"), seed: u64) {
+        check_requests(&input, seed);
+        compare::requests(&input);
+    }
+
+    #[test]
+    fn damaged_responses(input in generate::damaged("response"), seed: u64) {
+        check_responses(&input, seed);
+        for method in METHODS {
+            compare::responses(&input, &method);
+        }
+    }
+}
