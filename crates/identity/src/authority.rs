@@ -5,6 +5,7 @@ use std::time::{Duration, SystemTime};
 use rcgen::{
     BasicConstraints, CertificateParams, CertificateSigningRequestParams, DistinguishedName, DnType,
     ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose, PKCS_ECDSA_P256_SHA256, SanType,
+    SerialNumber,
 };
 use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject;
@@ -225,6 +226,7 @@ impl CertificateAuthority {
         params.use_authority_key_identifier_extension = true;
         params.not_before = date(now - CLOCK_SKEW);
         params.not_after = date(not_after);
+        params.serial_number = Some(serial()?);
         Ok((params, not_after))
     }
 
@@ -243,6 +245,16 @@ impl std::fmt::Debug for CertificateAuthority {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("CertificateAuthority").field("not_after", &self.not_after).finish_non_exhaustive()
     }
+}
+
+/// A random serial number: unique among all of the CA's (RFC 5280 4.1.2.2), also when a key is signed again.
+fn serial() -> Result<SerialNumber, AuthorityError> {
+    let mut bytes = [0_u8; 16];
+    let random = rustls::crypto::aws_lc_rs::default_provider().secure_random;
+    random.fill(&mut bytes).map_err(|_| AuthorityError::Sign(rcgen::Error::RingUnspecified))?;
+    // Positive and without leading zeros, as DER wants it: 126 bits are left to chance.
+    bytes[0] = bytes[0] & 0x7f | 0x40;
+    Ok(SerialNumber::from_slice(&bytes))
 }
 
 fn date(at: SystemTime) -> OffsetDateTime {

@@ -34,7 +34,18 @@ pub(super) struct Database {
     path: PathBuf,
     connection: Connection,
     /// Held for as long as the database is open.
-    _lock: File,
+    lock: Lock,
+}
+
+/// The lock file, locked.
+struct Lock(File);
+
+impl Drop for Lock {
+    /// A child that has been forked and has not yet become its program holds the file as well: closing ours alone would
+    /// leave it locked until then.
+    fn drop(&mut self) {
+        let _ = self.0.unlock();
+    }
 }
 
 impl Database {
@@ -55,7 +66,7 @@ impl Database {
                 path: path.to_owned(),
                 source: std::io::Error::other(error.to_string()),
             })?;
-            let database = Database { path: path.to_owned(), connection, _lock: lock };
+            let database = Database { path: path.to_owned(), connection, lock };
             let loaded = database.load(known_id.as_deref())?;
             return Ok((database, loaded));
         }
@@ -65,7 +76,7 @@ impl Database {
             drop(connection);
             connection = create(path).map_err(|error| damaged(error.to_string()))?;
         }
-        let database = Database { path: path.to_owned(), connection, _lock: lock };
+        let database = Database { path: path.to_owned(), connection, lock };
         let loaded = database.load(known_id.as_deref())?;
         database.prepare().map_err(|error| damaged(error.to_string()))?;
         Ok((database, loaded))
@@ -163,7 +174,7 @@ impl Database {
 
     /// Notes the store's id in the lock file, so that a vanished database is noticed.
     fn remember(&self, id: &str) -> Result<(), StoreError> {
-        let mut lock = &self._lock;
+        let mut lock = &self.lock.0;
         lock.set_len(0)
             .and_then(|()| lock.seek(SeekFrom::Start(0)))
             .and_then(|_| lock.write_all(id.as_bytes()))
@@ -219,7 +230,8 @@ impl Database {
     }
 
     pub(super) fn close(self) {
-        let Database { connection, path, _lock } = self;
+        // The lock goes last.
+        let Database { connection, path, lock: _lock } = self;
         if let Err((_, error)) = connection.close() {
             tracing::warn!(path = %path.display(), %error, "closing the store");
         }
@@ -247,10 +259,10 @@ fn lock_path(path: &Path) -> PathBuf {
 }
 
 /// Locks the store for this process; answers the id of the store that was used here before.
-fn take_lock(path: &Path) -> Result<(File, Option<String>), StoreError> {
+fn take_lock(path: &Path) -> Result<(Lock, Option<String>), StoreError> {
     let lock_path = lock_path(path);
     let io = |source| StoreError::Io { path: lock_path.clone(), source };
-    let mut lock = OpenOptions::new()
+    let lock = OpenOptions::new()
         .create(true)
         .truncate(false)
         .read(true)
@@ -262,8 +274,9 @@ fn take_lock(path: &Path) -> Result<(File, Option<String>), StoreError> {
         Err(TryLockError::WouldBlock) => return Err(StoreError::Locked { path: path.to_owned() }),
         Err(TryLockError::Error(error)) => return Err(io(error)),
     }
+    let lock = Lock(lock);
     let mut id = String::new();
-    (&mut lock).take(64).read_to_string(&mut id).map_err(io)?;
+    (&lock.0).take(64).read_to_string(&mut id).map_err(io)?;
     let id = id.trim().to_owned();
     Ok((lock, (!id.is_empty()).then_some(id)))
 }
@@ -305,4 +318,21 @@ fn existing(path: &Path) -> rusqlite::Result<Connection> {
     // Until the checks have passed, closing must not move the log into the file.
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
     Ok(connection)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_closed_store_is_free_whoever_has_inherited_its_files() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("store.db");
+        let (database, _) = Database::open(&path).unwrap();
+        assert!(matches!(Database::open(&path), Err(StoreError::Locked { .. })));
+        let inherited = database.lock.0.try_clone().unwrap();
+        database.close();
+        Database::open(&path).unwrap();
+        drop(inherited);
+    }
 }

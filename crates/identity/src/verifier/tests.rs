@@ -106,6 +106,10 @@ fn a_request_gets_the_callers_identity_whatever_it_asks_for() {
     assert_eq!(facts.spiffe_id().unwrap(), id("west.local"));
     assert!(facts.dns_names.is_empty());
     assert!(issued.key_pem.is_none());
+    // Signed again, the same key is another certificate.
+    let again = west.sign(&csr, &id("west.local"), now(), DAY).unwrap();
+    let again = CertificateDer::from_pem_slice(again.certificate_pem.as_bytes()).unwrap();
+    assert_ne!(CertificateFacts::from_der(&again).unwrap().serial, facts.serial);
     let forged = csr.replace('A', "B");
     assert!(west.sign(&forged, &id("west.local"), now(), DAY).is_err());
 }
