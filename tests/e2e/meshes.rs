@@ -135,7 +135,7 @@ impl Meshes {
     }
 
     fn interrupt(&self) {
-        let _ = Command::new("kill").args(["-INT", &self.demo.id().to_string()]).status();
+        let _ = Command::new("sh").args(["-c", &format!("kill -INT {}", self.demo.id())]).status();
     }
 }
 

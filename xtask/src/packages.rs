@@ -28,6 +28,11 @@ const NEEDS: &[Need] = &[
         purpose: "`nft`: traffic capture and service addresses",
     },
     Need {
+        present: || run::find("iptables-restore").is_some(),
+        package: "iptables",
+        purpose: "`iptables-restore`: the other form of traffic capture rules, for its tests",
+    },
+    Need {
         present: || run::find("unshare").is_some(),
         package: "util-linux",
         purpose: "`unshare`: mount namespaces",
