@@ -266,14 +266,20 @@ fn condition<'a>(status: &'a Value, kind: &str) -> &'a str {
     all.iter().find(|c| c["type"] == kind).and_then(|c| c["status"].as_str()).unwrap_or_default()
 }
 
+/// Namespaces, links, mounts and processes of a cluster.
 fn leftovers(name: &str) -> String {
-    let run = |program: &str, args: &[&str]| {
-        let output = Command::new(program).args(args).output().unwrap();
-        let text = String::from_utf8_lossy(&output.stdout).into_owned();
-        let wanted = |l: &&str| l.contains(&format!("ptl-{name}")) || l.contains(&format!("ptl-pods-{name}"));
-        text.lines().filter(wanted).map(|l| format!("{l}\n")).collect::<String>()
+    let ip = |args: &[&str]| {
+        let output = Command::new("ip").args(args).output().unwrap();
+        String::from_utf8_lossy(&output.stdout).into_owned()
     };
-    [run("ip", &["netns"]), run("ip", &["-o", "link"]), run("mount", &[]), run("ps", &["-ef"])].concat()
+    let processes = std::fs::read_dir("/proc").unwrap().flatten().filter_map(|entry| {
+        let words = std::fs::read(entry.path().join("cmdline")).ok()?;
+        Some(format!("{}\n", String::from_utf8_lossy(&words).replace('\0', " ")))
+    });
+    let mounts = std::fs::read_to_string("/proc/self/mounts").unwrap();
+    let all = [ip(&["netns"]), ip(&["-o", "link"]), mounts, processes.collect()].concat();
+    let wanted = |l: &&str| l.contains(&format!("ptl-{name}")) || l.contains(&format!("ptl-pods-{name}"));
+    all.lines().filter(wanted).map(|l| format!("{l}\n")).collect()
 }
 
 fn state_dir(name: &str) -> PathBuf {
