@@ -114,7 +114,15 @@ impl Responder {
         }
     }
 
-    /// Queues a piece of the body. Call when ready.
+    /// Whether a piece may be queued although what is queued already is not written yet.
+    pub(crate) fn has_room(&self) -> bool {
+        match self {
+            Responder::H1(h1) => h1.io.borrow().has_room(),
+            Responder::H2(h2) => h2.pending.is_empty(),
+        }
+    }
+
+    /// Queues a piece of the body. Call when ready, or when there is room.
     pub(crate) fn send(&mut self, frame: Frame) -> Result<(), Gone> {
         match self {
             Responder::H1(h1) => {

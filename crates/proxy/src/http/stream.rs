@@ -778,7 +778,7 @@ async fn respond(
     if responder.start(&head, length).is_err() {
         return gone(stream, stats);
     }
-    let mut ended = false;
+    let (mut ended, mut cut) = (false, false);
     let mut last = Instant::now();
     let mut trailers_seen: Option<HeaderMap> = None;
     let mut sent = 0u64;
@@ -793,28 +793,40 @@ async fn respond(
             }
         }
         loop {
+            let mut waiting = false;
+            while !(ended || cut || waiting) && responder.has_room() {
+                let frame = match body.poll_frame(cx) {
+                    Poll::Pending => {
+                        waiting = true;
+                        continue;
+                    }
+                    // What came before is still sent.
+                    Poll::Ready(Err(_)) => {
+                        cut = true;
+                        continue;
+                    }
+                    Poll::Ready(Ok(frame)) => frame,
+                };
+                last = Instant::now();
+                match &frame {
+                    Frame::Data(data) => sent += data.len() as u64,
+                    Frame::Trailers(trailers) => {
+                        ended = true;
+                        trailers_seen = Some(trailers.clone());
+                    }
+                    Frame::End => ended = true,
+                }
+                if responder.send(frame).is_err() {
+                    return Poll::Ready(End::Gone);
+                }
+            }
             match responder.poll_ready(cx) {
                 Poll::Pending => break,
                 Poll::Ready(Err(_)) => return Poll::Ready(End::Gone),
                 Poll::Ready(Ok(())) if ended => return Poll::Ready(End::Complete),
+                Poll::Ready(Ok(())) if cut => return Poll::Ready(End::Upstream),
+                Poll::Ready(Ok(())) if waiting => break,
                 Poll::Ready(Ok(())) => {}
-            }
-            let frame = match body.poll_frame(cx) {
-                Poll::Pending => break,
-                Poll::Ready(Err(_)) => return Poll::Ready(End::Upstream),
-                Poll::Ready(Ok(frame)) => frame,
-            };
-            last = Instant::now();
-            match &frame {
-                Frame::Data(data) => sent += data.len() as u64,
-                Frame::Trailers(trailers) => {
-                    ended = true;
-                    trailers_seen = Some(trailers.clone());
-                }
-                Frame::End => ended = true,
-            }
-            if responder.send(frame).is_err() {
-                return Poll::Ready(End::Gone);
             }
         }
         if !ended && responder.poll_gone(cx).is_ready() {
