@@ -21,6 +21,9 @@ use crate::statistics::rotated;
 const WARM_UP: Duration = Duration::from_secs(1);
 /// Connections of that load: few, because their memory is reused by those that are measured.
 const WARM_UP_CONNECTIONS: u32 = 2;
+/// Connections that are open before those that are measured: they take what starting up and the load left free in the
+/// allocator's pages, which would hide what a connection needs.
+const OPEN_BEFORE: u32 = 3000;
 /// Time in which a proxy may put away what an idle connection does not need.
 const SETTLE: Duration = Duration::from_secs(2);
 /// Longest wait for one connection and its answer.
@@ -43,7 +46,7 @@ pub(crate) async fn measure(
     scenario: &'static Scenario,
     connections: u32,
 ) -> Result<ScenarioReport, BenchError> {
-    let implementations = scenario.implementations;
+    let implementations = scenario.implementations(bench.options.baseline.is_some());
     let mut rounds: Vec<(Implementation, Vec<IdleRound>)> =
         implementations.iter().map(|implementation| (*implementation, Vec::new())).collect();
     for round in 0..bench.options.rounds() as usize {
@@ -62,15 +65,12 @@ pub(crate) async fn measure(
 async fn one(bench: &Bench<'_>, contender: &Contender, connections: u32) -> Result<IdleRound, BenchError> {
     let warm = load::wrk(&bench.folder, contender.entry, WARM_UP_CONNECTIONS, WARM_UP).await?;
     sleep(SETTLE).await;
-    let before = memory(contender)?;
+    let start = memory(contender)?;
     let mut open = Vec::new();
-    let mut errors = warm.errors;
-    for _ in 0..connections {
-        match timeout(ANSWER_WITHIN, one_request(contender.entry)).await {
-            Ok(Ok(stream)) => open.push(stream),
-            _ => errors += 1,
-        }
-    }
+    let mut errors = warm.errors + open_more(contender.entry, OPEN_BEFORE, &mut open).await;
+    sleep(SETTLE).await;
+    let before = memory(contender)?;
+    errors += open_more(contender.entry, connections, &mut open).await;
     sleep(SETTLE).await;
     let after = memory(contender)?;
     // A connection that was closed behind our back is not an idle one.
@@ -78,11 +78,23 @@ async fn one(bench: &Bench<'_>, contender: &Contender, connections: u32) -> Resu
     let count = f64::from(connections);
     Ok(IdleRound {
         errors,
-        base_anonymous: before.anonymous,
-        base_resident: before.resident,
+        base_anonymous: start.anonymous,
+        base_resident: start.resident,
         anonymous: (after.anonymous - before.anonymous) / count,
         resident: (after.resident - before.resident) / count,
     })
+}
+
+/// Opens connections one after the other; gives the number of those that failed.
+async fn open_more(port: u16, connections: u32, open: &mut Vec<TcpStream>) -> u64 {
+    let mut failed = 0;
+    for _ in 0..connections {
+        match timeout(ANSWER_WITHIN, one_request(port)).await {
+            Ok(Ok(stream)) => open.push(stream),
+            _ => failed += 1,
+        }
+    }
+    failed
 }
 
 /// A connection that has had one request and its whole answer.

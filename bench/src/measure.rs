@@ -12,7 +12,7 @@ use crate::idle;
 use crate::load::{self, Outcome};
 use crate::machine::{self, Machine};
 use crate::options::Options;
-use crate::process::{Cpu, Process, stand_on};
+use crate::process::{Cpu, Process, allow_many_files, stand_on};
 use crate::report::{self, Report};
 use crate::scenario::{Hop, Implementation, Scenario, Topology, Workload};
 use crate::statistics::rotated;
@@ -51,6 +51,7 @@ pub(crate) struct LoadRound {
 
 /// Runs what the options ask for and prints it.
 pub(crate) async fn run(options: &Options) -> Result<(), BenchError> {
+    allow_many_files();
     stand_on(options.load_core)?;
     let proxy = match &options.proxy {
         Some(given) => given.clone(),
@@ -94,8 +95,8 @@ impl Bench<'_> {
             return idle::measure(self, scenario, connections).await;
         }
         let mut contenders = Vec::new();
-        for implementation in scenario.implementations {
-            contenders.push(self.start(scenario, *implementation, 0).await?);
+        for implementation in scenario.implementations(self.options.baseline.is_some()) {
+            contenders.push(self.start(scenario, implementation, 0).await?);
         }
         for contender in &contenders {
             self.load(scenario.workload, contender.entry, WARM_UP).await?;
@@ -194,6 +195,7 @@ impl Bench<'_> {
         let file = self.folder.render(template, name, values)?;
         let program = match implementation {
             Implementation::Envoy => &self.options.envoy,
+            Implementation::Baseline => self.options.baseline.as_ref().unwrap_or(&self.proxy),
             _ => &self.proxy,
         };
         let file = file.display().to_string();

@@ -29,6 +29,9 @@ pub(crate) struct Options {
     /// Our proxy; without it, the one beside this program.
     #[arg(long, value_name = "PROGRAM")]
     pub(crate) proxy: Option<PathBuf>,
+    /// Another build of ours to compare with, in place of Envoy and nginx.
+    #[arg(long, value_name = "PROGRAM")]
+    pub(crate) baseline: Option<PathBuf>,
     /// Envoy.
     #[arg(long, value_name = "PROGRAM", env = "PORTOLAN_ENVOY", default_value = "envoy")]
     pub(crate) envoy: PathBuf,

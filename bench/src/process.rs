@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
 
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use rustix::thread::{CpuSet, sched_setaffinity};
 use tokio::process::{Child, Command};
 use tokio::time::{Instant, sleep};
@@ -29,6 +30,13 @@ pub(crate) fn stand_on(core: usize) -> Result<(), BenchError> {
     }
     set.set(core);
     sched_setaffinity(None, &set).map_err(|source| BenchError::Core { core, source })
+}
+
+/// Lets this process, and what it starts, have as many files open as the system allows: thousands of connections.
+pub(crate) fn allow_many_files() {
+    let limit = getrlimit(Resource::Nofile);
+    // Without it the usual limit holds, and what does not fit is reported as errors of that round.
+    let _ = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit });
 }
 
 /// A command that is killed with us: by the kernel when we are killed, else when its handle is dropped.

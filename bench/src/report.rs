@@ -1,5 +1,6 @@
 //! What was measured, as a table for people and as JSON for programs.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 
 use serde::Serialize;
@@ -14,7 +15,7 @@ use crate::statistics::{Spread, ratio, spread};
 /// What the figures hold and what they do not.
 pub(crate) const NOTES: &str = "\
 CPU: user and system time of all proxies of the scenario, per answered request; median (low-high) of the rounds.
-of envoy, of nginx: ratio of the medians (lowest-highest ratio within one round).
+of envoy, of nginx, of baseline: ratio of the medians (lowest-highest ratio within one round).
 A pair is one set of bootstrap files for both; only ports differ. In it: routes with retries and timeouts, least request,
 circuit breakers, outlier detection, TLS 1.3 with P-256 certificates and SPIFFE names checked on both sides, RBAC with 4
 policies, X-Forwarded-Client-Cert, CORS and fault filters, Istio's choice of statistics. Istio's own filters (exchange of
@@ -53,8 +54,8 @@ struct LoadReport {
     implementation: Implementation,
     cpu_us_per_request: Option<Spread>,
     cpu_system_us_per_request: Option<Spread>,
-    of_envoy: Option<Spread>,
-    of_nginx: Option<Spread>,
+    /// Our CPU per request by theirs.
+    ratio_to: Ratios,
     requests_per_second: Option<Spread>,
     p50_ms: Option<Spread>,
     p99_ms: Option<Spread>,
@@ -70,8 +71,8 @@ struct IdleReport {
     resident_kib_per_connection: Option<Spread>,
     base_anonymous_mib: Option<Spread>,
     base_resident_mib: Option<Spread>,
-    of_envoy: Option<Spread>,
-    of_nginx: Option<Spread>,
+    /// Our anonymous memory per connection by theirs.
+    ratio_to: Ratios,
     errors: u64,
     rounds: Vec<IdleRound>,
 }
@@ -97,17 +98,22 @@ impl Report {
     }
 }
 
-/// How the figures of one implementation compare with another's, unless there is no other.
-fn compared<R>(
+/// Whom the others are compared with.
+const REFERENCES: [Implementation; 3] =
+    [Implementation::Envoy, Implementation::Nginx, Implementation::Baseline];
+
+type Ratios = BTreeMap<Implementation, Spread>;
+
+/// How the figures of one implementation compare with those of the references that took part.
+fn ratios<R>(
     all: &[(Implementation, Vec<R>)],
     own: Implementation,
     rounds: &[R],
-    other: Implementation,
     figure: impl Fn(&R) -> f64,
-) -> Option<Spread> {
-    let (_, others) = all.iter().find(|(implementation, _)| *implementation == other && other != own)?;
+) -> Ratios {
     let figures = |rounds: &[R]| rounds.iter().map(&figure).collect::<Vec<_>>();
-    ratio(&figures(rounds), &figures(others))
+    let others = all.iter().filter(|(other, _)| *other != own && REFERENCES.contains(other));
+    others.filter_map(|(other, theirs)| Some((*other, ratio(&figures(rounds), &figures(theirs))?))).collect()
 }
 
 impl ScenarioReport {
@@ -116,7 +122,6 @@ impl ScenarioReport {
             .iter()
             .map(|(implementation, rounds)| {
                 let of = |figure: fn(&LoadRound) -> f64| spread(rounds.iter().map(figure));
-                let against = |other| compared(&measured, *implementation, rounds, other, LoadRound::cpu_us);
                 // Without a proxy there is nothing whose time could be taken.
                 let proxied = *implementation != Implementation::None;
                 LoadReport {
@@ -124,8 +129,7 @@ impl ScenarioReport {
                     cpu_us_per_request: of(LoadRound::cpu_us).filter(|_| proxied),
                     cpu_system_us_per_request: of(|r| r.cpu_system_seconds * 1e6 / r.requests as f64)
                         .filter(|_| proxied),
-                    of_envoy: against(Implementation::Envoy),
-                    of_nginx: against(Implementation::Nginx),
+                    ratio_to: ratios(&measured, *implementation, rounds, LoadRound::cpu_us),
                     requests_per_second: of(|r| r.requests as f64 / r.seconds),
                     p50_ms: of(|r| r.p50_ms),
                     p99_ms: of(|r| r.p99_ms),
@@ -142,15 +146,13 @@ impl ScenarioReport {
             .iter()
             .map(|(implementation, rounds)| {
                 let of = |figure: fn(&IdleRound) -> f64| spread(rounds.iter().map(figure));
-                let against = |other| compared(&measured, *implementation, rounds, other, |r| r.anonymous);
                 IdleReport {
                     implementation: *implementation,
                     anonymous_kib_per_connection: of(|r| r.anonymous),
                     resident_kib_per_connection: of(|r| r.resident),
                     base_anonymous_mib: of(|r| r.base_anonymous / 1024.0),
                     base_resident_mib: of(|r| r.base_resident / 1024.0),
-                    of_envoy: against(Implementation::Envoy),
-                    of_nginx: against(Implementation::Nginx),
+                    ratio_to: ratios(&measured, *implementation, rounds, |r| r.anonymous),
                     errors: rounds.iter().map(|r| r.errors).sum(),
                     rounds: rounds.clone(),
                 }
@@ -183,47 +185,60 @@ fn errors(errors: u64) -> String {
     if errors == 0 { "none".to_owned() } else { format!("{errors} FAILED") }
 }
 
+/// One column for each reference that any row is compared with.
+fn references<'a>(rows: impl Iterator<Item = &'a Ratios>) -> BTreeSet<Implementation> {
+    rows.flat_map(BTreeMap::keys).copied().collect()
+}
+
 /// The table of one scenario.
 pub(crate) fn table(scenario: &ScenarioReport) -> String {
-    let rows: Vec<Vec<String>> = match &scenario.figures {
+    let mut rows = Vec::new();
+    match &scenario.figures {
         Figures::Load { load } => {
-            let head =
-                ["", "CPU us/request", "kernel", "of envoy", "of nginx", "requests/s", "p50 ms", "p99 ms"];
-            let head = head.into_iter().chain(["errors"]).map(str::to_owned).collect();
-            let rows = load.iter().map(|l| {
-                vec![
+            let references = references(load.iter().map(|l| &l.ratio_to));
+            let mut head = vec![String::new(), "CPU us/request".to_owned(), "kernel".to_owned()];
+            head.extend(references.iter().map(|other| format!("of {}", other.name())));
+            head.extend(["requests/s", "p50 ms", "p99 ms", "errors"].map(str::to_owned));
+            rows.push(head);
+            for l in load {
+                let mut row = vec![
                     l.implementation.name().to_owned(),
                     cell(l.cpu_us_per_request, 1),
                     median(l.cpu_system_us_per_request, 1),
-                    cell(l.of_envoy, 2),
-                    cell(l.of_nginx, 2),
+                ];
+                row.extend(references.iter().map(|other| cell(l.ratio_to.get(other).copied(), 2)));
+                row.extend([
                     median(l.requests_per_second, 0),
                     median(l.p50_ms, 2),
                     median(l.p99_ms, 2),
                     errors(l.errors),
-                ]
-            });
-            std::iter::once(head).chain(rows).collect()
+                ]);
+                rows.push(row);
+            }
         }
         Figures::Idle { idle } => {
-            let head =
-                ["", "KiB anon/connection", "KiB RSS/connection", "of envoy", "of nginx", "MiB anon before"];
-            let head = head.into_iter().chain(["MiB RSS before", "errors"]).map(str::to_owned).collect();
-            let rows = idle.iter().map(|i| {
-                vec![
+            let references = references(idle.iter().map(|i| &i.ratio_to));
+            let mut head =
+                vec![String::new(), "KiB anon/connection".to_owned(), "KiB RSS/connection".to_owned()];
+            head.extend(references.iter().map(|other| format!("of {}", other.name())));
+            head.extend(["MiB anon at start", "MiB RSS at start", "errors"].map(str::to_owned));
+            rows.push(head);
+            for i in idle {
+                let mut row = vec![
                     i.implementation.name().to_owned(),
                     cell(i.anonymous_kib_per_connection, 1),
                     cell(i.resident_kib_per_connection, 1),
-                    cell(i.of_envoy, 2),
-                    cell(i.of_nginx, 2),
+                ];
+                row.extend(references.iter().map(|other| cell(i.ratio_to.get(other).copied(), 2)));
+                row.extend([
                     median(i.base_anonymous_mib, 1),
                     median(i.base_resident_mib, 1),
                     errors(i.errors),
-                ]
-            });
-            std::iter::once(head).chain(rows).collect()
+                ]);
+                rows.push(row);
+            }
         }
-    };
+    }
     aligned(&rows)
 }
 
@@ -271,9 +286,9 @@ mod tests {
         assert_eq!(report.rounds_with_errors(), 1);
         assert_eq!(
             table(&report),
-            r"            CPU us/request       kernel  of envoy          of nginx  requests/s  p50 ms  p99 ms  errors
-  portolan  45.0 (40.0-50.0)     11.2    0.23 (0.20-0.25)  -         5000        1.50    9.25    none
-  envoy     200.0 (200.0-200.0)  50.0    -                 -         2500        1.50    9.25    3 FAILED
+            r"            CPU us/request       kernel  of envoy          requests/s  p50 ms  p99 ms  errors
+  portolan  45.0 (40.0-50.0)     11.2    0.23 (0.20-0.25)  5000        1.50    9.25    none
+  envoy     200.0 (200.0-200.0)  50.0    -                 2500        1.50    9.25    3 FAILED
 "
         );
     }
@@ -296,10 +311,10 @@ mod tests {
         assert_eq!(report.rounds_with_errors(), 1);
         assert_eq!(
             table(&report),
-            r"            KiB anon/connection  KiB RSS/connection  of envoy          of nginx             MiB anon before  MiB RSS before  errors
-  portolan  4.0 (4.0-4.0)        5.0 (5.0-5.0)       0.25 (0.25-0.25)  8.00 (8.00-8.00)     2.0              10.0            none
-  envoy     16.0 (16.0-16.0)     17.0 (17.0-17.0)    -                 32.00 (32.00-32.00)  2.0              10.0            1 FAILED
-  nginx     0.5 (0.5-0.5)        1.5 (1.5-1.5)       0.03 (0.03-0.03)  -                    2.0              10.0            none
+            r"            KiB anon/connection  KiB RSS/connection  of envoy          of nginx             MiB anon at start  MiB RSS at start  errors
+  portolan  4.0 (4.0-4.0)        5.0 (5.0-5.0)       0.25 (0.25-0.25)  8.00 (8.00-8.00)     2.0                10.0              none
+  envoy     16.0 (16.0-16.0)     17.0 (17.0-17.0)    -                 32.00 (32.00-32.00)  2.0                10.0              1 FAILED
+  nginx     0.5 (0.5-0.5)        1.5 (1.5-1.5)       0.03 (0.03-0.03)  -                    2.0                10.0              none
 "
         );
     }

@@ -3,12 +3,14 @@
 use serde::Serialize;
 
 /// Who is measured.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum Implementation {
     Portolan,
     Envoy,
     Nginx,
+    /// Another build of ours, in place of the foreign ones.
+    Baseline,
     /// No proxy: what load and backend can do.
     None,
 }
@@ -19,6 +21,7 @@ impl Implementation {
             Self::Portolan => "portolan",
             Self::Envoy => "envoy",
             Self::Nginx => "nginx",
+            Self::Baseline => "baseline",
             Self::None => "none",
         }
     }
@@ -63,7 +66,17 @@ pub(crate) struct Scenario {
     pub(crate) about: &'static str,
     pub(crate) topology: Topology,
     pub(crate) workload: Workload,
-    pub(crate) implementations: &'static [Implementation],
+    implementations: &'static [Implementation],
+}
+
+impl Scenario {
+    /// Who takes part: everyone, or only ours and the build that it is compared with.
+    pub(crate) fn implementations(&self, baseline: bool) -> Vec<Implementation> {
+        if baseline && self.implementations.contains(&Portolan) {
+            return vec![Portolan, Implementation::Baseline];
+        }
+        self.implementations.to_vec()
+    }
 }
 
 use Implementation::{Envoy, Nginx, Portolan};
@@ -123,7 +136,7 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
     },
     Scenario {
         name: "idle",
-        about: "memory of 1,000 idle connections of a reverse proxy, each after one request",
+        about: "memory of 1,000 idle connections more of a reverse proxy that has 3,000, each after one request",
         topology: Topology::Plain,
         workload: Workload::Idle { connections: 1000 },
         implementations: &[Portolan, Envoy, Nginx],
