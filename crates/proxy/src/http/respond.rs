@@ -1,5 +1,6 @@
 //! The downstream side of a response, whatever the codec.
 
+use std::borrow::Cow;
 use std::cell::RefCell;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
@@ -189,7 +190,7 @@ impl H1Responder {
     fn start(&mut self, head: &ResponseHead, length: Option<u64>) {
         self.started = true;
         let status = head.status;
-        let mut headers = head.headers.clone();
+        let mut headers = Cow::Borrowed(&head.headers);
         if status == StatusCode::SWITCHING_PROTOCOLS {
             let mut io = self.io.borrow_mut();
             encode_response_head(&mut io.output, status, &headers, BodyLength::None, self.case);
@@ -219,10 +220,10 @@ impl H1Responder {
         }
         match (self.keep_alive, self.protocol) {
             (false, _) => {
-                headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
+                headers.to_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
             }
             (true, Protocol::Http10) => {
-                headers.insert(header::CONNECTION, HeaderValue::from_static("keep-alive"));
+                headers.to_mut().insert(header::CONNECTION, HeaderValue::from_static("keep-alive"));
             }
             _ => {}
         }
