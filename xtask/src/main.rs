@@ -1,4 +1,4 @@
-//! Repository tasks: `cargo xtask demo`, `cargo xtask test`, `cargo xtask fuzz`, `cargo xtask tools`.
+//! Repository tasks: `cargo xtask demo`, `test`, `bench`, `fuzz` and `tools`.
 //!
 //! Each task first makes sure that what it needs is there, says what it does, and can be run again at any time.
 //! The crate has no dependencies, so that it starts within seconds of a fresh clone.
@@ -17,10 +17,12 @@ Usage: cargo xtask <task> [arguments]
   demo [arguments]   build everything, then run `portolan demo` with the given arguments
                      (--check: run it as a test; --proxy portolan|envoy|mixed)
   test               format, lints, unit tests and end-to-end tests: what CI runs
+  bench [arguments]  CPU per request and memory of our proxy against Envoy and nginx, interleaved
+                     (--quick; --scenario NAME; --rounds N; --output FILE.json; --help)
   fuzz [target] [seconds]
                      feed random messages to the codecs, each target for 60 seconds or as given;
                      needs a nightly compiler and cargo-fuzz
-  tools              only fetch what the other tasks need (Debian packages, kubectl, Envoy)
+  tools              only fetch what demo and test need (Debian packages, kubectl, Envoy)
 ";
 
 fn main() -> ExitCode {
@@ -31,6 +33,7 @@ fn main() -> ExitCode {
         Some("demo") => tasks::demo(&rest),
         Some("test") => tasks::test(&rest),
         Some("fuzz") => fuzz::fuzz(&rest),
+        Some("bench") => tasks::bench(&rest),
         Some("tools") => tasks::tools(),
         Some("help" | "--help" | "-h") => {
             print!("{USAGE}");

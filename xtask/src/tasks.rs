@@ -13,7 +13,7 @@ fn with_tools(command: &mut Command) -> Result<&mut Command> {
 
 /// Fetches what the other tasks need.
 pub(crate) fn tools() -> Result<()> {
-    packages::ensure()?;
+    packages::ensure(packages::TESTS)?;
     println!("kubectl: {}", tools::kubectl()?.display());
     println!("envoy:   {}", tools::envoy()?.display());
     Ok(())
@@ -21,7 +21,7 @@ pub(crate) fn tools() -> Result<()> {
 
 /// Builds, then runs the demo.
 pub(crate) fn demo(arguments: &[String]) -> Result<()> {
-    packages::ensure()?;
+    packages::ensure(packages::TESTS)?;
     run::step("build", &mut run::cargo(&["build", "--workspace", "--bins"]))?;
     let program = run::target().join("debug/portolan");
     let mut demo = run::command(&program.display().to_string(), &["demo"]);
@@ -32,7 +32,7 @@ pub(crate) fn demo(arguments: &[String]) -> Result<()> {
 
 /// Everything that has to hold before a change lands.
 pub(crate) fn test(arguments: &[String]) -> Result<()> {
-    packages::ensure()?;
+    packages::ensure(packages::TESTS)?;
     run::step("format", &mut run::cargo(&["fmt", "--all", "--check"]))?;
     let lints = ["clippy", "--workspace", "--all-targets", "--", "--deny", "warnings"];
     run::step("lints", &mut run::cargo(&lints))?;
@@ -40,4 +40,16 @@ pub(crate) fn test(arguments: &[String]) -> Result<()> {
     let mut tests = run::cargo(&["test", "--workspace"]);
     with_tools(tests.args(arguments))?;
     run::step("tests", &mut tests)
+}
+
+/// Builds what is measured and what measures, as it is shipped, and runs the measurement.
+pub(crate) fn bench(arguments: &[String]) -> Result<()> {
+    packages::ensure(packages::BENCH)?;
+    let (envoy, nginx) = (tools::envoy()?, tools::nginx()?);
+    let build = ["build", "--release", "-p", "portolan-proxy", "-p", "portolan-bench", "--bins"];
+    run::step("build", &mut run::cargo(&build))?;
+    let program = run::target().join("release/portolan-bench");
+    let mut bench = run::command(&program.display().to_string(), &[]);
+    bench.args(arguments).env("PORTOLAN_ENVOY", envoy).env("PORTOLAN_NGINX", nginx);
+    run::step("bench", &mut bench)
 }

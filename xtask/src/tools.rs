@@ -1,4 +1,4 @@
-//! Foreign programs that the demo and the tests run against: kubectl and Envoy. They are unpacked below the target
+//! Foreign programs that we test and measure against: kubectl, Envoy, nginx. They are unpacked below the target
 //! folder; nothing that is installed on the machine is replaced.
 
 use std::fs;
@@ -21,16 +21,36 @@ pub(crate) fn kubectl() -> Result<PathBuf> {
     if let Some(found) = run::find("kubectl") {
         return Ok(found);
     }
-    let folder = tools_folder().join("kubectl");
-    let binary = folder.join("usr/bin/kubectl");
+    unpacked("kubernetes-client", "usr/bin/kubectl")
+}
+
+/// nginx, as backend and as the plain proxy that ours is compared with. Only unpacked: installing it would start it.
+pub(crate) fn nginx() -> Result<PathBuf> {
+    if let Some(given) = std::env::var_os("PORTOLAN_NGINX") {
+        return Ok(given.into());
+    }
+    if let Some(found) = run::find("nginx") {
+        return Ok(found);
+    }
+    let binary = unpacked("nginx", "usr/sbin/nginx")?;
+    // Its libraries are not fetched with it; nearly every Debian has them.
+    run::quiet(&mut run::command(&binary.display().to_string(), &["-v"]))
+        .map_err(|e| format!("{e}\nInstall Debian's nginx, or say in PORTOLAN_NGINX where one is"))?;
+    Ok(binary)
+}
+
+/// A program of a Debian package that is fetched and unpacked, not installed.
+fn unpacked(package: &str, program: &str) -> Result<PathBuf> {
+    let folder = tools_folder().join(package);
+    let binary = folder.join(program);
     if binary.is_file() {
         return Ok(binary);
     }
-    println!("==> unpack kubectl from Debian's kubernetes-client");
+    println!("==> unpack Debian's {package}");
     fs::create_dir_all(&folder).map_err(|e| format!("{}: {e}", folder.display()))?;
-    run::quiet(run::command("apt-get", &["download", "-q", "kubernetes-client"]).current_dir(&folder))?;
-    let package = first_file(&folder, ".deb")?;
-    run::quiet(run::command("dpkg", &["-x"]).arg(&package).arg(&folder))?;
+    run::quiet(run::command("apt-get", &["download", "-q", package]).current_dir(&folder))?;
+    let file = first_file(&folder, ".deb")?;
+    run::quiet(run::command("dpkg", &["-x"]).arg(&file).arg(&folder))?;
     if binary.is_file() { Ok(binary) } else { Err(format!("{} is not in the package", binary.display())) }
 }
 

@@ -278,3 +278,85 @@ async fn the_command_line_explains_itself() {
         assert!(all.contains(text), "{arguments:?}: {all}");
     }
 }
+
+#[tokio::test]
+async fn json_access_log() {
+    log_as_json(env!("CARGO_BIN_EXE_portolan-proxy")).await;
+}
+
+/// Envoy writes the same values for the same format.
+#[tokio::test]
+async fn envoy_logs_the_same_json() {
+    match std::env::var("PORTOLAN_ENVOY") {
+        Ok(envoy) if !envoy.is_empty() => log_as_json(&envoy).await,
+        _ => eprintln!("SKIPPED: PORTOLAN_ENVOY does not name an Envoy program"),
+    }
+}
+
+async fn log_as_json(program: &str) {
+    let directory = tempfile::tempdir().unwrap();
+    let log = directory.path().join("access.log");
+    let (admin, port) = (free_port(), free_port());
+    let routes = format!(
+        r#"access_log:
+        - name: envoy.access_loggers.file
+          typed_config:
+            "@type": type.googleapis.com/envoy.extensions.access_loggers.file.v3.FileAccessLog
+            path: "{log}"
+            log_format:
+              json_format:
+                method: "%REQ(:METHOD)%"
+                code: "%RESPONSE_CODE%"
+                absent: "%REQ(X-ABSENT)%"
+                quoted: "%REQ(:METHOD)% \"%REQ(X-ABSENT)%\" %RESPONSE_CODE%"
+                literal: "a \"b\" \\ c"
+                short: "%REQ(:PATH):5%"
+                nested: {{protocol: "%PROTOCOL%", list: ["%RESPONSE_CODE%", "%REQ(X-ABSENT)%", x]}}
+                local: "%DOWNSTREAM_LOCAL_ADDRESS%"
+                remote: "%DOWNSTREAM_REMOTE_ADDRESS_WITHOUT_PORT%"
+                upstream: "%UPSTREAM_HOST%"
+        route_config:
+          virtual_hosts:
+          - name: all
+            domains: ["*"]
+            routes:
+            - match: {{prefix: /}}
+              direct_response: {{status: 200, body: {{inline_string: x}}}}"#,
+        log = log.display(),
+    );
+    let bootstrap = format!(
+        r#"
+node: {{id: node-1, cluster: edge}}
+admin: {{address: {{socket_address: {{address: 127.0.0.1, port_value: {admin}}}}}}}
+static_resources:
+  listeners:
+  - name: logged
+    address: {{socket_address: {{address: 127.0.0.1, port_value: {port}}}}}
+    filter_chains:
+    - filters:{manager}
+"#,
+        manager = manager(&routes).replace("\n    ", "\n      "),
+    );
+    let _child = start(program, directory.path(), &bootstrap);
+    let answer = eventually("an answer", async || body(port, "/products").await).await;
+    assert_eq!(answer, (200, "x".into()));
+    // Envoy's own interval of writing is ten seconds.
+    let line = eventually("a line in the log", async || {
+        std::fs::read_to_string(&log).ok()?.lines().next().map(str::to_owned)
+    })
+    .await;
+    let line: serde_json::Value = serde_json::from_str(&line).unwrap_or_else(|e| panic!("{e}: {line}"));
+    let expected = serde_json::json!({
+        "method": "GET",
+        "code": 200,
+        "absent": null,
+        "quoted": "GET \"-\" 200",
+        "literal": "a \"b\" \\ c",
+        "short": "/prod",
+        "nested": {"protocol": "HTTP/1.1", "list": [200, null, "x"]},
+        "local": format!("127.0.0.1:{port}"),
+        "remote": "127.0.0.1",
+        "upstream": null,
+    });
+    assert_eq!(line, expected);
+}

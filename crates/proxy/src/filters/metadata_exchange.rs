@@ -1,6 +1,6 @@
 //! `istio.metadata_exchange`: workloads tell each other who they are in headers that applications never see.
 
-use http::{HeaderMap, HeaderValue};
+use http::HeaderMap;
 
 use crate::config::listener::Direction;
 use crate::net::Worker;
@@ -46,9 +46,8 @@ fn take(
 }
 
 fn introduce(worker: &Worker, headers: &mut HeaderMap) {
-    let node = &worker.shared.node;
-    if let (Ok(id), Ok(metadata)) = (HeaderValue::from_str(&node.id), HeaderValue::from_str(&node.header)) {
-        headers.insert(PEER_METADATA_ID, id);
-        headers.insert(PEER_METADATA, metadata);
+    if let Some((id, metadata)) = &worker.shared.node.headers {
+        headers.insert(PEER_METADATA_ID, id.clone());
+        headers.insert(PEER_METADATA, metadata.clone());
     }
 }

@@ -215,8 +215,8 @@ impl<'a> Stream<'a> {
 
     async fn run_filters(&mut self) -> Result<(), Box<LocalReply>> {
         let scope = self.scope;
+        let matched = self.matched.clone();
         for named in &scope.hcm.filters {
-            let matched = self.matched.clone();
             if named.disabled
                 || matched
                     .as_ref()
@@ -460,6 +460,17 @@ impl<'a> Stream<'a> {
     }
 
     fn mutate_response(&self, matched: &Matched, head: &mut ResponseHead) {
+        let weighted = weighted_of(matched, self.weighted).map(|weighted| &weighted.mutations);
+        let levels = [
+            weighted,
+            Some(&matched.route.mutations),
+            Some(&matched.host.mutations),
+            Some(&matched.table.mutations),
+        ];
+        // Nearly no route has any: then nothing is copied.
+        if levels.iter().flatten().all(|level| level.response.is_empty()) {
+            return;
+        }
         let snapshot = head.clone();
         let context = Context {
             info: &self.info,
@@ -468,13 +479,6 @@ impl<'a> Stream<'a> {
             trailers: None,
             now: Instant::now(),
         };
-        let weighted = weighted_of(matched, self.weighted).map(|weighted| &weighted.mutations);
-        let levels = [
-            weighted,
-            Some(&matched.route.mutations),
-            Some(&matched.host.mutations),
-            Some(&matched.table.mutations),
-        ];
         let apply = |mutations: &crate::route::mutation::Mutations, head: &mut ResponseHead| {
             if !mutations.response.is_empty() {
                 mutations.response.apply(&mut head.headers, Some(&context));

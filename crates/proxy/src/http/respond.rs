@@ -1,5 +1,6 @@
 //! The downstream side of a response, whatever the codec.
 
+use std::borrow::Cow;
 use std::cell::RefCell;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
@@ -114,7 +115,15 @@ impl Responder {
         }
     }
 
-    /// Queues a piece of the body. Call when ready.
+    /// Whether a piece may be queued although what is queued already is not written yet.
+    pub(crate) fn has_room(&self) -> bool {
+        match self {
+            Responder::H1(h1) => h1.io.borrow().has_room(),
+            Responder::H2(h2) => h2.pending.is_empty(),
+        }
+    }
+
+    /// Queues a piece of the body. Call when ready, or when there is room.
     pub(crate) fn send(&mut self, frame: Frame) -> Result<(), Gone> {
         match self {
             Responder::H1(h1) => {
@@ -181,7 +190,7 @@ impl H1Responder {
     fn start(&mut self, head: &ResponseHead, length: Option<u64>) {
         self.started = true;
         let status = head.status;
-        let mut headers = head.headers.clone();
+        let mut headers = Cow::Borrowed(&head.headers);
         if status == StatusCode::SWITCHING_PROTOCOLS {
             let mut io = self.io.borrow_mut();
             encode_response_head(&mut io.output, status, &headers, BodyLength::None, self.case);
@@ -211,10 +220,10 @@ impl H1Responder {
         }
         match (self.keep_alive, self.protocol) {
             (false, _) => {
-                headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
+                headers.to_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
             }
             (true, Protocol::Http10) => {
-                headers.insert(header::CONNECTION, HeaderValue::from_static("keep-alive"));
+                headers.to_mut().insert(header::CONNECTION, HeaderValue::from_static("keep-alive"));
             }
             _ => {}
         }

@@ -1,5 +1,6 @@
 //! Forwarding: attempts, retries, timeouts, and the two bodies that stream at the same time.
 
+use std::borrow::Cow;
 use std::cell::RefCell;
 use std::future::poll_fn;
 use std::pin::pin;
@@ -23,7 +24,9 @@ use crate::config::value::{NetAddress, drawn};
 use crate::net::Worker;
 use crate::route::Matched;
 use crate::route::action::{HashPolicy, HostRewrite, RouteAction, is_idempotent, substitute};
-use crate::route::retry::{Failure, RetryPolicy};
+use crate::route::retry::{
+    Failure, MAX_RETRIES_ASKED, RETRY_GRPC_ON, RETRY_ON, RetryPolicy, STATUS_CODES_ASKED,
+};
 use crate::telemetry::Flags;
 use crate::telemetry::metrics::ClusterStats;
 use crate::tls::Offer;
@@ -37,6 +40,20 @@ use crate::upstream::{Cluster, Host, WorkerCluster};
 /// Request bytes that are kept for another try or a mirror (Envoy: the connection's buffer limit, 1 MiB). A longer
 /// request is sent once.
 const MAX_REPLAY: usize = 1024 * 1024;
+const UPSTREAM_TIMEOUT: HeaderName = HeaderName::from_static("x-envoy-upstream-rq-timeout-ms");
+/// Fields by which a request asks the router for something; they go no further.
+const ASKED: [HeaderName; 6] = [
+    RETRY_ON,
+    RETRY_GRPC_ON,
+    MAX_RETRIES_ASKED,
+    UPSTREAM_TIMEOUT,
+    HeaderName::from_static("x-envoy-upstream-rq-per-try-timeout-ms"),
+    STATUS_CODES_ASKED,
+];
+const ATTEMPT_COUNT: HeaderName = HeaderName::from_static("x-envoy-attempt-count");
+const EXPECTED_TIMEOUT: HeaderName = HeaderName::from_static("x-envoy-expected-rq-timeout-ms");
+const SERVICE_TIME: HeaderName = HeaderName::from_static("x-envoy-upstream-service-time");
+const GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
 /// Timeout of mirrored requests.
 const MIRROR_TIMEOUT: Duration = Duration::from_secs(30);
 
@@ -126,7 +143,7 @@ struct Forwarding<'a> {
     action: &'a RouteAction,
     cluster: Arc<Cluster>,
     own: Rc<WorkerCluster>,
-    policy: Option<RetryPolicy>,
+    policy: Option<Cow<'a, RetryPolicy>>,
     headers: HeaderMap,
     authority: String,
     path: String,
@@ -162,9 +179,9 @@ pub(crate) async fn proxy(
     let policy = if stream.client.internal {
         RetryPolicy::with_headers(own_policy.map(Arc::as_ref), &stream.request.headers)
     } else {
-        own_policy.map(|policy| (**policy).clone())
+        own_policy.map(|policy| Cow::Borrowed(&**policy))
     };
-    let asks = |policy: &RetryPolicy| {
+    let asks = |policy: &Cow<'_, RetryPolicy>| {
         policy.request_headers.is_empty()
             || policy.request_headers.iter().any(|header| header.matches(&stream.request))
     };
@@ -172,6 +189,8 @@ pub(crate) async fn proxy(
     let limits = limits(stream, action);
     let mut forwarding = prepare(stream, matched, action, cluster.clone(), own.clone(), policy);
     let mirrors: Vec<_> = action.mirrors.iter().filter(|mirror| drawn(mirror.share)).collect();
+    // Attempts change the fields; a mirror gets them as they were.
+    let unsent = if mirrors.is_empty() { HeaderMap::new() } else { forwarding.headers.clone() };
     let idempotent = is_idempotent(&stream.request.method);
     let record = forwarding.policy.is_some() || !mirrors.is_empty() || idempotent;
     let mut upload = Upload::new(body, record);
@@ -199,7 +218,7 @@ pub(crate) async fn proxy(
                         stats.upstream_rq_retry_success.inc();
                     }
                     for mirror in mirrors {
-                        send_mirror(stream, &forwarding, &mirror.cluster, mirror.suffix, &upload);
+                        send_mirror(stream, &forwarding, &unsent, &mirror.cluster, mirror.suffix, &upload);
                     }
                     return respond(stream, &forwarding, *got, upload, &limits, responder, alarm).await;
                 }
@@ -305,7 +324,8 @@ fn gone(stream: &mut Stream<'_>, stats: &ClusterStats) -> bool {
 
 fn limits(stream: &Stream<'_>, action: &RouteAction) -> Limits {
     let headers = &stream.request.headers;
-    let millis = |name: &str| headers.get(name)?.to_str().ok()?.parse().ok().map(Duration::from_millis);
+    let millis =
+        |name: &HeaderName| headers.get(name)?.to_str().ok()?.parse().ok().map(Duration::from_millis);
     let mut route = action.timeout;
     if let (true, Some(max)) = (stream.request.is_grpc, action.grpc_timeout)
         && let Some(asked) = headers.get("grpc-timeout").and_then(|value| grpc_timeout(value.as_bytes()))
@@ -313,7 +333,7 @@ fn limits(stream: &Stream<'_>, action: &RouteAction) -> Limits {
         route = Some(max.map_or(asked, |max| asked.min(max)));
     }
     if stream.client.internal
-        && let Some(asked) = millis("x-envoy-upstream-rq-timeout-ms")
+        && let Some(asked) = millis(&UPSTREAM_TIMEOUT)
     {
         route = Some(asked).filter(|asked| !asked.is_zero());
     }
@@ -351,7 +371,7 @@ fn prepare<'a>(
     action: &'a RouteAction,
     cluster: Arc<Cluster>,
     own: Rc<WorkerCluster>,
-    policy: Option<RetryPolicy>,
+    policy: Option<Cow<'a, RetryPolicy>>,
 ) -> Forwarding<'a> {
     let (hash, cookie) = HashPolicy::combine(&action.hash, &stream.request, &stream.scope.connection);
     stream.set_cookie = cookie;
@@ -383,14 +403,7 @@ fn prepare<'a>(
     }
     let mut headers = stream.request.headers.clone();
     stream.mutate_request(matched, &mut headers);
-    for name in [
-        "x-envoy-retry-on",
-        "x-envoy-retry-grpc-on",
-        "x-envoy-max-retries",
-        "x-envoy-upstream-rq-timeout-ms",
-        "x-envoy-upstream-rq-per-try-timeout-ms",
-        "x-envoy-retriable-status-codes",
-    ] {
+    for name in &ASKED {
         headers.remove(name);
     }
     let mut subset = action.subset.clone();
@@ -491,9 +504,9 @@ async fn attempt(
             Err(false) => return timed_out(&cluster, &host, stats, per_try),
         }
     };
-    let mut headers = forwarding.headers.clone();
+    let headers = &mut forwarding.headers;
     if forwarding.matched.host.attempt_count_to_upstream {
-        headers.insert("x-envoy-attempt-count", HeaderValue::from(stream.info.attempts));
+        headers.insert(ATTEMPT_COUNT, HeaderValue::from(stream.info.attempts));
     }
     let expected = match (limits.route, policy.and_then(|policy| policy.per_try_timeout)) {
         (Some(a), Some(b)) => Some(a.min(b)),
@@ -501,7 +514,7 @@ async fn attempt(
     };
     if let Some(expected) = expected.filter(|_| !stream.scope.hcm.suppress_envoy_headers) {
         let millis = u64::try_from(expected.as_millis()).unwrap_or(u64::MAX);
-        headers.insert("x-envoy-expected-rq-timeout-ms", HeaderValue::from(millis));
+        headers.insert(EXPECTED_TIMEOUT, HeaderValue::from(millis));
     }
     let authority = match &forwarding.action.host_rewrite {
         HostRewrite::Auto if !host.hostname.is_empty() => host.hostname.as_str(),
@@ -592,7 +605,7 @@ fn upload_length(upload: &Upload, headers: &HeaderMap) -> Option<u64> {
 
 fn outlier_status(head: &ResponseHead) -> u16 {
     // A gRPC failure of the server's kind counts like its HTTP brother.
-    match head.headers.get("grpc-status").map(HeaderValue::as_bytes) {
+    match head.headers.get(&GRPC_STATUS).map(HeaderValue::as_bytes) {
         Some(b"14") => 503,
         Some(b"13" | b"2") => 500,
         _ => head.status.as_u16(),
@@ -765,7 +778,7 @@ async fn respond(
     stream.info.details = "via_upstream".into();
     if !stream.scope.hcm.suppress_envoy_headers {
         let elapsed = u64::try_from(tried_at.elapsed().as_millis()).unwrap_or(u64::MAX);
-        head.headers.insert("x-envoy-upstream-service-time", HeaderValue::from(elapsed));
+        head.headers.insert(SERVICE_TIME, HeaderValue::from(elapsed));
     }
     cluster.shared.rq_time.of(stream.scope.worker.id).record(tried_at.elapsed().as_secs_f64() * 1000.0);
     stream.finish_head(&mut head, switching);
@@ -777,7 +790,7 @@ async fn respond(
     if responder.start(&head, length).is_err() {
         return gone(stream, stats);
     }
-    let mut ended = false;
+    let (mut ended, mut cut) = (false, false);
     let mut last = Instant::now();
     let mut trailers_seen: Option<HeaderMap> = None;
     let mut sent = 0u64;
@@ -792,28 +805,40 @@ async fn respond(
             }
         }
         loop {
+            let mut waiting = false;
+            while !(ended || cut || waiting) && responder.has_room() {
+                let frame = match body.poll_frame(cx) {
+                    Poll::Pending => {
+                        waiting = true;
+                        continue;
+                    }
+                    // What came before is still sent.
+                    Poll::Ready(Err(_)) => {
+                        cut = true;
+                        continue;
+                    }
+                    Poll::Ready(Ok(frame)) => frame,
+                };
+                last = Instant::now();
+                match &frame {
+                    Frame::Data(data) => sent += data.len() as u64,
+                    Frame::Trailers(trailers) => {
+                        ended = true;
+                        trailers_seen = Some(trailers.clone());
+                    }
+                    Frame::End => ended = true,
+                }
+                if responder.send(frame).is_err() {
+                    return Poll::Ready(End::Gone);
+                }
+            }
             match responder.poll_ready(cx) {
                 Poll::Pending => break,
                 Poll::Ready(Err(_)) => return Poll::Ready(End::Gone),
                 Poll::Ready(Ok(())) if ended => return Poll::Ready(End::Complete),
+                Poll::Ready(Ok(())) if cut => return Poll::Ready(End::Upstream),
+                Poll::Ready(Ok(())) if waiting => break,
                 Poll::Ready(Ok(())) => {}
-            }
-            let frame = match body.poll_frame(cx) {
-                Poll::Pending => break,
-                Poll::Ready(Err(_)) => return Poll::Ready(End::Upstream),
-                Poll::Ready(Ok(frame)) => frame,
-            };
-            last = Instant::now();
-            match &frame {
-                Frame::Data(data) => sent += data.len() as u64,
-                Frame::Trailers(trailers) => {
-                    ended = true;
-                    trailers_seen = Some(trailers.clone());
-                }
-                Frame::End => ended = true,
-            }
-            if responder.send(frame).is_err() {
-                return Poll::Ready(End::Gone);
             }
         }
         if !ended && responder.poll_gone(cx).is_ready() {
@@ -906,7 +931,14 @@ fn response_length(head: &ResponseHead, body: &Body, method: &Method) -> Option<
 }
 
 /// Copies a request to another cluster and forgets about it.
-fn send_mirror(stream: &Stream<'_>, forwarding: &Forwarding<'_>, name: &str, suffix: bool, upload: &Upload) {
+fn send_mirror(
+    stream: &Stream<'_>,
+    forwarding: &Forwarding<'_>,
+    headers: &HeaderMap,
+    name: &str,
+    suffix: bool,
+    upload: &Upload,
+) {
     if !upload.done || !upload.replayable || stream.request.upgrade.is_some() {
         return;
     }
@@ -920,7 +952,7 @@ fn send_mirror(stream: &Stream<'_>, forwarding: &Forwarding<'_>, name: &str, suf
         let bare = crate::route::table::without_port(&authority);
         authority = format!("{bare}-shadow{}", &authority[bare.len()..]);
     }
-    let (path, headers, hash) = (forwarding.path.clone(), forwarding.headers.clone(), forwarding.hash);
+    let (path, mut headers, hash) = (forwarding.path.clone(), headers.clone(), forwarding.hash);
     let body = Body::Replay(upload.recorded.clone().into(), Box::new(Body::Empty));
     let h2 = cluster.config.protocol == UpstreamProtocol::Http2;
     tokio::task::spawn_local(async move {
@@ -937,7 +969,7 @@ fn send_mirror(stream: &Stream<'_>, forwarding: &Forwarding<'_>, name: &str, suf
                 scheme,
                 authority: &authority,
                 path: &path,
-                headers,
+                headers: &mut headers,
                 length,
                 upgrade: None,
             };

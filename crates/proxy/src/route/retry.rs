@@ -1,14 +1,21 @@
 //! Retry policies (spec/dataplane.md 35 to 39).
 
+use std::borrow::Cow;
 use std::time::Duration;
 
-use http::HeaderMap;
+use http::{HeaderMap, HeaderName};
 
 use crate::config::matchers::HeaderMatch;
 use crate::config::pb::route;
 use crate::config::value::{At as _, Valid, duration, u32_or};
 use crate::http::ResponseHead;
 
+/// What a request may ask for by itself.
+pub(crate) const RETRY_ON: HeaderName = HeaderName::from_static("x-envoy-retry-on");
+pub(crate) const RETRY_GRPC_ON: HeaderName = HeaderName::from_static("x-envoy-retry-grpc-on");
+pub(crate) const MAX_RETRIES_ASKED: HeaderName = HeaderName::from_static("x-envoy-max-retries");
+pub(crate) const STATUS_CODES_ASKED: HeaderName = HeaderName::from_static("x-envoy-retriable-status-codes");
+const GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
 /// Base of the back-off.
 const DEFAULT_BASE: Duration = Duration::from_millis(25);
 /// Most retries that a policy or a request may ask for; more only multiplies an outage.
@@ -110,15 +117,14 @@ impl RetryPolicy {
     }
 
     /// The policy that request headers ask for, on top of the route's (internal requests only).
-    pub(crate) fn with_headers(own: Option<&RetryPolicy>, headers: &HeaderMap) -> Option<RetryPolicy> {
-        let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
-        let asked = text("x-envoy-retry-on")
-            .into_iter()
-            .chain(text("x-envoy-retry-grpc-on"))
-            .collect::<Vec<_>>()
-            .join(",");
+    pub(crate) fn with_headers<'a>(
+        own: Option<&'a RetryPolicy>,
+        headers: &HeaderMap,
+    ) -> Option<Cow<'a, RetryPolicy>> {
+        let text = |name: &HeaderName| headers.get(name).and_then(|value| value.to_str().ok());
+        let asked = text(&RETRY_ON).into_iter().chain(text(&RETRY_GRPC_ON)).collect::<Vec<_>>().join(",");
         if asked.is_empty() {
-            return own.cloned();
+            return own.map(Cow::Borrowed);
         }
         let mut policy = own.cloned().unwrap_or(RetryPolicy {
             on: RetryOn::default(),
@@ -133,13 +139,13 @@ impl RetryPolicy {
             host_attempts: 1,
         });
         policy.on.0 |= RetryOn::parse(&asked).0;
-        if let Some(retries) = text("x-envoy-max-retries").and_then(|text| text.parse().ok()) {
+        if let Some(retries) = text(&MAX_RETRIES_ASKED).and_then(|text| text.parse().ok()) {
             policy.retries = u32::min(retries, MAX_RETRIES);
         }
-        if let Some(codes) = text("x-envoy-retriable-status-codes") {
+        if let Some(codes) = text(&STATUS_CODES_ASKED) {
             policy.status_codes.extend(codes.split(',').filter_map(|code| code.trim().parse::<u16>().ok()));
         }
-        Some(policy)
+        Some(Cow::Owned(policy))
     }
 
     fn has(&self, bits: u32) -> bool {
@@ -159,7 +165,7 @@ impl RetryPolicy {
         {
             return true;
         }
-        let grpc = head.headers.get("grpc-status").and_then(|value| value.to_str().ok());
+        let grpc = head.headers.get(&GRPC_STATUS).and_then(|value| value.to_str().ok());
         let bit = match grpc {
             Some("1") => RetryOn::CANCELLED,
             Some("4") => RetryOn::DEADLINE_EXCEEDED,

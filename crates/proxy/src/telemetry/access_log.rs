@@ -106,10 +106,8 @@ impl AccessLog {
                 out.extend_from_slice(text.as_bytes());
             }
             Line::Json { fields, omit_empty } => {
-                let value = object(fields, context, *omit_empty);
-                if serde_json::to_writer(&mut *out, &value).is_ok() {
-                    out.push(b'\n');
-                }
+                write_object(fields, context, *omit_empty, out);
+                out.push(b'\n');
             }
         });
     }
@@ -161,22 +159,46 @@ fn node(value: &pb::Value) -> Valid<Node> {
     })
 }
 
-fn object(fields: &[(String, Node)], context: &Context<'_>, omit_empty: bool) -> serde_json::Value {
-    let mut map = serde_json::Map::new();
+/// Straight into the buffer: a tree of values per line would cost more than the rest of the log.
+fn write_object(fields: &[(String, Node)], context: &Context<'_>, omit_empty: bool, out: &mut Vec<u8>) {
+    out.push(b'{');
+    let mut first = true;
     for (name, node) in fields {
-        let value = node_value(node, context, omit_empty);
-        if !(omit_empty && value.is_null()) {
-            map.insert(name.clone(), value);
+        let before = out.len();
+        if !first {
+            out.push(b',');
+        }
+        // Text cannot fail to be JSON, nor can a Vec be written to in vain.
+        let _ = serde_json::to_writer(&mut *out, name);
+        out.push(b':');
+        if write_node(node, context, omit_empty, out) || !omit_empty {
+            first = false;
+        } else {
+            out.truncate(before);
         }
     }
-    serde_json::Value::Object(map)
+    out.push(b'}');
 }
 
-fn node_value(node: &Node, context: &Context<'_>, omit_empty: bool) -> serde_json::Value {
+/// False when it is null.
+fn write_node(node: &Node, context: &Context<'_>, omit_empty: bool, out: &mut Vec<u8>) -> bool {
     match node {
-        Node::Value(format) => format.json(context),
-        Node::Object(fields) => object(fields, context, omit_empty),
-        Node::List(nodes) => nodes.iter().map(|node| node_value(node, context, omit_empty)).collect(),
+        Node::Value(format) => format.write_json(context, out),
+        Node::Object(fields) => {
+            write_object(fields, context, omit_empty, out);
+            true
+        }
+        Node::List(nodes) => {
+            out.push(b'[');
+            for (at, node) in nodes.iter().enumerate() {
+                if at > 0 {
+                    out.push(b',');
+                }
+                write_node(node, context, omit_empty, out);
+            }
+            out.push(b']');
+            true
+        }
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 use std::fmt::Write as _;
+use std::io::Write as _;
 use std::net::SocketAddr;
 use std::time::{Instant, SystemTime};
 
@@ -9,7 +10,7 @@ use http::HeaderMap;
 
 use super::stream_info::StreamInfo;
 use crate::config::pb;
-use crate::config::value::{Invalid, Valid};
+use crate::config::value::{Invalid, NetAddress, Valid};
 use crate::http::{Request, ResponseHead};
 
 /// What a format may read.
@@ -79,6 +80,8 @@ enum Command {
 enum Val<'a> {
     Text(Cow<'a, str>),
     Number(u64),
+    /// With or without its port.
+    Address(SocketAddr, bool),
 }
 
 impl Format {
@@ -130,6 +133,12 @@ impl Format {
                         let _ = write!(out, "{number}");
                     }
                     Some(Val::Text(text)) => out.push_str(cut(&text, *limit)),
+                    Some(Val::Address(address, true)) => {
+                        let _ = write!(out, "{address}");
+                    }
+                    Some(Val::Address(address, false)) => {
+                        let _ = write!(out, "{}", address.ip());
+                    }
                 },
             }
         }
@@ -142,20 +151,42 @@ impl Format {
         out
     }
 
-    /// A JSON value: a lone operator keeps its type and is null when absent.
-    pub(crate) fn json(&self, context: &Context<'_>) -> serde_json::Value {
-        match self.0.as_slice() {
+    /// Appends a JSON value: a lone operator keeps its type and is null when absent. False when it is null.
+    pub(crate) fn write_json(&self, context: &Context<'_>, out: &mut Vec<u8>) -> bool {
+        let value = match self.0.as_slice() {
             [Op::Command(command, limit)] => match command.value(context) {
-                None => serde_json::Value::Null,
-                Some(Val::Number(number)) => number.into(),
-                Some(Val::Text(text)) => cut(&text, *limit).into(),
+                None => {
+                    out.extend_from_slice(b"null");
+                    return false;
+                }
+                Some(Val::Number(number)) => {
+                    out.extend_from_slice(itoa::Buffer::new().format(number).as_bytes());
+                    return true;
+                }
+                // Nothing in an address needs escaping. Writing to a Vec cannot fail.
+                Some(Val::Address(address, true)) => {
+                    let _ = write!(out, "\"{address}\"");
+                    return true;
+                }
+                Some(Val::Address(address, false)) => {
+                    let _ = write!(out, "\"{}\"", address.ip());
+                    return true;
+                }
+                Some(Val::Text(text)) => match limit {
+                    Some(_) => Cow::Owned(cut(&text, *limit).to_owned()),
+                    None => text,
+                },
             },
+            [Op::Literal(text)] => Cow::Borrowed(text.as_str()),
             _ => {
-                let mut out = String::new();
-                self.write(context, "-", &mut out);
-                out.into()
+                let mut text = String::new();
+                self.write(context, "-", &mut text);
+                Cow::Owned(text)
             }
-        }
+        };
+        // Text cannot fail to be JSON.
+        let _ = serde_json::to_writer(&mut *out, &*value);
+        true
     }
 }
 
@@ -281,9 +312,7 @@ impl Command {
                 u64::try_from(to.saturating_duration_since(from).as_millis()).unwrap_or(u64::MAX),
             ))
         };
-        let address = |address: SocketAddr, port: bool| {
-            owned(if port { address.to_string() } else { address.ip().to_string() })
-        };
+        let address = |address: SocketAddr, port: bool| Some(Val::Address(address, port));
         match self {
             Command::StartTime(None) => owned(start_time(info.start_time)),
             Command::StartTime(Some(format)) => owned(formatted_time(info.start_time, format)),
@@ -306,7 +335,10 @@ impl Command {
             Command::RequestDuration => millis(info.start, info.request_end?),
             Command::ResponseDuration => millis(info.start, info.response_first?),
             Command::ResponseTxDuration => millis(info.response_first?, context.now),
-            Command::UpstreamHost => owned(info.host.as_ref()?.address.to_string()),
+            Command::UpstreamHost => match &info.host.as_ref()?.address {
+                NetAddress::Socket(host) => address(*host, true),
+                other => owned(other.to_string()),
+            },
             Command::UpstreamCluster => info.cluster_name.as_deref().and_then(text),
             Command::UpstreamLocal => address(info.upstream_local?, true),
             Command::UpstreamFailure => info.upstream_failure.as_deref().and_then(text),

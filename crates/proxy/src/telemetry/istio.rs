@@ -2,8 +2,10 @@
 
 use std::cell::RefCell;
 use std::collections::HashMap;
+use std::hash::BuildHasher as _;
 use std::sync::Arc;
 
+use hashbrown::{DefaultHashBuilder, HashTable};
 use parking_lot::Mutex;
 
 use super::metrics::{Distribution, Histogram, Stat};
@@ -36,6 +38,42 @@ struct Labels {
     mtls: Option<bool>,
 }
 
+/// The same labels where they lie: what the index is searched with, so that a request copies none of them.
+#[derive(Debug, PartialEq, Hash)]
+struct View<'a> {
+    tcp: bool,
+    destination_reporter: bool,
+    source: &'a PeerMetadata,
+    source_principal: &'a str,
+    destination: &'a PeerMetadata,
+    destination_principal: &'a str,
+    service: [&'a str; 3],
+    protocol: &'static str,
+    code: u16,
+    grpc: Option<u32>,
+    flags: super::Flags,
+    mtls: Option<bool>,
+}
+
+impl View<'_> {
+    fn to_labels(&self) -> Labels {
+        Labels {
+            tcp: self.tcp,
+            destination_reporter: self.destination_reporter,
+            source: self.source.clone(),
+            source_principal: self.source_principal.to_owned(),
+            destination: self.destination.clone(),
+            destination_principal: self.destination_principal.to_owned(),
+            service: self.service.map(Into::into),
+            protocol: self.protocol,
+            code: self.code,
+            grpc: self.grpc,
+            flags: self.flags,
+            mtls: self.mtls,
+        }
+    }
+}
+
 /// Numbers of one series; written by one worker.
 #[derive(Debug, Default)]
 struct Values {
@@ -57,12 +95,16 @@ pub(crate) struct IstioRegistry(Mutex<Vec<Series>>);
 
 /// One worker's index.
 #[derive(Debug, Default)]
-pub(crate) struct IstioStats(RefCell<HashMap<Labels, Series>>);
+pub(crate) struct IstioStats {
+    known: RefCell<HashTable<Series>>,
+    hasher: DefaultHashBuilder,
+}
 
 impl IstioStats {
-    fn series(&self, registry: &IstioRegistry, labels: Labels) -> Option<Series> {
-        let mut known = self.0.borrow_mut();
-        if let Some(series) = known.get(&labels) {
+    fn series(&self, registry: &IstioRegistry, labels: &View<'_>) -> Option<Series> {
+        let mut known = self.known.borrow_mut();
+        let hash = self.hasher.hash_one(labels);
+        if let Some(series) = known.find(hash, |series| series.0.view() == *labels) {
             return Some(series.clone());
         }
         if known.len() >= MAX_SERIES {
@@ -71,54 +113,67 @@ impl IstioStats {
         if known.len() + 1 == MAX_SERIES {
             tracing::warn!(MAX_SERIES, "too many label combinations; further ones are not counted");
         }
-        let series: Series = Arc::new((labels.clone(), Values::default()));
+        let series: Series = Arc::new((labels.to_labels(), Values::default()));
         registry.0.lock().push(series.clone());
-        known.insert(labels, series.clone());
+        known.insert_unique(hash, series.clone(), |series| self.hasher.hash_one(series.0.view()));
         Some(series)
     }
 }
 
-fn labels(worker: &Worker, direction: Direction, info: &StreamInfo, request: Option<&Request>) -> Labels {
+/// A peer that nothing is known of.
+static NOBODY: PeerMetadata = PeerMetadata {
+    workload: String::new(),
+    namespace: String::new(),
+    app: String::new(),
+    version: String::new(),
+    cluster: String::new(),
+    canonical_service: String::new(),
+    canonical_revision: String::new(),
+};
+
+/// The series of a request, or of a TCP connection when there is no request.
+fn series_of(
+    worker: &Worker,
+    direction: Direction,
+    info: &StreamInfo,
+    request: Option<&Request>,
+) -> Option<Series> {
     let inbound = direction == Direction::Inbound;
     let local = &worker.shared.node.metadata;
-    let local_principal = worker.shared.principal.load_full().map(|p| p.to_string()).unwrap_or_default();
-    let down = info.downstream_peer.as_deref().cloned().unwrap_or_default();
-    let up = match (&info.upstream_peer, &info.host) {
-        (Some(peer), _) => (**peer).clone(),
+    let own_principal = worker.shared.principal.load();
+    let own_principal = own_principal.as_deref().map_or("", String::as_str);
+    let down = info.downstream_peer.as_deref().unwrap_or(&NOBODY);
+    // What the host's metadata say counts as long as the peer itself did not introduce itself.
+    let described = match (&info.upstream_peer, &info.host) {
         (None, Some(host)) => {
             let istio = host.metadata.as_ref().and_then(|metadata| metadata.filter_metadata.get("istio"));
             let text = istio.and_then(|fields| crate::config::value::struct_string(fields, "workload"));
-            text.and_then(|text| worker.peers.endpoint(text)).map(|peer| (*peer).clone()).unwrap_or_default()
+            text.and_then(|text| worker.peers.endpoint(text))
         }
-        _ => PeerMetadata::default(),
+        _ => None,
     };
+    let up = info.upstream_peer.as_deref().or(described.as_deref()).unwrap_or(&NOBODY);
     let mtls = info.connection.is_mtls();
-    let peer_uri =
-        info.connection.peer().and_then(|peer| peer.facts.uris.first().cloned()).unwrap_or_default();
+    let peer_uri = info.connection.peer().and_then(|peer| peer.facts.uris.first()).map_or("", String::as_str);
     let service = match info.cluster.as_ref().and_then(|cluster| cluster.config.service.as_ref()) {
-        Some(service) => [service.host.clone(), service.name.clone(), service.namespace.clone()],
+        Some(service) => [&*service.host, &*service.name, &*service.namespace],
         None => {
-            let name: Arc<str> = match info.cluster_name.as_deref() {
+            let name = match info.cluster_name.as_deref() {
                 Some(
                     name @ ("PassthroughCluster" | "BlackHoleCluster" | "InboundPassthroughClusterIpv4"),
-                ) => name.into(),
-                _ => request
-                    .map_or(UNKNOWN, |request| crate::route::table::without_port(&request.authority))
-                    .into(),
+                ) => name,
+                _ => request.map_or(UNKNOWN, |request| crate::route::table::without_port(&request.authority)),
             };
-            let namespace: Arc<str> = if inbound { local.namespace.as_str().into() } else { UNKNOWN.into() };
-            [name.clone(), name, namespace]
+            [name, name, if inbound { local.namespace.as_str() } else { UNKNOWN }]
         }
     };
     let (source, destination, source_principal, destination_principal) = if inbound {
-        let own = if mtls { local_principal } else { String::new() };
-        (down, local.clone(), peer_uri, own)
+        (down, local, peer_uri, if mtls { own_principal } else { "" })
     } else {
-        let upstream = info.upstream_principal.as_deref().unwrap_or_default().to_owned();
-        let own = if upstream.is_empty() { String::new() } else { local_principal };
-        (local.clone(), up, own, upstream)
+        let upstream = info.upstream_principal.as_deref().unwrap_or_default();
+        (local, up, if upstream.is_empty() { "" } else { own_principal }, upstream)
     };
-    Labels {
+    let labels = View {
         tcp: request.is_none(),
         destination_reporter: inbound,
         source,
@@ -131,17 +186,17 @@ fn labels(worker: &Worker, direction: Direction, info: &StreamInfo, request: Opt
             Some(request) if request.is_grpc => "grpc",
             Some(_) => "http",
         },
-        code: info.response_code,
+        code: if request.is_none() { 0 } else { info.response_code },
         grpc: info.grpc_status,
         flags: info.flags,
         mtls: inbound.then_some(mtls),
-    }
+    };
+    worker.istio.series(&worker.shared.istio, &labels)
 }
 
 /// Counts a finished request.
 pub(crate) fn record_request(worker: &Worker, direction: Direction, info: &StreamInfo, request: &Request) {
-    let labels = labels(worker, direction, info, Some(request));
-    let Some(series) = worker.istio.series(&worker.shared.istio, labels) else { return };
+    let Some(series) = series_of(worker, direction, info, Some(request)) else { return };
     let values = &series.1;
     values.requests.inc();
     values.duration.record(info.start.elapsed().as_secs_f64() * 1000.0);
@@ -151,9 +206,7 @@ pub(crate) fn record_request(worker: &Worker, direction: Direction, info: &Strea
 
 /// Counts a TCP connection that opened or closed.
 pub(crate) fn record_tcp(worker: &Worker, direction: Direction, info: &StreamInfo, opened: bool) {
-    let mut labels = labels(worker, direction, info, None);
-    labels.code = 0;
-    let Some(series) = worker.istio.series(&worker.shared.istio, labels) else { return };
+    let Some(series) = series_of(worker, direction, info, None) else { return };
     let values = &series.1;
     if opened {
         values.opened.inc();
@@ -166,6 +219,23 @@ pub(crate) fn record_tcp(worker: &Worker, direction: Direction, info: &StreamInf
 }
 
 impl Labels {
+    fn view(&self) -> View<'_> {
+        View {
+            tcp: self.tcp,
+            destination_reporter: self.destination_reporter,
+            source: &self.source,
+            source_principal: &self.source_principal,
+            destination: &self.destination,
+            destination_principal: &self.destination_principal,
+            service: [&self.service[0], &self.service[1], &self.service[2]],
+            protocol: self.protocol,
+            code: self.code,
+            grpc: self.grpc,
+            flags: self.flags,
+            mtls: self.mtls,
+        }
+    }
+
     fn pairs(&self) -> Vec<(String, String)> {
         let or = |text: &str| if text.is_empty() { UNKNOWN.to_owned() } else { text.to_owned() };
         let mut out: Vec<(&str, String)> = vec![

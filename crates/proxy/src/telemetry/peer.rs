@@ -5,15 +5,16 @@ use std::collections::{BTreeMap, HashMap};
 use std::rc::Rc;
 
 use base64::Engine as _;
+use http::{HeaderName, HeaderValue};
 use prost::Message as _;
 
 use crate::config::pb;
 use crate::config::value::struct_string;
 
 /// Header with the peer's metadata, base64 of a protobuf struct.
-pub(crate) const PEER_METADATA: &str = "x-envoy-peer-metadata";
+pub(crate) const PEER_METADATA: HeaderName = HeaderName::from_static("x-envoy-peer-metadata");
 /// Header with the peer's node id.
-pub(crate) const PEER_METADATA_ID: &str = "x-envoy-peer-metadata-id";
+pub(crate) const PEER_METADATA_ID: HeaderName = HeaderName::from_static("x-envoy-peer-metadata-id");
 /// Peers remembered per worker; more than that and the memory is cleared.
 const MAX_PEERS: usize = 2048;
 /// Longest accepted header value; Istio's have 1 to 2 KiB.
@@ -71,10 +72,9 @@ impl PeerMetadata {
 /// This node.
 #[derive(Debug, Default)]
 pub(crate) struct LocalNode {
-    pub(crate) id: String,
     pub(crate) metadata: PeerMetadata,
-    /// Value of [`PEER_METADATA`].
-    pub(crate) header: String,
+    /// Values of [`PEER_METADATA_ID`] and [`PEER_METADATA`], checked once; `None` when they are no header values.
+    pub(crate) headers: Option<(HeaderValue, HeaderValue)>,
 }
 
 impl LocalNode {
@@ -100,17 +100,16 @@ impl LocalNode {
             let one = pb::Struct { fields: HashMap::from([(name.to_owned(), value.clone())]) };
             bytes.extend(one.encode_to_vec());
         }
-        LocalNode {
-            id: id.to_owned(),
-            metadata: PeerMetadata::from_struct(metadata),
-            header: base64::engine::general_purpose::STANDARD.encode(bytes),
-        }
+        let header = base64::engine::general_purpose::STANDARD.encode(bytes);
+        let headers = HeaderValue::from_str(id).ok().zip(HeaderValue::from_str(&header).ok());
+        LocalNode { metadata: PeerMetadata::from_struct(metadata), headers }
     }
 }
 
-/// Decoded peers of one worker.
+/// Decoded peers of one worker. The keys are a kilobyte long and looked up twice a request, hence not the standard
+/// library's hash; what a peer could do with collisions ends at [`MAX_PEERS`].
 #[derive(Debug, Default)]
-pub(crate) struct Peers(RefCell<HashMap<Vec<u8>, Rc<PeerMetadata>>>);
+pub(crate) struct Peers(RefCell<hashbrown::HashMap<Vec<u8>, Rc<PeerMetadata>>>);
 
 impl Peers {
     /// Decodes a header value, or remembers it.

@@ -69,7 +69,8 @@ pub(crate) struct OutgoingHead<'a> {
     pub(crate) scheme: &'a str,
     pub(crate) authority: &'a str,
     pub(crate) path: &'a str,
-    pub(crate) headers: HeaderMap,
+    /// Changed as the connection needs it; another attempt may start from the result.
+    pub(crate) headers: &'a mut HeaderMap,
     /// Body length if known.
     pub(crate) length: Option<u64>,
     /// Value of `Upgrade` for an HTTP/1 upgrade.
@@ -81,7 +82,7 @@ impl Exchange {
     pub(crate) fn start(
         acquired: Acquired,
         cluster: &Arc<Cluster>,
-        mut head: OutgoingHead<'_>,
+        head: OutgoingHead<'_>,
     ) -> Result<Self, UpstreamFail> {
         match acquired {
             Acquired::H1(connection, pool) => {
@@ -98,7 +99,7 @@ impl Exchange {
                 let (sender, receiver) = h1_client::start(
                     connection,
                     pool,
-                    (head.method, head.path, &head.headers),
+                    (head.method, head.path, head.headers),
                     head.length,
                     config.header_case,
                     limits,
@@ -126,7 +127,9 @@ impl Exchange {
         *request.method_mut() = head.method.clone();
         *request.uri_mut() = uri;
         *request.version_mut() = http::Version::HTTP_2;
-        *request.headers_mut() = head.headers;
+        *request.headers_mut() = head.headers.clone();
+        // Left by an attempt over HTTP/1; here it is the authority.
+        request.headers_mut().remove(header::HOST);
         let end = head.length == Some(0);
         if let (Some(length), false) = (head.length, end) {
             request.headers_mut().insert(header::CONTENT_LENGTH, length.into());

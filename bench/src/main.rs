@@ -1,0 +1,55 @@
+//! `portolan-bench`: CPU per request and memory of our proxy against Envoy and nginx on the same configuration.
+//!
+//! The machine's speed changes from second to second, so a figure of one program alone says little. Every scenario
+//! therefore runs the implementations in turn, round by round, and reports ratios within the rounds with their spread.
+//! Proxies have one worker each, all on one core; load and backend have another. All traffic stays on the loopback
+//! interface, and everything that is started ends with this program, also when it is killed.
+//!
+//! `cargo xtask bench` builds it, brings Envoy, nginx, wrk and h2load, and runs it.
+
+mod check;
+mod configuration;
+mod error;
+mod idle;
+mod load;
+mod machine;
+mod measure;
+mod options;
+mod process;
+mod report;
+mod scenario;
+mod statistics;
+
+use std::process::ExitCode;
+
+use clap::Parser as _;
+use tokio::signal::unix::{SignalKind, signal};
+
+use crate::error::BenchError;
+use crate::options::Options;
+
+fn main() -> ExitCode {
+    match run(&Options::parse()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("portolan-bench: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(options: &Options) -> Result<(), BenchError> {
+    // One thread: what it starts inherits the core that it stands on (`process`).
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(BenchError::Runtime)?;
+    runtime.block_on(async {
+        let mut interrupted = signal(SignalKind::interrupt()).map_err(BenchError::Runtime)?;
+        let mut terminated = signal(SignalKind::terminate()).map_err(BenchError::Runtime)?;
+        // Dropping the measurement ends its programs and removes its files.
+        tokio::select! {
+            done = measure::run(options) => done,
+            _ = interrupted.recv() => Err(BenchError::Interrupted),
+            _ = terminated.recv() => Err(BenchError::Interrupted),
+        }
+    })
+}
