@@ -91,7 +91,8 @@ pub(crate) async fn serve(worker: Rc<Worker>, hcm: Arc<Hcm>, info: Rc<Connection
     };
     if http2 {
         stats.downstream_cx_http2_total.inc();
-        h2_server::serve(worker, hcm, info, Prefixed { first, stream }).await;
+        // Much larger than its HTTP/1 brother, and the task of either is as large as the larger one.
+        Box::pin(h2_server::serve(worker, hcm, info, Prefixed { first, stream })).await;
     } else {
         stats.downstream_cx_http1_total.inc();
         h1_server::serve(worker, hcm, info, stream, first).await;

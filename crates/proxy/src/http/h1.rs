@@ -22,8 +22,8 @@ const MAX_READ: usize = 64 * 1024;
 const COPY_BELOW: usize = 2 * 1024;
 /// Segments per write.
 const MAX_SEGMENTS: usize = 16;
-/// Small pieces that are gathered for one write. Larger ones are segments of their own, as large as they were read.
-const MAX_UNWRITTEN: usize = 16 * 1024;
+/// Bytes that are gathered for one write; with the piece that crosses it, no more than two of the largest reads.
+const MAX_UNWRITTEN: usize = 64 * 1024;
 /// Bytes of pipelined requests that are read ahead while a request is served.
 pub(crate) const MAX_READ_AHEAD: usize = 64 * 1024;
 
@@ -111,7 +111,7 @@ impl H1Io {
     /// Whether little enough is queued for more to be queued before the next write. A head waits for the first piece of
     /// its body, so that both leave in one system call and wake the peer once.
     pub(crate) fn has_room(&self) -> bool {
-        self.queue.len() < MAX_SEGMENTS / 2 && self.output.len() < MAX_UNWRITTEN
+        self.queue.iter().map(Bytes::len).sum::<usize>() + self.output.len() < MAX_UNWRITTEN
     }
 
     pub(crate) fn has_output(&self) -> bool {

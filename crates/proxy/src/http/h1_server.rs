@@ -58,12 +58,12 @@ pub(crate) async fn serve(
                 }
             }
             Head::Refused(reject) => {
-                manager::refuse(&scope, &io, reject, &mut alarm).await;
+                Box::pin(manager::refuse(&scope, &io, reject, &mut alarm)).await;
                 break;
             }
             Head::TooSlow => {
                 scope.stats().downstream_rq_timeout.inc();
-                manager::refuse_slow(&scope, &io, &mut alarm).await;
+                Box::pin(manager::refuse_slow(&scope, &io, &mut alarm)).await;
                 break;
             }
             Head::Closed => break,
@@ -169,7 +169,8 @@ async fn serve_one(
         expect_continue: head.expect_continue,
     };
     scope.stats().downstream_rq_http1_total.inc();
-    let finished = manager::handle(scope, incoming, body, &mut responder, alarm).await;
+    // On the heap while it lasts: an idle connection must not hold the kilobytes that a request's state needs.
+    let finished = Box::pin(manager::handle(scope, incoming, body, &mut responder, alarm)).await;
     let Responder::H1(responder) = responder else { return false };
     finished && responder.keep_alive && decoder.borrow().is_done() && !io.borrow().eof
 }

@@ -124,7 +124,8 @@ async fn handle(worker: Rc<Worker>, listener: Arc<Listener>, mut stream: TcpStre
     let raw = RawStream { prefix, socket: Socket::Tcp(stream) };
     let (stream, tls) = match &chain.tls {
         None => (Stream::Plain(raw), None),
-        Some(_) => match accept_tls(&chain, raw, &found, stats, &listener.name).await {
+        // What only a part of the connections needs, or only at their start, is no part of every connection's task.
+        Some(_) => match Box::pin(accept_tls(&chain, raw, &found, stats, &listener.name)).await {
             Some((stream, info)) => (stream, Some(info)),
             None => return,
         },
@@ -160,7 +161,9 @@ async fn handle(worker: Rc<Worker>, listener: Arc<Listener>, mut stream: TcpStre
     }
     match &chain.terminal {
         Terminal::Http(hcm) => connection::serve(worker, hcm.clone(), info, stream).await,
-        Terminal::Tcp(proxy) => tcp_proxy::serve(&worker, proxy, info, stream, cluster_override, start).await,
+        Terminal::Tcp(proxy) => {
+            Box::pin(tcp_proxy::serve(&worker, proxy, info, stream, cluster_override, start)).await;
+        }
         Terminal::Close => {}
     }
 }
