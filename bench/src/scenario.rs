@@ -136,9 +136,10 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
     },
     Scenario {
         name: "idle",
-        about: "memory of 1,000 idle connections more of a reverse proxy that has 3,000, each after one request",
+        about: "memory of a reverse proxy for 4,000 more idle connections when it has 3,000, each after one request",
         topology: Topology::Plain,
-        workload: Workload::Idle { connections: 1000 },
+        // Many, because allocators take memory from the system in pieces of up to 2 MiB.
+        workload: Workload::Idle { connections: 4000 },
         implementations: &[Portolan, Envoy, Nginx],
     },
 ];

@@ -48,6 +48,66 @@ fn bodies_both_ways() {
 }
 
 #[test]
+fn what_came_before_a_cut_is_sent() {
+    let socket = std::net::TcpListener::bind(loopback()).unwrap();
+    let address = socket.local_addr().unwrap();
+    let (hang_up, told) = std::sync::mpsc::channel::<()>();
+    std::thread::spawn(move || {
+        let (mut stream, _) = socket.accept().unwrap();
+        read_message(&mut stream).unwrap();
+        stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nabc").unwrap();
+        let _ = told.recv();
+    });
+    let plane = Plane::new();
+    let at = plane.simple(&[address]);
+    let mut stream = connect(at);
+    stream.write_all(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n").unwrap();
+    let mut answer = vec![0; 1024];
+    let mut filled = 0;
+    while !answer[..filled].ends_with(b"abc") {
+        let read = stream.read(&mut answer[filled..]).unwrap();
+        assert_ne!(read, 0, "closed after {:?}", String::from_utf8_lossy(&answer[..filled]));
+        filled += read;
+    }
+    // The backend ends in the middle of the body: the client can tell, by the length that it was promised.
+    drop(hang_up);
+    assert_eq!(stream.read(&mut answer).unwrap_or(0), 0);
+}
+
+#[test]
+fn a_slow_reader_gets_everything() {
+    const SIZE: usize = 8 * 1024 * 1024;
+    let text: String = ('a'..='z').cycle().take(SIZE).collect();
+    let whole = text.clone();
+    let backend = Backend::new(move |request, _| {
+        let chunked = request.starts_with("GET /chunked");
+        match chunked {
+            true => format!(
+                "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n{SIZE:x}\r\n{whole}\r\n0\r\n\r\n"
+            ),
+            false => respond(200, &whole),
+        }
+    });
+    let plane = Plane::new();
+    let at = plane.simple(&[backend.address]);
+    for path in ["/plain", "/chunked"] {
+        let mut stream = connect(at);
+        let request = format!("GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
+        stream.write_all(request.as_bytes()).unwrap();
+        // More than fits on the way: nothing is read before the backend has begun to send.
+        eventually(|| (backend.count() > 0).then_some(()));
+        let mut answer = Vec::new();
+        stream.read_to_end(&mut answer).unwrap();
+        let answer = String::from_utf8(answer).unwrap();
+        let got = match path {
+            "/plain" => body(&answer).to_owned(),
+            _ => without_chunks(body(&answer)),
+        };
+        assert!(got == text, "{path}: {} bytes of {SIZE}, or others", got.len());
+    }
+}
+
+#[test]
 fn connections_are_kept_on_both_sides() {
     let backend = Backend::ok("x");
     let plane = Plane::new();

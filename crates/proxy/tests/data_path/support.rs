@@ -233,6 +233,17 @@ pub(crate) fn body(answer: &str) -> &str {
     answer.split_once("\r\n\r\n").map_or("", |(_, body)| body)
 }
 
+/// The content of a chunked body.
+pub(crate) fn without_chunks(mut rest: &str) -> String {
+    let mut out = String::new();
+    while let Some((size, after)) = rest.split_once("\r\n") {
+        let size = usize::from_str_radix(size, 16).unwrap();
+        out.push_str(&after[..size]);
+        rest = &after[size + 2..];
+    }
+    out
+}
+
 /// Reads one HTTP/1 message with `content-length` or without body.
 pub(crate) fn read_message(stream: &mut TcpStream) -> Option<String> {
     let mut data = Vec::new();
