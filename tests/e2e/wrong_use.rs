@@ -71,6 +71,24 @@ fn without_privilege_it_says_what_is_missing() {
 }
 
 #[test]
+fn a_cluster_that_is_down_is_named() {
+    let state = tempfile::tempdir().unwrap();
+    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let kubeconfig = format!(
+        "apiVersion: v1\nkind: Config\ncurrent-context: c\nclusters: [{{name: c, cluster: {{server: \"https://{free}\"}}}}]\n\
+         contexts: [{{name: c, context: {{cluster: c, user: u}}}}]\nusers: [{{name: u, user: {{}}}}]\n"
+    );
+    fs::write(state.path().join("kubeconfig"), kubeconfig).unwrap();
+    let state = state.path().to_str().unwrap();
+    let output = run(&["--state-dir", state, "proxy-status"]);
+    assert!(!output.status.success());
+    let said = text(&output);
+    assert_eq!(said.lines().count(), 1, "{said}");
+    assert!(said.contains(&free.to_string()) && said.contains("Connection refused"), "{said}");
+    assert!(said.contains(&format!("portolan up --state-dir {state}")), "{said}");
+}
+
+#[test]
 fn without_a_cluster_commands_say_so() {
     let state = tempfile::tempdir().unwrap();
     for command in ["proxy-status", "status"] {

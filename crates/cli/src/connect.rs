@@ -26,7 +26,7 @@ pub(crate) struct Target {
 }
 
 impl Target {
-    /// A client of the chosen cluster.
+    /// A client of the chosen cluster, which has answered.
     pub(crate) async fn client(&self) -> anyhow::Result<Client> {
         let options = KubeConfigOptions { context: self.context.clone(), ..KubeConfigOptions::default() };
         let path =
@@ -42,8 +42,26 @@ impl Target {
                 "no cluster given: use --state-dir, --kubeconfig, or the environment variable KUBECONFIG",
             )?,
         };
-        Ok(Client::try_from(config)?)
+        let server = config.cluster_url.clone();
+        let client = Client::try_from(config)?;
+        client.apiserver_version().await.map_err(|error| {
+            let start = match &self.state_dir {
+                Some(dir) => format!(": start the cluster with `portolan up --state-dir {}`", dir.display()),
+                None => String::new(),
+            };
+            anyhow::anyhow!("the API server {server} can't be used ({}){start}", root_cause(&error))
+        })?;
+        Ok(client)
     }
+}
+
+/// The innermost reason: what is around it says only that a request failed.
+fn root_cause(error: &dyn std::error::Error) -> String {
+    let mut cause = error;
+    while let Some(inner) = cause.source() {
+        cause = inner;
+    }
+    cause.to_string()
 }
 
 /// A Pod and the port in it that a request goes to.

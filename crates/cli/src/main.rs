@@ -85,7 +85,8 @@ fn main() -> ExitCode {
 fn start_logging(command: &Command) {
     let default = match command {
         Command::Cluster(_) | Command::ControlPlane(_) => "info",
-        _ => "error",
+        // The client logs what its errors say as well.
+        _ => "error,kube_client=off",
     };
     let filter = tracing_subscriber::EnvFilter::try_from_default_env()
         .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new(default));
