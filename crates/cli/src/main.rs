@@ -81,11 +81,11 @@ fn main() -> ExitCode {
     }
 }
 
-/// Servers log what they do; commands for people only what went wrong. `RUST_LOG` overrides both.
+/// Servers log what they do; commands for people only what went wrong. `RUST_LOG` overrides both. The Kubernetes
+/// client would log what its errors say as well.
 fn start_logging(command: &Command) {
     let default = match command {
-        Command::Cluster(_) | Command::ControlPlane(_) => "info",
-        // The client logs what its errors say as well.
+        Command::Cluster(_) | Command::ControlPlane(_) => "info,kube_client=off",
         _ => "error,kube_client=off",
     };
     let filter = tracing_subscriber::EnvFilter::try_from_default_env()

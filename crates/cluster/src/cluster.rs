@@ -8,7 +8,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use k8s_openapi::api::apps::v1::Deployment;
-use k8s_openapi::api::core::v1::{Node as NodeObject, ServiceAccount};
+use k8s_openapi::api::core::v1::{Event, Node as NodeObject, ServiceAccount};
+use kube::api::ListParams;
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Api, Client};
 use portolan_apiserver as apiserver;
@@ -203,7 +204,10 @@ impl Cluster {
         progress(&format!("mesh: {} objects applied", manifests.len()));
         let deployments: Api<Deployment> = Api::namespaced(self.client.clone(), names::ISTIO_SYSTEM);
         for name in mesh::deployments(options) {
-            wait(MESH, &format!("Deployment {name} available"), || available(&deployments, &name)).await?;
+            wait(MESH, &format!("Deployment {name} available"), || {
+                available(&self.client, &deployments, &name)
+            })
+            .await?;
             progress(&format!("mesh: {name} is available"));
         }
         Ok(())
@@ -393,7 +397,7 @@ async fn node_ready(client: &Client, name: &str) -> Result<(), String> {
     }
 }
 
-async fn available(deployments: &Api<Deployment>, name: &str) -> Result<(), String> {
+async fn available(client: &Client, deployments: &Api<Deployment>, name: &str) -> Result<(), String> {
     let deployment = deployments.get(name).await.map_err(|error| error.to_string())?;
     let generation = deployment.metadata.generation;
     let wanted = deployment.spec.replicas.unwrap_or(1);
@@ -411,7 +415,25 @@ async fn available(deployments: &Api<Deployment>, name: &str) -> Result<(), Stri
         .flatten()
         .find(|condition| condition.type_.as_deref() == Some("ReplicaFailure"))
         .and_then(|condition| condition.message.clone());
-    Err(failure.unwrap_or_else(|| format!("{has} of {wanted} Pods available")))
+    if let Some(failure) = failure {
+        return Err(failure);
+    }
+    let why = last_warning(client, name).await.map(|why| format!(": {why}")).unwrap_or_default();
+    Err(format!("{has} of {wanted} Pods available{why}"))
+}
+
+/// What went wrong last with the Pods of a Deployment of the mesh, as their events say it.
+async fn last_warning(client: &Client, deployment: &str) -> Option<String> {
+    let events: Api<Event> = Api::namespaced(client.clone(), names::ISTIO_SYSTEM);
+    let warnings = events.list(&ListParams::default().fields("type=Warning")).await.ok()?.items;
+    let prefix = format!("{deployment}-");
+    let of_pods = warnings
+        .into_iter()
+        .filter(|event| event.involved_object.name.as_deref().is_some_and(|name| name.starts_with(&prefix)));
+    // Probes fail while a program starts: that says nothing.
+    let telling = of_pods.filter(|event| event.reason.as_deref() != Some("Unhealthy"));
+    let last = telling.max_by_key(|event| event.last_timestamp.as_ref().map(|time| time.0))?;
+    Some(format!("{}: {}", last.reason.unwrap_or_default(), last.message.unwrap_or_default()))
 }
 
 async fn wait<F, Fut>(within: Duration, what: &str, mut look: F) -> Result<(), StartError>
