@@ -432,7 +432,11 @@ async fn last_warning(client: &Client, deployment: &str) -> Option<String> {
         .filter(|event| event.involved_object.name.as_deref().is_some_and(|name| name.starts_with(&prefix)));
     // Probes fail while a program starts: that says nothing.
     let telling = of_pods.filter(|event| event.reason.as_deref() != Some("Unhealthy"));
-    let last = telling.max_by_key(|event| event.last_timestamp.as_ref().map(|time| time.0))?;
+    // Times are whole seconds: of several in one, the longest says most.
+    let last = telling.max_by_key(|event| {
+        let length = event.message.as_ref().map_or(0, String::len);
+        (event.last_timestamp.as_ref().map(|time| time.0), length)
+    })?;
     Some(format!("{}: {}", last.reason.unwrap_or_default(), last.message.unwrap_or_default()))
 }
 
@@ -442,12 +446,14 @@ where
     Fut: Future<Output = Result<(), String>>,
 {
     let deadline = Instant::now() + within;
+    let mut seen = "no answer".to_owned();
     loop {
-        let seen = match tokio::time::timeout_at(deadline, look()).await {
+        match tokio::time::timeout_at(deadline, look()).await {
             Ok(Ok(())) => return Ok(()),
-            Ok(Err(seen)) => seen,
-            Err(_) => "no answer".to_owned(),
-        };
+            Ok(Err(now)) => seen = now,
+            // The last look was cut short: what the one before saw still holds.
+            Err(_) => {}
+        }
         if Instant::now() + POLL > deadline {
             return Err(StartError::Timeout { what: what.to_owned(), seconds: within.as_secs(), seen });
         }
