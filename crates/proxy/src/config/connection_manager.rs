@@ -8,7 +8,7 @@ use http::HeaderValue;
 use super::cluster::header_case;
 use super::listener::{Compile, Direction};
 use super::pb::hcm;
-use super::value::{At as _, Invalid, Valid, bool_or, duration, timeout, u32_or};
+use super::value::{At as _, Invalid, Valid, bool_or, cidr, duration, timeout, u32_or};
 use crate::filters::{HttpFilter, NamedFilter, compile_http};
 use crate::route::RouteTable;
 use crate::telemetry::access_log::AccessLog;
@@ -75,6 +75,8 @@ pub(crate) struct Hcm {
     pub(crate) max_requests: u32,
     pub(crate) underscores: i32,
     pub(crate) use_remote_address: bool,
+    /// Addresses of clients that may set router headers; none unless configured, as in Envoy since 1.33.
+    pub(crate) internal: Vec<ipnet::IpNet>,
     pub(crate) trusted_hops: u32,
     pub(crate) skip_xff_append: bool,
     pub(crate) generate_request_id: bool,
@@ -175,6 +177,13 @@ impl Hcm {
             max_requests: u32_or(common.max_requests_per_connection.as_ref(), 0),
             underscores: common.headers_with_underscores_action,
             use_remote_address: bool_or(from.use_remote_address.as_ref(), false),
+            internal: from
+                .internal_address_config
+                .iter()
+                .flat_map(|config| &config.cidr_ranges)
+                .map(cidr)
+                .collect::<Valid<_>>()
+                .at("internal_address_config")?,
             trusted_hops: from.xff_num_trusted_hops,
             skip_xff_append: from.skip_xff_append,
             generate_request_id: bool_or(from.generate_request_id.as_ref(), true),

@@ -53,6 +53,7 @@ const ASKED: [HeaderName; 6] = [
 const ATTEMPT_COUNT: HeaderName = HeaderName::from_static("x-envoy-attempt-count");
 const EXPECTED_TIMEOUT: HeaderName = HeaderName::from_static("x-envoy-expected-rq-timeout-ms");
 const SERVICE_TIME: HeaderName = HeaderName::from_static("x-envoy-upstream-service-time");
+const GRPC_DEADLINE_EXCEEDED: u32 = 4;
 const GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
 /// Timeout of mirrored requests.
 const MIRROR_TIMEOUT: Duration = Duration::from_secs(30);
@@ -209,7 +210,14 @@ pub(crate) async fn proxy(
             Attempt::Response(got) => {
                 let wants = forwarding.policy.as_ref().is_some_and(|policy| policy.wants_response(&got.1));
                 let may = retried < retries && upload.replayable && stream.request.upgrade.is_none();
-                if !wants || !may {
+                if wants && may {
+                    retry_slot = cluster.usage(high).take_retry(cluster.limits(high));
+                    if retry_slot.is_none() {
+                        stats.upstream_rq_retry_overflow.inc();
+                        stream.info.flags.insert(Flags::UPSTREAM_OVERFLOW);
+                    }
+                }
+                if retry_slot.is_none() {
                     if wants && retried >= retries && retries > 0 {
                         stats.upstream_rq_retry_limit_exceeded.inc();
                         stream.info.flags.insert(Flags::UPSTREAM_RETRY_LIMIT);
@@ -228,7 +236,7 @@ pub(crate) async fn proxy(
                 }
                 (None, None)
             }
-            Attempt::Stale if upload.replayable && stale < 2 && (idempotent || upload.bytes == 0) => {
+            Attempt::Stale if upload.replayable && stale < 2 && idempotent => {
                 stale += 1;
                 stream.info.attempts -= 1;
                 upload.rewind();
@@ -251,14 +259,19 @@ pub(crate) async fn proxy(
                 stats.upstream_rq_retry_limit_exceeded.inc();
                 stream.info.flags.insert(Flags::UPSTREAM_RETRY_LIMIT);
             }
-            let reply = reply.unwrap_or_else(|| Box::new(reset_reply(UpstreamFail::Closed)));
+            let mut reply = reply.unwrap_or_else(|| Box::new(reset_reply(UpstreamFail::Closed)));
+            if retried > 0 {
+                tell_of_retry(&mut reply);
+            }
             return stream.answer(*reply, responder, alarm).await;
         }
-        retry_slot = cluster.usage(high).take_retry(cluster.limits(high));
+        if retry_slot.is_none() {
+            retry_slot = cluster.usage(high).take_retry(cluster.limits(high));
+        }
         if retry_slot.is_none() {
             stats.upstream_rq_retry_overflow.inc();
             let reply = reply.unwrap_or_else(|| Box::new(overflow()));
-            return stream.answer(*reply, responder, alarm).await;
+            return stream.answer(reply.flag(Flags::UPSTREAM_OVERFLOW), responder, alarm).await;
         }
         stats.upstream_rq_retry.inc();
         let pause = forwarding.policy.as_ref().map(|policy| policy.pause(retried)).unwrap_or_default();
@@ -280,6 +293,15 @@ pub(crate) async fn proxy(
 
 /// How Envoy begins the body of an answer for an upstream that failed; people search for it.
 const RESET_BODY: &str = "upstream connect error or disconnect/reset before headers. reset reason:";
+
+/// The body of an answer after retries says so.
+fn tell_of_retry(reply: &mut LocalReply) {
+    let (begin, end) = RESET_BODY.split_at(RESET_BODY.len() - "reset reason:".len());
+    if let Some(reason) = reply.body.strip_prefix(RESET_BODY.as_bytes()) {
+        let reason = String::from_utf8_lossy(reason);
+        reply.body = format!("{begin}retried and the latest {end}{reason}").into();
+    }
+}
 
 fn overflow() -> LocalReply {
     LocalReply::new(StatusCode::SERVICE_UNAVAILABLE, "upstream_reset_before_response_started{overflow}")
@@ -337,7 +359,13 @@ fn limits(stream: &Stream<'_>, action: &RouteAction) -> Limits {
     {
         route = Some(asked).filter(|asked| !asked.is_zero());
     }
-    let own = action.max_stream_duration.map(|limit| stream.info.start + limit);
+    let mut own = action.max_stream_duration.map(|limit| stream.info.start + limit);
+    if let (true, Some(max)) = (stream.request.is_grpc, action.grpc_duration)
+        && let Some(asked) = headers.get("grpc-timeout").and_then(|value| grpc_timeout(value.as_bytes()))
+    {
+        own = Some(stream.info.start + max.map_or(asked, |max| asked.min(max)));
+        route = None;
+    }
     let until = match (own, stream.deadline) {
         (Some(a), Some(b)) => Some(a.min(b)),
         (a, b) => a.or(b),
@@ -379,7 +407,7 @@ fn prepare<'a>(
     let path = match &action.path_rewrite {
         Some(rewrite) => {
             let new = rewrite.apply(&matched.route.path, &stream.request.path);
-            if new != stream.request.path && !stream.scope.hcm.suppress_envoy_headers {
+            if !stream.scope.hcm.suppress_envoy_headers {
                 let old = stream.request.path.clone();
                 stream.request.set(HeaderName::from_static("x-envoy-original-path"), &old);
             }
@@ -397,12 +425,27 @@ fn prepare<'a>(
         (None, HostRewrite::PathRegex(regex, text)) => substitute(regex, stream.request.path_only(), text),
         (None, HostRewrite::None | HostRewrite::Auto) => stream.request.authority.clone(),
     };
-    if action.append_forwarded_host && authority != stream.request.authority {
+    if authority != stream.request.authority {
         let old = stream.request.authority.clone();
-        stream.request.set(HeaderName::from_static("x-forwarded-host"), &old);
+        if action.append_forwarded_host {
+            let name = HeaderName::from_static("x-forwarded-host");
+            let before = stream.request.headers.get(&name).and_then(|value| value.to_str().ok());
+            let text = before.map_or_else(|| old.clone(), |before| format!("{before},{old}"));
+            stream.request.set(name, &text);
+        }
+        if !stream.scope.hcm.suppress_envoy_headers {
+            stream.request.set(HeaderName::from_static("x-envoy-original-host"), &old);
+        }
     }
     let mut headers = stream.request.headers.clone();
     stream.mutate_request(matched, &mut headers);
+    // From here on everybody sees what is sent; the old values are in fields of their own.
+    if path != stream.request.path {
+        stream.request.path.clone_from(&path);
+    }
+    if authority != stream.request.authority {
+        stream.request.authority.clone_from(&authority);
+    }
     for name in &ASKED {
         headers.remove(name);
     }
@@ -489,14 +532,20 @@ async fn attempt(
             Ok(Err(AcquireError::Connect(error))) => {
                 outlier::report(&cluster, &host, Outcome::LocalFailure, Instant::now());
                 stats.upstream_rq_pending_failure_eject.inc();
-                let text = error.to_string();
-                stream.info.upstream_failure = Some(text.replace(char::is_whitespace, "_"));
-                let timeout = matches!(error, crate::upstream::connect::ConnectFailure::Timeout);
-                let reason = if timeout { "connection timeout" } else { "connection failure" };
+                // The system's text without its number; for logs only: a client need not know our network.
+                let text = error.to_string().replace(char::is_whitespace, "_");
+                let text = text.split("_(os_error").next().unwrap_or_default();
+                stream.info.upstream_failure = Some(text.to_owned());
+                let (reason, why) = match error {
+                    crate::upstream::connect::ConnectFailure::Timeout => {
+                        ("connection timeout", String::new())
+                    }
+                    _ => ("remote connection failure", format!("|{text}")),
+                };
                 let details =
-                    format!("upstream_reset_before_response_started{{{}}}", reason.replace(' ', "_"));
+                    format!("upstream_reset_before_response_started{{{}{why}}}", reason.replace(' ', "_"));
                 let reply = LocalReply::new(StatusCode::SERVICE_UNAVAILABLE, details)
-                    .body(format!("{RESET_BODY} {reason}, transport failure reason: {text}"))
+                    .body(format!("{RESET_BODY} {reason}"))
                     .flag(Flags::UPSTREAM_CONNECTION_FAILURE);
                 return Attempt::Failed(Failure::Connect, Box::new(reply));
             }
@@ -538,6 +587,10 @@ async fn attempt(
     };
     let active = ActiveRequest::new(stats, &host);
     stream.info.upstream_local = exchange.local;
+    stream.info.upstream_protocol = Some(match exchange.sender {
+        Sender::H1(_) => Protocol::Http11,
+        Sender::H2(_) => Protocol::Http2,
+    });
     stream.info.upstream_principal = exchange.principal.clone();
     let upgrade = stream.request.upgrade.is_some();
     let got = await_head(stream, &mut exchange, upload, limits, per_try, upgrade, responder, alarm).await;
@@ -568,8 +621,7 @@ async fn attempt(
         Head::Idle => {
             exchange.sender.reset();
             stream.scope.stats().downstream_rq_idle_timeout.inc();
-            let reply =
-                LocalReply::new(StatusCode::REQUEST_TIMEOUT, "stream_idle_timeout").body("stream timeout");
+            let reply = LocalReply::new(timeout_status(upload), "stream_idle_timeout").body("stream timeout");
             Attempt::Final(Box::new(reply.flag(Flags::STREAM_IDLE_TIMEOUT)))
         }
         Head::TooSlow => {
@@ -580,9 +632,9 @@ async fn attempt(
         }
         Head::MaxDuration => {
             exchange.sender.reset();
-            let reply = LocalReply::new(StatusCode::GATEWAY_TIMEOUT, "upstream_max_stream_duration_reached");
-            let reply =
-                reply.body("upstream max stream duration reached").flag(Flags::UPSTREAM_MAX_STREAM_DURATION);
+            let mut reply = LocalReply::new(timeout_status(upload), "max_duration_timeout")
+                .body("downstream duration timeout");
+            reply.grpc = Some(GRPC_DEADLINE_EXCEEDED);
             Attempt::Final(Box::new(reply))
         }
         Head::Gone => {
@@ -596,6 +648,11 @@ async fn attempt(
             Attempt::Final(Box::new(reply.flag(Flags::DOWNSTREAM_PROTOCOL_ERROR)))
         }
     }
+}
+
+/// Whose fault it is that time ran out: the client's until its request is complete.
+fn timeout_status(upload: &Upload) -> StatusCode {
+    if upload.done { StatusCode::GATEWAY_TIMEOUT } else { StatusCode::REQUEST_TIMEOUT }
 }
 
 /// Body length to announce upstream: what the framing says, else what an HTTP/2 client declared.
@@ -637,7 +694,7 @@ fn timed_out(cluster: &Cluster, host: &Host, stats: &ClusterStats, per_try: Opti
         return Attempt::Failed(Failure::PerTryTimeout, Box::new(timeout_reply("upstream_per_try_timeout")));
     }
     stats.upstream_rq_timeout.inc();
-    Attempt::Final(Box::new(timeout_reply("upstream_response_timeout")))
+    Attempt::Final(Box::new(timeout_reply("response_timeout")))
 }
 
 /// Counts a request as active while it lives.
@@ -781,8 +838,12 @@ async fn respond(
         head.headers.insert(SERVICE_TIME, HeaderValue::from(elapsed));
     }
     cluster.shared.rq_time.of(stream.scope.worker.id).record(tried_at.elapsed().as_secs_f64() * 1000.0);
-    stream.finish_head(&mut head, switching);
     stream.info.response_code = head.status.as_u16();
+    if stream.request.upgrade.is_some() && !switching {
+        // The client may have sent bytes for the other protocol already.
+        responder.close_after();
+    }
+    stream.finish_head(&mut head, switching);
     if switching {
         return tunnel::switch(stream, &head, exchange, body, upload.body, responder).await;
     }
@@ -790,7 +851,7 @@ async fn respond(
     if responder.start(&head, length).is_err() {
         return gone(stream, stats);
     }
-    let (mut ended, mut cut) = (false, false);
+    let (mut ended, mut cut, mut broken) = (false, false, false);
     let mut last = Instant::now();
     let mut trailers_seen: Option<HeaderMap> = None;
     let mut sent = 0u64;
@@ -813,8 +874,9 @@ async fn respond(
                         continue;
                     }
                     // What came before is still sent.
-                    Poll::Ready(Err(_)) => {
+                    Poll::Ready(Err(fail)) => {
                         cut = true;
+                        broken = matches!(fail, BodyFail::Protocol(_));
                         continue;
                     }
                     Poll::Ready(Ok(frame)) => frame,
@@ -878,14 +940,21 @@ async fn respond(
         End::Upstream => {
             stats.upstream_rq_rx_reset.inc();
             outlier::report(cluster, &host, Outcome::LocalFailure, Instant::now());
-            stream.info.flags.insert(Flags::UPSTREAM_CONNECTION_TERMINATION);
-            stream.info.details = "upstream_reset_after_response_started{connection_termination}".into();
+            let (flag, details) = if broken {
+                let details = "upstream_reset_after_response_started{protocol_error}";
+                (Flags::UPSTREAM_PROTOCOL_ERROR, details)
+            } else {
+                let details = "upstream_reset_after_response_started{connection_termination}";
+                (Flags::UPSTREAM_CONNECTION_TERMINATION, details)
+            };
+            stream.info.flags.insert(flag);
+            stream.info.details = details.into();
             responder.abort();
         }
         End::Timeout => {
             stats.upstream_rq_timeout.inc();
             stream.info.flags.insert(Flags::UPSTREAM_REQUEST_TIMEOUT);
-            stream.info.details = "upstream_response_timeout".into();
+            stream.info.details = "response_timeout".into();
             responder.abort();
         }
         End::MaxDuration => {

@@ -28,12 +28,20 @@ pub(crate) struct RouteTable {
     pub(crate) internal_only: Vec<http::HeaderName>,
 }
 
+/// Whose plain requests are sent to https.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum RequireTls {
+    No,
+    External,
+    All,
+}
+
 /// A compiled virtual host.
 #[derive(Debug)]
 pub(crate) struct VirtualHost {
     pub(crate) routes: Vec<Arc<Route>>,
     pub(crate) mutations: Mutations,
-    pub(crate) require_tls: bool,
+    pub(crate) require_tls: RequireTls,
     pub(crate) attempt_count_to_upstream: bool,
     pub(crate) attempt_count_to_client: bool,
     pub(crate) retry: Option<Arc<RetryPolicy>>,

@@ -68,7 +68,7 @@ pub(crate) fn start(
             if upgrade
                 || matches!(
                     *method,
-                    Method::GET | Method::HEAD | Method::OPTIONS | Method::DELETE | Method::CONNECT
+                    Method::GET | Method::HEAD | Method::DELETE | Method::CONNECT | Method::TRACE
                 ) =>
         {
             BodyLength::None
@@ -170,7 +170,9 @@ impl H1Receiver {
             };
             let Some(head) = parsed else {
                 if io.eof {
-                    return Poll::Ready(Err(UpstreamFail::Closed));
+                    // Part of a head is not an answer.
+                    let fail = if self.any_byte { UpstreamFail::Protocol } else { UpstreamFail::Closed };
+                    return Poll::Ready(Err(fail));
                 }
                 ready!(io.poll_fill(cx)).map_err(|_| UpstreamFail::Closed)?;
                 continue;

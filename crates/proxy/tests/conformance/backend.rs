@@ -4,10 +4,13 @@ use std::collections::HashMap;
 use std::io::Write;
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::{Arc, Condvar, Mutex};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::message::{Message, PATIENCE, Reader};
 use super::script::{Case, Play};
+
+/// How long an answer is held that nobody releases: longer than any timeout of the bootstrap.
+const HOLD: Duration = Duration::from_secs(2);
 
 /// A request as it came in, with the name of the backend. The body is there when it was read.
 #[derive(Debug, Clone)]
@@ -55,7 +58,7 @@ impl Stage {
 
     /// Waits for a number of requests of a case.
     pub(crate) fn wait_seen(&self, case: usize, count: usize) {
-        self.wait(case, |progress| progress.requests.len() >= count);
+        self.wait(case, PATIENCE, |progress| progress.requests.len() >= count);
     }
 
     pub(crate) fn release(&self, case: usize) {
@@ -63,9 +66,9 @@ impl Stage {
         self.changed.notify_all();
     }
 
-    fn wait(&self, case: usize, done: impl Fn(&Progress) -> bool) {
+    fn wait(&self, case: usize, longest: Duration, done: impl Fn(&Progress) -> bool) {
         let mut all = self.progress.lock().unwrap();
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + longest;
         while !done(all.entry(case).or_default()) {
             let left = deadline.saturating_duration_since(Instant::now());
             if left.is_zero() {
@@ -115,14 +118,14 @@ impl Stage {
                     Play::Send(data) => {
                         let _ = out.write_all(data);
                     }
-                    Play::Hold => self.wait(case, |progress| progress.released),
+                    Play::Hold => self.wait(case, HOLD, |progress| progress.released),
                     Play::Close => {
                         let _ = out.shutdown(std::net::Shutdown::Write);
                         let _ = reader.wait_for_end();
                         return;
                     }
                     Play::Reset => {
-                        let _ = socket2::SockRef::from(&out).set_linger(Some(std::time::Duration::ZERO));
+                        let _ = socket2::SockRef::from(&out).set_linger(Some(Duration::ZERO));
                         return;
                     }
                     Play::Drip => drip = true,

@@ -85,6 +85,19 @@ impl Client {
     }
 }
 
+fn until(to: SocketAddr, status: u16, host: &str, path: &str) {
+    let deadline = std::time::Instant::now() + super::message::PATIENCE;
+    while std::time::Instant::now() < deadline {
+        let mut probe = Client::connect(to);
+        probe.write(format!("GET {path} HTTP/1.1\r\nhost: {host}\r\nconnection: close\r\n\r\n").as_bytes());
+        probe.open.push_back("GET".into());
+        probe.answered();
+        if probe.seen.iter().any(|message| message.status() == status) {
+            return;
+        }
+    }
+}
+
 /// Plays the case with the number `at`.
 pub(crate) fn play(case: &Case, at: usize, to: SocketAddr, stage: &Stage) -> Vec<Seen> {
     let mut clients: Vec<Client> = (0..case.clients()).map(|_| Client::connect(to)).collect();
@@ -99,6 +112,7 @@ pub(crate) fn play(case: &Case, at: usize, to: SocketAddr, stage: &Stage) -> Vec
         let client = &mut clients[client - 1];
         match step {
             Step::Any(_) => {}
+            Step::Until(status, host, path) => until(to, *status, host, path),
             Step::End => {
                 client.answered();
                 if client.end.is_empty() {

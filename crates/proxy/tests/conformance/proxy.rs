@@ -1,12 +1,12 @@
 //! One bootstrap for both proxies: listeners and clusters from the files of `bootstrap/`, only ports differ.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use super::backend::Stage;
@@ -38,8 +38,15 @@ pub(crate) struct Proxy {
     _dead: socket2::Socket,
 }
 
+/// A port that is free now and that nobody in this program got before.
 fn free_port() -> u16 {
-    std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+    static GIVEN: Mutex<BTreeSet<u16>> = Mutex::new(BTreeSet::new());
+    loop {
+        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        if GIVEN.lock().unwrap().insert(port) {
+            return port;
+        }
+    }
 }
 
 fn indented(text: &str, by: usize) -> String {
@@ -78,7 +85,7 @@ fn bootstrap(admin: u16, ports: &BTreeMap<String, u16>, log: &Path) -> String {
         manager.push_str(&body);
         let _ = write!(
             listeners,
-            "- name: {name}\n  address: {{socket_address: {{address: 127.0.0.1, port_value: {}}}}}\n  filter_chains:\n  - \
+            "- name: {name}\n  enable_reuse_port: false\n  address: {{socket_address: {{address: 127.0.0.1, port_value: {}}}}}\n  filter_chains:\n  - \
              filters:\n    - name: hcm\n      typed_config:\n{}",
             ports[name],
             indented(&manager, 8)

@@ -10,6 +10,7 @@
 //! ! wait text                until the client got this;   ! seen 2: until backends got two requests of the case
 //! ! answered                 until every request so far is answered
 //! ! end                      until the proxy closes;   ! any 2 3: until one of these connections has an answer
+//! ! until 503 host path      asks unrecorded until the status is that
 //! ! shutdown, close, reset   what the client does with its connection;   ! release: held answers go on
 //! 2> text, 2! wait           the same on another connection of the client
 //! | text, |= text, |* 9 x    what the backend answers, `| 503` for an empty answer; `|--` begins the next answer
@@ -40,6 +41,8 @@ pub(crate) enum Step {
     End,
     /// Until the first of these connections is answered.
     Any(Vec<usize>),
+    /// Asks for a path of a host, unrecorded, until the answer has this status.
+    Until(u16, String, String),
 }
 
 /// One thing that a backend does.
@@ -136,9 +139,9 @@ fn step(case: &mut Case, line: &str, raw: bool) {
             "! drip" => answer.push(Play::Drip),
             "! expect" => answer.push(Play::Expect),
             rest => match rest.trim().parse::<u16>() {
-                Ok(code) => answer
+                Ok(code) if code >= 200 => answer
                     .push(Play::Send(format!("HTTP/1.1 {code} X\r\ncontent-length: 0\r\n\r\n").into_bytes())),
-                Err(_) => answer.push(Play::Send(bytes(rest, &place))),
+                _ => answer.push(Play::Send(bytes(rest, &place))),
             },
         }
         return;
@@ -164,6 +167,10 @@ fn step(case: &mut Case, line: &str, raw: bool) {
             ("reset", _) => Step::Reset,
             ("release", _) => Step::Release,
             ("end", _) => Step::End,
+            ("until", rest) => {
+                let words: Vec<&str> = rest.split(' ').collect();
+                Step::Until(words[0].parse().unwrap(), words[1].to_owned(), words[2].to_owned())
+            }
             ("any", which) => Step::Any(which.split(' ').map(|one| one.parse().unwrap()).collect()),
             _ => panic!("{place}: unknown step"),
         }
