@@ -10,6 +10,7 @@ use super::listener::{Compile, Direction};
 use super::pb::hcm;
 use super::value::{At as _, Invalid, Valid, bool_or, cidr, duration, timeout, u32_or};
 use crate::filters::{HttpFilter, NamedFilter, compile_http};
+use crate::http::body::Trailers;
 use crate::route::RouteTable;
 use crate::telemetry::access_log::AccessLog;
 use crate::telemetry::metrics::{HttpStats, PerWorker};
@@ -65,6 +66,7 @@ pub(crate) struct Hcm {
     pub(crate) accept_http10: bool,
     pub(crate) default_host_http10: String,
     pub(crate) header_case: portolan_h1::HeaderCase,
+    pub(crate) trailers: Trailers,
     pub(crate) max_streams: u32,
     pub(crate) idle_timeout: Option<Duration>,
     pub(crate) head_timeout: Duration,
@@ -163,6 +165,7 @@ impl Hcm {
             accept_http10: h1.accept_http_10,
             default_host_http10: h1.default_host_for_http_10.clone(),
             header_case: header_case(Some(&h1)),
+            trailers: Trailers::of(Some(&h1)),
             max_streams: u32_or(h2.max_concurrent_streams.as_ref(), MAX_STREAMS).min(MAX_STREAMS),
             idle_timeout: timeout(common.idle_timeout.as_ref(), Some(DEFAULT_IDLE)).at("idle_timeout")?,
             head_timeout: timeout(from.request_headers_timeout.as_ref(), None)

@@ -160,8 +160,8 @@ async fn answer_unread(scope: &Scope, io: &Rc<RefCell<H1Io>>, reply: LocalReply,
     let mut stream = Stream::new(scope, request, info, client);
     stream.unread = true;
     let decoder = Rc::new(RefCell::new(portolan_h1::BodyDecoder::new(portolan_h1::BodyFraming::None)));
-    let mut responder =
-        Responder::h1(io.clone(), decoder, Protocol::Http11, false, false, scope.hcm.header_case);
+    let (case, trailers) = (scope.hcm.header_case, scope.hcm.trailers);
+    let mut responder = Responder::h1(io.clone(), decoder, Protocol::Http11, false, false, case, trailers);
     stream.answer(reply, &mut responder, alarm).await;
 }
 

@@ -569,6 +569,13 @@ async fn attempt(
         HostRewrite::Auto if !host.hostname.is_empty() => host.hostname.as_str(),
         _ => &forwarding.authority,
     };
+    // What the route makes of the client's deadline is the one that counts for the backend.
+    if let (true, Some(_), Some(limit)) =
+        (stream.request.is_grpc, forwarding.action.grpc_timeout, limits.route)
+        && let Ok(value) = HeaderValue::from_str(&format!("{}m", limit.as_millis().min(99_999_999)))
+    {
+        headers.insert("grpc-timeout", value);
+    }
     headers.remove(header::CONTENT_LENGTH);
     let outgoing = OutgoingHead {
         method: &stream.request.method,

@@ -99,15 +99,13 @@ impl Exchange {
                 }
                 let limits =
                     Limits { headers: cluster.config.max_response_headers, head_bytes: MAX_RESPONSE_HEAD };
-                let config = &cluster.config;
                 let (sender, receiver) = h1_client::start(
                     connection,
                     pool,
                     (head.method, head.path, head.headers),
                     head.length,
-                    config.header_case,
                     limits,
-                    config.max_requests_per_connection,
+                    &cluster.config,
                 )?;
                 Ok(Exchange {
                     sender: Sender::H1(sender),
