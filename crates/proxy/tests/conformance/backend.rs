@@ -133,7 +133,9 @@ impl Stage {
                 }
             }
             // Whatever else comes on a switched connection comes back.
-            if head.field("upgrade").is_some() {
+            let switched =
+                |play: &Play| matches!(play, Play::Send(data) if data.starts_with(b"HTTP/1.1 101"));
+            if head.field("upgrade").is_some() && answer.iter().any(switched) {
                 echo(&mut reader, &mut out);
                 return;
             }

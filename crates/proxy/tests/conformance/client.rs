@@ -31,7 +31,7 @@ pub(crate) struct Seen {
 
 impl Client {
     fn connect(to: SocketAddr) -> Client {
-        let stream = TcpStream::connect(to).unwrap();
+        let stream = super::proxy::connect(to);
         stream.set_nodelay(true).unwrap();
         let own = stream.local_addr().unwrap();
         let reader = Reader::new(stream.try_clone().unwrap());

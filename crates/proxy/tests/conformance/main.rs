@@ -203,7 +203,8 @@ fn every_case_gives_its_transcript() {
 /// Writes the case files anew.
 fn record(cases: &[Case], ours: &[String], theirs: &[String]) {
     for (file, text) in FILES {
-        let (mut out, _) = script::parse(file, text);
+        let (preface, _) = script::parse(file, text);
+        let mut out = format!("{}\n", preface.trim_end());
         for ((case, ours), theirs) in
             cases.iter().zip(ours).zip(theirs).filter(|((case, _), _)| case.file == *file)
         {

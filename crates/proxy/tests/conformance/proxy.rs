@@ -38,13 +38,30 @@ pub(crate) struct Proxy {
     _dead: socket2::Socket,
 }
 
-/// A port that is free now and that nobody in this program got before.
-fn free_port() -> u16 {
+/// True for a port that nobody in this program got before: lines of the access log are found by ports.
+fn is_new(port: u16) -> bool {
     static GIVEN: Mutex<BTreeSet<u16>> = Mutex::new(BTreeSet::new());
+    GIVEN.lock().unwrap().insert(port)
+}
+
+/// A port that is free now.
+fn free_port() -> u16 {
     loop {
         let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-        if GIVEN.lock().unwrap().insert(port) {
+        if is_new(port) {
             return port;
+        }
+    }
+}
+
+/// Connects from a port of its own.
+pub(crate) fn connect(to: SocketAddr) -> TcpStream {
+    loop {
+        let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
+        socket.bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into()).unwrap();
+        if is_new(socket.local_addr().unwrap().as_socket().unwrap().port()) {
+            socket.connect(&to.into()).unwrap();
+            return socket.into();
         }
     }
 }
