@@ -115,6 +115,9 @@ pub(crate) async fn handle(
     info.remote = client.remote;
     let mut stream = Stream::new(scope, request, info, client);
     stream.deadline = scope.hcm.max_stream_duration.map(|limit| start + limit);
+    if body.is_end() {
+        stream.info.request_end = Some(start);
+    }
     stream.find_route();
     match stream.run_filters().await {
         Err(reply) => stream.answer(*reply, responder, alarm).await,
@@ -351,6 +354,16 @@ impl<'a> Stream<'a> {
             let reply = LocalReply::redirect(StatusCode::MOVED_PERMANENTLY, &location, "direct_response");
             return self.answer(reply, responder, alarm).await;
         }
+        let (upgrade, listener) = (self.request.upgrade.as_deref(), &self.scope.hcm.upgrades);
+        let may_upgrade = match &matched.route.action {
+            Action::Forward(action) => action.allows_upgrade(upgrade, listener),
+            _ => upgrade.is_none_or(|upgrade| listener.iter().any(|name| name == upgrade)),
+        };
+        if !may_upgrade {
+            responder.close_after();
+            let reply = LocalReply::new(StatusCode::FORBIDDEN, "upgrade_failed");
+            return self.answer(reply, responder, alarm).await;
+        }
         match &matched.route.action {
             Action::Forward(action) => self.forward(&matched, action, body, responder, alarm).await,
             Action::Redirect(redirect) => {
@@ -386,11 +399,6 @@ impl<'a> Stream<'a> {
             let reply = LocalReply::new(action.not_found, "cluster_not_found").flag(Flags::NO_CLUSTER);
             return self.answer(reply, responder, alarm).await;
         };
-        if !action.allows_upgrade(self.request.upgrade.as_deref(), &self.scope.hcm.upgrades) {
-            responder.close_after();
-            let reply = LocalReply::new(StatusCode::FORBIDDEN, "upgrade_failed");
-            return self.answer(reply, responder, alarm).await;
-        }
         self.info.cluster = Some(cluster.clone());
         stream::proxy(self, matched, action, cluster, own, body, responder, alarm).await
     }

@@ -41,18 +41,14 @@ use crate::upstream::{Cluster, Host, WorkerCluster};
 /// request is sent once.
 const MAX_REPLAY: usize = 1024 * 1024;
 const UPSTREAM_TIMEOUT: HeaderName = HeaderName::from_static("x-envoy-upstream-rq-timeout-ms");
+const PER_TRY_TIMEOUT: HeaderName = HeaderName::from_static("x-envoy-upstream-rq-per-try-timeout-ms");
 /// Fields by which a request asks the router for something; they go no further.
-const ASKED: [HeaderName; 6] = [
-    RETRY_ON,
-    RETRY_GRPC_ON,
-    MAX_RETRIES_ASKED,
-    UPSTREAM_TIMEOUT,
-    HeaderName::from_static("x-envoy-upstream-rq-per-try-timeout-ms"),
-    STATUS_CODES_ASKED,
-];
+const ASKED: [HeaderName; 6] =
+    [RETRY_ON, RETRY_GRPC_ON, MAX_RETRIES_ASKED, UPSTREAM_TIMEOUT, PER_TRY_TIMEOUT, STATUS_CODES_ASKED];
 const ATTEMPT_COUNT: HeaderName = HeaderName::from_static("x-envoy-attempt-count");
 const EXPECTED_TIMEOUT: HeaderName = HeaderName::from_static("x-envoy-expected-rq-timeout-ms");
 const SERVICE_TIME: HeaderName = HeaderName::from_static("x-envoy-upstream-service-time");
+const ORIGINAL_HOST: HeaderName = HeaderName::from_static("x-envoy-original-host");
 const GRPC_DEADLINE_EXCEEDED: u32 = 4;
 const GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
 /// Timeout of mirrored requests.
@@ -64,6 +60,8 @@ struct Upload {
     recorded: Vec<Bytes>,
     recorded_bytes: usize,
     record: bool,
+    /// Most bytes that are kept.
+    limit: usize,
     /// The kept pieces are complete from the start.
     replayable: bool,
     /// All of it was sent.
@@ -72,12 +70,13 @@ struct Upload {
 }
 
 impl Upload {
-    fn new(body: Body, record: bool) -> Self {
+    fn new(body: Body, record: bool, limit: usize) -> Self {
         Upload {
             body,
             recorded: Vec::new(),
             recorded_bytes: 0,
             record,
+            limit,
             replayable: true,
             done: false,
             bytes: 0,
@@ -85,14 +84,14 @@ impl Upload {
     }
 
     fn poll(&mut self, sender: &mut Sender, cx: &mut TaskContext<'_>) -> Poll<Result<(), SendFail>> {
-        let Upload { body, recorded, recorded_bytes, record, replayable, bytes, .. } = self;
+        let Upload { body, recorded, recorded_bytes, record, limit, replayable, bytes, .. } = self;
         let mut tap = |data: &Bytes| {
             *bytes += data.len() as u64;
             if !*replayable {
                 return;
             }
             *recorded_bytes += data.len();
-            if *record && *recorded_bytes <= MAX_REPLAY {
+            if *record && *recorded_bytes <= *limit {
                 recorded.push(data.clone());
             } else {
                 *replayable = false;
@@ -118,6 +117,8 @@ impl Upload {
 struct Limits {
     /// From the end of the request.
     route: Option<Duration>,
+    /// Of one attempt.
+    per_try: Option<Duration>,
     idle: Option<Duration>,
     /// Of the stream as a whole.
     until: Option<Instant>,
@@ -187,14 +188,15 @@ pub(crate) async fn proxy(
             || policy.request_headers.iter().any(|header| header.matches(&stream.request))
     };
     let policy = policy.filter(asks);
-    let limits = limits(stream, action);
+    let limits = limits(stream, action, policy.as_deref());
     let mut forwarding = prepare(stream, matched, action, cluster.clone(), own.clone(), policy);
     let mirrors: Vec<_> = action.mirrors.iter().filter(|mirror| drawn(mirror.share)).collect();
     // Attempts change the fields; a mirror gets them as they were.
     let unsent = if mirrors.is_empty() { HeaderMap::new() } else { forwarding.headers.clone() };
     let idempotent = is_idempotent(&stream.request.method);
     let record = forwarding.policy.is_some() || !mirrors.is_empty() || idempotent;
-    let mut upload = Upload::new(body, record);
+    let limit = matched.route.buffer_limit.or(matched.host.buffer_limit);
+    let mut upload = Upload::new(body, record, limit.unwrap_or(MAX_REPLAY).min(MAX_REPLAY));
     if stream.request.expect_continue && !stream.scope.hcm.proxy_100_continue && !upload.body.is_end() {
         responder.interim(&ResponseHead::new(StatusCode::CONTINUE));
     }
@@ -344,7 +346,7 @@ fn gone(stream: &mut Stream<'_>, stats: &ClusterStats) -> bool {
     false
 }
 
-fn limits(stream: &Stream<'_>, action: &RouteAction) -> Limits {
+fn limits(stream: &Stream<'_>, action: &RouteAction, policy: Option<&RetryPolicy>) -> Limits {
     let headers = &stream.request.headers;
     let millis =
         |name: &HeaderName| headers.get(name)?.to_str().ok()?.parse().ok().map(Duration::from_millis);
@@ -359,6 +361,14 @@ fn limits(stream: &Stream<'_>, action: &RouteAction) -> Limits {
     {
         route = Some(asked).filter(|asked| !asked.is_zero());
     }
+    let mut per_try = policy.and_then(|policy| policy.per_try_timeout);
+    if stream.client.internal
+        && let Some(asked) = millis(&PER_TRY_TIMEOUT)
+    {
+        per_try = Some(asked).filter(|asked| !asked.is_zero());
+    }
+    // One that is not shorter says nothing.
+    per_try = per_try.filter(|limit| route.is_none_or(|route| *limit < route));
     let mut own = action.max_stream_duration.map(|limit| stream.info.start + limit);
     if let (true, Some(max)) = (stream.request.is_grpc, action.grpc_duration)
         && let Some(asked) = headers.get("grpc-timeout").and_then(|value| grpc_timeout(value.as_bytes()))
@@ -372,7 +382,7 @@ fn limits(stream: &Stream<'_>, action: &RouteAction) -> Limits {
     };
     let idle = action.idle_timeout.unwrap_or(stream.scope.hcm.stream_idle_timeout);
     let request = stream.scope.hcm.request_timeout.map(|limit| stream.info.start + limit);
-    Limits { route, idle, until, request }
+    Limits { route, per_try, idle, until, request }
 }
 
 /// `grpc-timeout`: up to 8 digits and a unit.
@@ -434,7 +444,7 @@ fn prepare<'a>(
             stream.request.set(name, &text);
         }
         if !stream.scope.hcm.suppress_envoy_headers {
-            stream.request.set(HeaderName::from_static("x-envoy-original-host"), &old);
+            stream.request.set(ORIGINAL_HOST, &old);
         }
     }
     let mut headers = stream.request.headers.clone();
@@ -509,7 +519,7 @@ async fn attempt(
         UpstreamProtocol::Auto => Offer::Http1,
     };
     let tried_at = Instant::now();
-    let per_try = policy.and_then(|policy| policy.per_try_timeout).map(|limit| tried_at + limit);
+    let per_try = limits.per_try.map(|limit| tried_at + limit);
     let high = forwarding.action.high_priority;
     let acquired = {
         let mut acquiring = pin!(acquire(&own, &cluster, &host, offer, high));
@@ -557,7 +567,7 @@ async fn attempt(
     if forwarding.matched.host.attempt_count_to_upstream {
         headers.insert(ATTEMPT_COUNT, HeaderValue::from(stream.info.attempts));
     }
-    let expected = match (limits.route, policy.and_then(|policy| policy.per_try_timeout)) {
+    let expected = match (limits.route, limits.per_try) {
         (Some(a), Some(b)) => Some(a.min(b)),
         (a, b) => a.or(b),
     };
@@ -566,7 +576,14 @@ async fn attempt(
         headers.insert(EXPECTED_TIMEOUT, HeaderValue::from(millis));
     }
     let authority = match &forwarding.action.host_rewrite {
-        HostRewrite::Auto if !host.hostname.is_empty() => host.hostname.as_str(),
+        HostRewrite::Auto if !host.hostname.is_empty() => {
+            if !stream.scope.hcm.suppress_envoy_headers
+                && let Ok(old) = HeaderValue::from_str(&stream.request.authority)
+            {
+                headers.insert(ORIGINAL_HOST, old);
+            }
+            host.hostname.as_str()
+        }
         _ => &forwarding.authority,
     };
     // What the route makes of the client's deadline is the one that counts for the backend.
@@ -1050,7 +1067,7 @@ fn send_mirror(
                 upgrade: None,
             };
             let mut exchange = Exchange::start(acquired, &cluster, head).ok()?;
-            let mut upload = Upload::new(body, false);
+            let mut upload = Upload::new(body, false, 0);
             let body = RefCell::new(None);
             poll_fn(|cx| {
                 if !upload.done

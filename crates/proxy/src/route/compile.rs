@@ -109,6 +109,7 @@ fn virtual_host(from: &route::VirtualHost) -> Valid<VirtualHost> {
         },
         attempt_count_to_upstream: from.include_request_attempt_count,
         attempt_count_to_client: from.include_attempt_count_in_response,
+        buffer_limit: from.per_request_buffer_limit_bytes.map(|limit| limit.value as usize),
         retry: from
             .retry_policy
             .as_ref()
@@ -161,6 +162,7 @@ fn compile_route(from: &route::Route) -> Valid<Route> {
             .at("query_parameters")?,
         grpc: wanted.grpc.is_some(),
         share: runtime_fraction(wanted.runtime_fraction.as_ref()),
+        buffer_limit: from.per_request_buffer_limit_bytes.map(|limit| limit.value as usize),
         tls: wanted
             .tls_context
             .as_ref()

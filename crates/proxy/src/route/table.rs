@@ -45,6 +45,8 @@ pub(crate) struct VirtualHost {
     pub(crate) attempt_count_to_upstream: bool,
     pub(crate) attempt_count_to_client: bool,
     pub(crate) retry: Option<Arc<RetryPolicy>>,
+    /// Request bytes that may be kept for another try.
+    pub(crate) buffer_limit: Option<usize>,
     pub(crate) per_filter: PerFilter,
 }
 
@@ -57,6 +59,8 @@ pub(crate) struct Route {
     pub(crate) query: Vec<QueryMatch>,
     pub(crate) grpc: bool,
     pub(crate) share: Option<PerMillion>,
+    /// Request bytes that may be kept for another try.
+    pub(crate) buffer_limit: Option<usize>,
     /// Client certificate presented / validated.
     pub(crate) tls: Option<(Option<bool>, Option<bool>)>,
     pub(crate) action: Action,
