@@ -59,3 +59,17 @@ pub(crate) fn ports(text: &str, names: &BTreeMap<u16, String>) -> String {
     out.push_str(rest);
     out
 }
+
+/// The digits of `time=` are zeros, those of `ms=` a number sign.
+pub(crate) fn times(line: &str) -> String {
+    let masked = line.split(' ').map(|word| {
+        if word.starts_with("time=") {
+            word.chars().map(|c| if c.is_ascii_digit() { '0' } else { c }).collect()
+        } else if let Some(number) = word.strip_prefix("ms=") {
+            if number.bytes().all(|byte| byte.is_ascii_digit()) { "ms=#".to_owned() } else { word.to_owned() }
+        } else {
+            word.to_owned()
+        }
+    });
+    masked.collect::<Vec<String>>().join(" ")
+}

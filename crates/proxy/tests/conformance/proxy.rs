@@ -90,7 +90,7 @@ fn bootstrap(admin: u16, ports: &BTreeMap<String, u16>, log: &Path) -> String {
         let format = body.lines().find_map(|line| line.strip_prefix("# log: ")).unwrap_or(LOG);
         let format = format.replace('\\', "\\\\").replace('"', "\\\"");
         let mut manager = format!(
-            "\"@type\": {HCM}\nstat_prefix: {name}\naccess_log:\n- name: file\n  typed_config:\n    \"@type\": \
+            "\"@type\": {HCM}\nstat_prefix: {name}\ndelayed_close_timeout: 0.1s\ndrain_timeout: 0.1s\naccess_log:\n- name: file\n  typed_config:\n    \"@type\": \
              type.googleapis.com/envoy.extensions.access_loggers.file.v3.FileAccessLog\n    path: \"{}\"\n    log_format: \
              {{text_format_source: {{inline_string: \"%DOWNSTREAM_DIRECT_REMOTE_ADDRESS% %DOWNSTREAM_LOCAL_ADDRESS% \
              {format}\\n\"}}}}\n",
@@ -116,6 +116,7 @@ fn bootstrap(admin: u16, ports: &BTreeMap<String, u16>, log: &Path) -> String {
                 "{{endpoint: {{address: {{socket_address: {{address: 127.0.0.1, port_value: {port}}}}}}}}}"
             ),
         );
+        clusters = clusters.replace(&format!("@{name}@"), &port.to_string());
     }
     format!(
         "node: {{id: node, cluster: edge}}\nadmin: {{address: {{socket_address: {{address: 127.0.0.1, port_value: {admin}}}}}}}\n\
