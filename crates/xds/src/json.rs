@@ -67,9 +67,56 @@ pub fn to_json<M: Message + prost::Name>(message: &M) -> Result<Json, JsonError>
 /// URL; field names are taken in both spellings.
 pub fn from_json(type_name: &str, json: &Json) -> Result<Bytes, JsonError> {
     let descriptor = descriptor(type_name)?;
-    let message = DynamicMessage::deserialize(descriptor, json)
+    let json = with_values(json);
+    let message = DynamicMessage::deserialize(descriptor, &*json)
         .map_err(|error| JsonError::Json(type_name.to_owned(), error))?;
     Ok(message.encode_to_vec().into())
+}
+
+/// An `Any` of a type with a JSON form of its own that is nothing but its `@type` means the empty message to Envoy,
+/// and for `Empty` that is the only form; the reader wants a `value`.
+fn with_values(json: &Json) -> Cow<'_, Json> {
+    if !lacks_value(json) {
+        return Cow::Borrowed(json);
+    }
+    Cow::Owned(match json {
+        Json::Object(fields) => {
+            let mut fields: Map<String, Json> =
+                fields.iter().map(|(name, value)| (name.clone(), with_values(value).into_owned())).collect();
+            if let Some(value) = absent_value(&fields) {
+                fields.insert("value".into(), value);
+            }
+            Json::Object(fields)
+        }
+        Json::Array(items) => items.iter().map(|item| with_values(item).into_owned()).collect(),
+        other => other.clone(),
+    })
+}
+
+fn lacks_value(json: &Json) -> bool {
+    match json {
+        Json::Object(fields) => absent_value(fields).is_some() || fields.values().any(lacks_value),
+        Json::Array(items) => items.iter().any(lacks_value),
+        _ => false,
+    }
+}
+
+/// The `value` that a lone `@type` stands for.
+fn absent_value(fields: &Map<String, Json>) -> Option<Json> {
+    let type_url = fields.get("@type").filter(|_| fields.len() == 1)?.as_str()?;
+    Some(match type_url.rsplit('/').next()?.strip_prefix("google.protobuf.")? {
+        "Empty" | "Struct" => Json::Object(Map::new()),
+        "ListValue" => Json::Array(Vec::new()),
+        "Value" => Json::Null,
+        "Duration" => "0s".into(),
+        "Timestamp" => timestamp_text(0, 0).into(),
+        "StringValue" | "BytesValue" | "FieldMask" => "".into(),
+        "BoolValue" => false.into(),
+        "Int32Value" | "UInt32Value" | "Int64Value" | "UInt64Value" | "FloatValue" | "DoubleValue" => {
+            0.into()
+        }
+        _ => return None,
+    })
 }
 
 /// Whether messages of the type can be shown in full.
@@ -419,6 +466,21 @@ mod tests {
         assert_eq!(timestamp_text(-1, 0), "1969-12-31T23:59:59Z");
         assert_eq!(duration_text(0, 250_000), "0.000250s");
         assert_eq!(duration_text(-1, -500_000_000), "-1.500s");
+    }
+
+    #[test]
+    fn a_lone_type_is_an_empty_message() {
+        for name in ["Empty", "Struct", "Duration", "BoolValue", "ListValue", "Timestamp", "UInt32Value"] {
+            let url = format!("type.googleapis.com/google.protobuf.{name}");
+            let json = json!({"name": "x", "typed_config": {"@type": url}});
+            let bytes = from_json("envoy.config.core.v3.TransportSocket", &json).unwrap();
+            let socket = TransportSocket::decode(bytes).unwrap();
+            let config = transport_socket::ConfigType::TypedConfig(Any { type_url: url, value: Vec::new() });
+            assert_eq!(socket.config_type, Some(config), "{name}");
+        }
+        let json = json!({"@type": "type.googleapis.com/google.protobuf.Empty"});
+        let bytes = from_json("google.protobuf.Any", &json).unwrap();
+        assert_eq!(message_to_json("google.protobuf.Any", &bytes).unwrap(), json);
     }
 
     #[test]

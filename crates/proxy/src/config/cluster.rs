@@ -12,6 +12,7 @@ use super::value::{
     At as _, Invalid, NetAddress, Valid, address, duration, fraction, socket_address, struct_string, timeout,
     type_of, u32_or, unpack,
 };
+use crate::http::body::Trailers;
 use crate::tls::{ClientTls, SecretMap};
 use crate::upstream::breaker::Limits;
 use crate::upstream::host::{Health, HostState, LocalityHosts};
@@ -96,6 +97,7 @@ pub(crate) struct ClusterConfig {
     pub(crate) max_streams: usize,
     pub(crate) max_response_headers: usize,
     pub(crate) header_case: HeaderCase,
+    pub(crate) trailers: Trailers,
     pub(crate) protocol: UpstreamProtocol,
     pub(crate) service: Option<ServiceInfo>,
     pub(crate) dns_refresh: Duration,
@@ -169,6 +171,7 @@ impl ClusterConfig {
                 .and_then(|common| common.max_headers_count.as_ref())
                 .map_or(portolan_h1::limits::MAX_HEADERS, |count| count.value as usize),
             header_case: http.case,
+            trailers: http.trailers,
             protocol: http.protocol,
             service: service(from),
             dns_refresh: duration(from.dns_refresh_rate.as_ref())
@@ -402,6 +405,7 @@ struct HttpOptions {
     protocol: UpstreamProtocol,
     common: Option<core::HttpProtocolOptions>,
     case: HeaderCase,
+    trailers: Trailers,
     max_streams: usize,
 }
 
@@ -413,6 +417,7 @@ fn http_options(from: &cluster::Cluster) -> Valid<HttpOptions> {
         protocol: UpstreamProtocol::Http1,
         common: from.common_http_protocol_options,
         case: HeaderCase::Lower,
+        trailers: Trailers::Drop,
         max_streams: DEFAULT_MAX_STREAMS,
     };
     let streams = |h2: Option<&core::Http2ProtocolOptions>| {
@@ -427,6 +432,7 @@ fn http_options(from: &cluster::Cluster) -> Valid<HttpOptions> {
         options.protocol = UpstreamProtocol::AsDownstream;
     }
     options.case = header_case(from.http_protocol_options.as_ref());
+    options.trailers = Trailers::of(from.http_protocol_options.as_ref());
     for (name, any) in &from.typed_extension_protocol_options {
         if type_of(any) != "envoy.extensions.upstreams.http.v3.HttpProtocolOptions" {
             return Err(Invalid(format!("unsupported typed_extension_protocol_options {name:?}")));
@@ -445,6 +451,7 @@ fn http_options(from: &cluster::Cluster) -> Valid<HttpOptions> {
                 Some(P::HttpProtocolOptions(h1)) => {
                     options.protocol = UpstreamProtocol::Http1;
                     options.case = header_case(Some(&h1));
+                    options.trailers = Trailers::of(Some(&h1));
                 }
                 Some(P::Http3ProtocolOptions(_)) => return Err(Invalid::new("HTTP/3 is not supported")),
                 None => {}
@@ -452,11 +459,13 @@ fn http_options(from: &cluster::Cluster) -> Valid<HttpOptions> {
             Some(U::UseDownstreamProtocolConfig(down)) => {
                 options.protocol = UpstreamProtocol::AsDownstream;
                 options.case = header_case(down.http_protocol_options.as_ref());
+                options.trailers = Trailers::of(down.http_protocol_options.as_ref());
                 options.max_streams = streams(down.http2_protocol_options.as_ref());
             }
             Some(U::AutoConfig(auto)) => {
                 options.protocol = UpstreamProtocol::Auto;
                 options.case = header_case(auto.http_protocol_options.as_ref());
+                options.trailers = Trailers::of(auto.http_protocol_options.as_ref());
                 options.max_streams = streams(auto.http2_protocol_options.as_ref());
             }
             None => {}

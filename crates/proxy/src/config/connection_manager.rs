@@ -8,8 +8,9 @@ use http::HeaderValue;
 use super::cluster::header_case;
 use super::listener::{Compile, Direction};
 use super::pb::hcm;
-use super::value::{At as _, Invalid, Valid, bool_or, duration, timeout, u32_or};
+use super::value::{At as _, Invalid, Valid, bool_or, cidr, duration, timeout, u32_or};
 use crate::filters::{HttpFilter, NamedFilter, compile_http};
+use crate::http::body::Trailers;
 use crate::route::RouteTable;
 use crate::telemetry::access_log::AccessLog;
 use crate::telemetry::metrics::{HttpStats, PerWorker};
@@ -65,6 +66,7 @@ pub(crate) struct Hcm {
     pub(crate) accept_http10: bool,
     pub(crate) default_host_http10: String,
     pub(crate) header_case: portolan_h1::HeaderCase,
+    pub(crate) trailers: Trailers,
     pub(crate) max_streams: u32,
     pub(crate) idle_timeout: Option<Duration>,
     pub(crate) head_timeout: Duration,
@@ -75,6 +77,8 @@ pub(crate) struct Hcm {
     pub(crate) max_requests: u32,
     pub(crate) underscores: i32,
     pub(crate) use_remote_address: bool,
+    /// Addresses of clients that may set router headers; none unless configured, as in Envoy since 1.33.
+    pub(crate) internal: Vec<ipnet::IpNet>,
     pub(crate) trusted_hops: u32,
     pub(crate) skip_xff_append: bool,
     pub(crate) generate_request_id: bool,
@@ -161,6 +165,7 @@ impl Hcm {
             accept_http10: h1.accept_http_10,
             default_host_http10: h1.default_host_for_http_10.clone(),
             header_case: header_case(Some(&h1)),
+            trailers: Trailers::of(Some(&h1)),
             max_streams: u32_or(h2.max_concurrent_streams.as_ref(), MAX_STREAMS).min(MAX_STREAMS),
             idle_timeout: timeout(common.idle_timeout.as_ref(), Some(DEFAULT_IDLE)).at("idle_timeout")?,
             head_timeout: timeout(from.request_headers_timeout.as_ref(), None)
@@ -175,6 +180,13 @@ impl Hcm {
             max_requests: u32_or(common.max_requests_per_connection.as_ref(), 0),
             underscores: common.headers_with_underscores_action,
             use_remote_address: bool_or(from.use_remote_address.as_ref(), false),
+            internal: from
+                .internal_address_config
+                .iter()
+                .flat_map(|config| &config.cidr_ranges)
+                .map(cidr)
+                .collect::<Valid<_>>()
+                .at("internal_address_config")?,
             trusted_hops: from.xff_num_trusted_hops,
             skip_xff_append: from.skip_xff_append,
             generate_request_id: bool_or(from.generate_request_id.as_ref(), true),

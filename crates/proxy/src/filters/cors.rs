@@ -1,10 +1,12 @@
 //! `envoy.filters.http.cors` (spec/dataplane.md 73).
 
+use std::sync::Arc;
+
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 
 use crate::config::matchers::StringMatch;
 use crate::config::pb::cors;
-use crate::config::value::{At as _, Invalid, Valid, bool_or};
+use crate::config::value::{At as _, Invalid, Valid};
 use crate::http::{Request, ResponseHead};
 
 /// A compiled policy.
@@ -15,7 +17,7 @@ pub(crate) struct CorsPolicy {
     headers: Option<HeaderValue>,
     expose: Option<HeaderValue>,
     max_age: Option<HeaderValue>,
-    credentials: bool,
+    credentials: Option<bool>,
 }
 
 impl CorsPolicy {
@@ -37,15 +39,25 @@ impl CorsPolicy {
             headers: value(&from.allow_headers)?,
             expose: value(&from.expose_headers)?,
             max_age: value(&from.max_age)?,
-            credentials: bool_or(from.allow_credentials.as_ref(), false),
+            credentials: from.allow_credentials.as_ref().map(|value| value.value),
         })
+    }
+}
+
+/// The policies of all levels, most specific first: each field is taken from the first that has it.
+pub(crate) struct Policies<'a>(pub(crate) &'a [Arc<CorsPolicy>]);
+
+impl Policies<'_> {
+    fn first(&self, field: impl Fn(&CorsPolicy) -> Option<&HeaderValue>) -> Option<HeaderValue> {
+        self.0.iter().find_map(|policy| field(policy)).cloned()
     }
 
     /// The request's origin if it may read answers.
     pub(crate) fn allowed_origin(&self, request: &Request) -> Option<HeaderValue> {
         let origin = request.headers.get(header::ORIGIN)?;
         let text = origin.to_str().ok()?;
-        self.origins
+        let origins = self.0.iter().map(|policy| &policy.origins).find(|origins| !origins.is_empty())?;
+        origins
             .iter()
             .any(|wanted| wanted.matches(text) || matches!(wanted, StringMatch::Exact(any) if any == "*"))
             .then(|| origin.clone())
@@ -60,30 +72,26 @@ impl CorsPolicy {
         }
         let origin = self.allowed_origin(request)?;
         let mut head = ResponseHead::new(StatusCode::OK);
-        self.common(&mut head.headers, origin);
-        let mut set = |name: HeaderName, value: &Option<HeaderValue>| {
+        self.decorate(&mut head.headers, origin);
+        let mut set = |name: HeaderName, value: Option<HeaderValue>| {
             if let Some(value) = value {
-                head.headers.insert(name, value.clone());
+                head.headers.insert(name, value);
             }
         };
-        set(header::ACCESS_CONTROL_ALLOW_METHODS, &self.methods);
-        set(header::ACCESS_CONTROL_ALLOW_HEADERS, &self.headers);
-        set(header::ACCESS_CONTROL_MAX_AGE, &self.max_age);
+        set(header::ACCESS_CONTROL_ALLOW_METHODS, self.first(|policy| policy.methods.as_ref()));
+        set(header::ACCESS_CONTROL_ALLOW_HEADERS, self.first(|policy| policy.headers.as_ref()));
+        set(header::ACCESS_CONTROL_MAX_AGE, self.first(|policy| policy.max_age.as_ref()));
         Some(head)
     }
 
-    /// Adds the fields to the answer of an ordinary request.
+    /// Adds the fields that every answer to an allowed origin has.
     pub(crate) fn decorate(&self, headers: &mut HeaderMap, origin: HeaderValue) {
-        self.common(headers, origin);
-        if let Some(expose) = &self.expose {
-            headers.insert(header::ACCESS_CONTROL_EXPOSE_HEADERS, expose.clone());
-        }
-    }
-
-    fn common(&self, headers: &mut HeaderMap, origin: HeaderValue) {
         headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, origin);
-        if self.credentials {
+        if self.0.iter().find_map(|policy| policy.credentials).unwrap_or(false) {
             headers.insert(header::ACCESS_CONTROL_ALLOW_CREDENTIALS, HeaderValue::from_static("true"));
+        }
+        if let Some(expose) = self.first(|policy| policy.expose.as_ref()) {
+            headers.insert(header::ACCESS_CONTROL_EXPOSE_HEADERS, expose);
         }
     }
 }

@@ -10,6 +10,7 @@ use http::HeaderMap;
 use portolan_h1::BodyDecoder;
 
 use super::h1::H1Io;
+use crate::config::pb::core;
 use crate::upstream::h1_client::H1ClientBody;
 
 /// A piece of a body.
@@ -20,6 +21,27 @@ pub(crate) enum Frame {
     Trailers(HeaderMap),
     /// The body ended.
     End,
+}
+
+/// Whether trailers of HTTP/1 pass (`enable_trailers`). They are read in any case.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Trailers {
+    Pass,
+    Drop,
+}
+
+impl Trailers {
+    pub(crate) fn of(options: Option<&core::Http1ProtocolOptions>) -> Self {
+        if options.is_some_and(|options| options.enable_trailers) { Trailers::Pass } else { Trailers::Drop }
+    }
+
+    /// The frame, or the end of the body in place of trailers that do not pass.
+    pub(crate) fn filter(self, frame: Frame) -> Frame {
+        match (self, frame) {
+            (Trailers::Drop, Frame::Trailers(_)) => Frame::End,
+            (_, frame) => frame,
+        }
+    }
 }
 
 /// Why a body ended early.
@@ -37,7 +59,7 @@ pub(crate) enum Body {
     #[default]
     Empty,
     /// Body of a request on a downstream HTTP/1 connection.
-    H1Server(Rc<RefCell<H1Io>>, Rc<RefCell<BodyDecoder>>),
+    H1Server(Rc<RefCell<H1Io>>, Rc<RefCell<BodyDecoder>>, Trailers),
     /// Body of an upstream HTTP/1 response.
     H1Client(Box<H1ClientBody>),
     H2(h2::RecvStream),
@@ -50,7 +72,7 @@ impl Body {
     pub(crate) fn is_end(&self) -> bool {
         match self {
             Body::Empty => true,
-            Body::H1Server(_, decoder) => decoder.borrow().is_done(),
+            Body::H1Server(_, decoder, _) => decoder.borrow().is_done(),
             Body::H1Client(body) => body.is_end(),
             Body::H2(stream) => stream.is_end_stream(),
             Body::Replay(data, rest) => data.is_empty() && rest.is_end(),
@@ -61,7 +83,7 @@ impl Body {
     pub(crate) fn length(&self) -> Option<u64> {
         match self {
             Body::Empty => Some(0),
-            Body::H1Server(_, decoder) => decoder.borrow().remaining(),
+            Body::H1Server(_, decoder, _) => decoder.borrow().remaining(),
             Body::H1Client(body) => body.remaining(),
             Body::H2(stream) => stream.is_end_stream().then_some(0),
             Body::Replay(data, rest) => {
@@ -73,7 +95,10 @@ impl Body {
     pub(crate) fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Result<Frame, BodyFail>> {
         match self {
             Body::Empty => Poll::Ready(Ok(Frame::End)),
-            Body::H1Server(io, decoder) => io.borrow_mut().poll_body(cx, &mut decoder.borrow_mut()),
+            Body::H1Server(io, decoder, trailers) => {
+                let frame = ready!(io.borrow_mut().poll_body(cx, &mut decoder.borrow_mut()))?;
+                Poll::Ready(Ok(trailers.filter(frame)))
+            }
             Body::H1Client(body) => body.poll_frame(cx),
             Body::H2(stream) => poll_h2(stream, cx),
             Body::Replay(data, rest) => match data.pop_front() {

@@ -2,7 +2,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use http::{HeaderMap, HeaderName, HeaderValue};
+use http::{HeaderMap, HeaderName, HeaderValue, header};
 
 use super::request::Request;
 use crate::config::connection_manager::{ForwardCert, Hcm};
@@ -11,24 +11,31 @@ use crate::net::ConnectionInfo;
 const XFF: HeaderName = HeaderName::from_static("x-forwarded-for");
 const XFP: HeaderName = HeaderName::from_static("x-forwarded-proto");
 const XFCC: HeaderName = HeaderName::from_static("x-forwarded-client-cert");
+const IS_INTERNAL: HeaderName = HeaderName::from_static("x-envoy-internal");
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
-/// Fields that only a proxy inside may send; cut off requests from outside.
-const INTERNAL: [&str; 15] = [
-    "x-envoy-internal",
-    "x-envoy-external-address",
-    "x-envoy-downstream-service-cluster",
-    "x-envoy-downstream-service-node",
+/// Fields that only an internal client may set; cut off all other requests.
+const INTERNAL: [&str; 11] = [
     "x-envoy-expected-rq-timeout-ms",
     "x-envoy-force-trace",
+    "x-envoy-hedge-on-per-try-timeout",
     "x-envoy-ip-tags",
     "x-envoy-max-retries",
-    "x-envoy-original-path",
     "x-envoy-retry-on",
     "x-envoy-retry-grpc-on",
+    "x-envoy-retriable-header-names",
     "x-envoy-retriable-status-codes",
     "x-envoy-upstream-rq-timeout-ms",
     "x-envoy-upstream-rq-per-try-timeout-ms",
+];
+
+/// What an edge cuts off besides.
+const EDGE: [&str; 6] = [
+    "x-envoy-external-address",
+    "x-envoy-downstream-service-cluster",
+    "x-envoy-downstream-service-node",
+    "x-envoy-original-path",
+    "x-envoy-original-host",
     "x-envoy-decorator-operation",
 ];
 
@@ -56,11 +63,18 @@ pub(crate) fn apply(hcm: &Hcm, connection: &ConnectionInfo, request: &mut Reques
         Some(ip) => SocketAddr::new(ip, 0),
         None => connection.remote,
     };
-    let internal = if edge {
-        listed.is_empty() && is_private(remote.ip())
+    let inside = |ip: IpAddr| hcm.internal.iter().any(|range| range.contains(&ip.to_canonical()));
+    let internal =
+        if edge { listed.is_empty() && inside(remote.ip()) } else { listed.len() == 1 && inside(listed[0]) };
+    request.headers.remove(IS_INTERNAL);
+    if internal {
+        request.headers.insert(IS_INTERNAL, HeaderValue::from_static("true"));
     } else {
-        listed.len() == 1 && is_private(listed[0])
-    };
+        let edge_only = if edge { EDGE.as_slice() } else { &[] };
+        for name in INTERNAL.iter().chain(edge_only) {
+            request.headers.remove(*name);
+        }
+    }
     if edge {
         if !hcm.skip_xff_append {
             let own = connection.remote.ip().to_string();
@@ -71,24 +85,26 @@ pub(crate) fn apply(hcm: &Hcm, connection: &ConnectionInfo, request: &mut Reques
             request.set(XFF, &text);
         }
         if !internal {
-            for name in INTERNAL {
-                request.headers.remove(name);
-            }
-        }
-        request.headers.insert(XFP, HeaderValue::from_static(request.scheme));
-        if internal {
-            request.headers.insert("x-envoy-internal", HeaderValue::from_static("true"));
-        } else {
             request.set(HeaderName::from_static("x-envoy-external-address"), &remote.ip().to_string());
         }
-    } else if let Some(claimed) = request.headers.get(XFP) {
-        request.scheme = if claimed.as_bytes().eq_ignore_ascii_case(b"https") { "https" } else { "http" };
-    } else {
-        request.headers.insert(XFP, HeaderValue::from_static(request.scheme));
+    }
+    // At the edge only a trusted hop before us may say which scheme the client used.
+    match request.headers.get(XFP).filter(|_| !edge || hops > 0) {
+        Some(claimed) => {
+            request.scheme = if claimed.as_bytes().eq_ignore_ascii_case(b"https") { "https" } else { "http" };
+        }
+        None => {
+            request.headers.insert(XFP, HeaderValue::from_static(request.scheme));
+        }
+    }
+    if let Some(via) = &hcm.via {
+        let old = request.headers.get(header::VIA).and_then(|value| value.to_str().ok());
+        let text = old.map_or_else(String::new, |old| format!("{old}, "));
+        request.set(header::VIA, &format!("{text}{}", via.to_str().unwrap_or_default()));
     }
     request_id(hcm, edge && !internal, &mut request.headers);
     client_certificate(hcm, connection, &mut request.headers);
-    Client { remote, internal: internal || !edge }
+    Client { remote, internal }
 }
 
 /// The addresses of all `x-forwarded-for` fields in order; a list with anything else in it is not trusted at all.
@@ -101,13 +117,6 @@ fn listed(headers: &HeaderMap) -> Vec<IpAddr> {
         .map(str::trim)
         .filter(|part| !part.is_empty());
     parts.map(str::parse).collect::<Result<Vec<IpAddr>, _>>().unwrap_or_default()
-}
-
-fn is_private(ip: IpAddr) -> bool {
-    match ip.to_canonical() {
-        IpAddr::V4(ip) => ip.is_private() || ip.is_loopback(),
-        IpAddr::V6(ip) => ip.is_loopback() || ip.is_unique_local(),
-    }
 }
 
 fn request_id(hcm: &Hcm, from_outside: bool, headers: &mut HeaderMap) {

@@ -152,9 +152,16 @@ async fn serve_one(
     }
     let decoder = Rc::new(RefCell::new(BodyDecoder::new(head.framing)));
     let is_head = head.method == Method::HEAD;
-    let mut responder =
-        Responder::h1(io.clone(), decoder.clone(), protocol, is_head, keep_alive, hcm.header_case);
-    let body = Body::H1Server(io.clone(), decoder.clone());
+    let mut responder = Responder::h1(
+        io.clone(),
+        decoder.clone(),
+        protocol,
+        is_head,
+        keep_alive,
+        hcm.header_case,
+        hcm.trailers,
+    );
+    let body = Body::H1Server(io.clone(), decoder.clone(), hcm.trailers);
     let path = match head.target {
         Target::Path(path) => path,
         Target::Asterisk => "*".to_owned(),

@@ -43,6 +43,12 @@ impl LocalReply {
         self
     }
 
+    /// Says by its body only that the request was refused as broken.
+    pub(crate) fn refusal(self) -> Self {
+        let reason = self.status.canonical_reason().unwrap_or_default();
+        self.body(reason).flag(Flags::DOWNSTREAM_PROTOCOL_ERROR)
+    }
+
     pub(crate) fn header(mut self, name: HeaderName, value: HeaderValue) -> Self {
         self.headers.insert(name, value);
         self

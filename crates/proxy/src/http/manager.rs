@@ -20,11 +20,13 @@ use super::respond::Responder;
 use super::stream;
 use super::{Body, Frame, Protocol, Request, ResponseHead};
 use crate::config::connection_manager::{Hcm, Routes};
+use crate::filters::cors::{CorsPolicy, Policies};
 use crate::filters::fault::Abort;
 use crate::filters::rbac::{Rbac, Subject};
 use crate::filters::{HttpFilter, metadata_exchange};
 use crate::net::{ConnectionInfo, Worker};
 use crate::route::action::{RouteAction, WeightedCluster};
+use crate::route::table::RequireTls;
 use crate::route::{Action, Matched};
 use crate::telemetry::format::Context;
 use crate::telemetry::metrics::HttpStats;
@@ -66,6 +68,8 @@ pub(crate) struct Stream<'a> {
     /// A sticky-session cookie to be set.
     pub(crate) set_cookie: Option<String>,
     pub(crate) deadline: Option<Instant>,
+    /// There is no request that logs could show.
+    unread: bool,
 }
 
 /// Counts a request as active while it lives.
@@ -97,11 +101,13 @@ pub(crate) async fn handle(
         Ok(request) => request,
         Err(refused) => {
             let (reply, request) = *refused;
-            info.flags.insert(Flags::DOWNSTREAM_PROTOCOL_ERROR);
             stats.downstream_cx_protocol_error.inc();
             let client = Client { remote: info.remote, internal: false };
             let mut stream = Stream::new(scope, request, info, client);
-            responder.close_after();
+            stream.unread = reply.flags.contains(Flags::DOWNSTREAM_PROTOCOL_ERROR);
+            if !reply.status.is_redirection() {
+                responder.close_after();
+            }
             return stream.answer(reply, responder, alarm).await;
         }
     };
@@ -109,6 +115,9 @@ pub(crate) async fn handle(
     info.remote = client.remote;
     let mut stream = Stream::new(scope, request, info, client);
     stream.deadline = scope.hcm.max_stream_duration.map(|limit| start + limit);
+    if body.is_end() {
+        stream.info.request_end = Some(start);
+    }
     stream.find_route();
     match stream.run_filters().await {
         Err(reply) => stream.answer(*reply, responder, alarm).await,
@@ -124,19 +133,13 @@ pub(crate) async fn refuse(scope: &Scope, io: &Rc<RefCell<H1Io>>, reject: Reject
     if status == StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE {
         stats.downstream_rq_too_large.inc();
     }
-    answer_unread(
-        scope,
-        io,
-        LocalReply::new(status, reject.details()).flag(Flags::DOWNSTREAM_PROTOCOL_ERROR),
-        alarm,
-    )
-    .await;
+    answer_unread(scope, io, LocalReply::new(status, reject.details()).refusal(), alarm).await;
 }
 
 /// Answers a client that sends its head too slowly.
 pub(crate) async fn refuse_slow(scope: &Scope, io: &Rc<RefCell<H1Io>>, alarm: &mut Alarm) {
     let reply =
-        LocalReply::new(StatusCode::REQUEST_TIMEOUT, "request_header_timeout").body("downstream timeout");
+        LocalReply::new(StatusCode::REQUEST_TIMEOUT, "request_header_timeout").body("request header timeout");
     answer_unread(scope, io, reply, alarm).await;
 }
 
@@ -158,9 +161,10 @@ async fn answer_unread(scope: &Scope, io: &Rc<RefCell<H1Io>>, reply: LocalReply,
         expect_continue: false,
     };
     let mut stream = Stream::new(scope, request, info, client);
+    stream.unread = true;
     let decoder = Rc::new(RefCell::new(portolan_h1::BodyDecoder::new(portolan_h1::BodyFraming::None)));
-    let mut responder =
-        Responder::h1(io.clone(), decoder, Protocol::Http11, false, false, scope.hcm.header_case);
+    let (case, trailers) = (scope.hcm.header_case, scope.hcm.trailers);
+    let mut responder = Responder::h1(io.clone(), decoder, Protocol::Http11, false, false, case, trailers);
     stream.answer(reply, &mut responder, alarm).await;
 }
 
@@ -176,6 +180,7 @@ impl<'a> Stream<'a> {
             cors: None,
             set_cookie: None,
             deadline: None,
+            unread: false,
         }
     }
 
@@ -213,6 +218,11 @@ impl<'a> Stream<'a> {
         weighted.into_iter().chain([&matched.route.per_filter, &matched.host.per_filter])
     }
 
+    /// CORS policies that apply, most specific first.
+    fn cors(&self, matched: &Matched) -> Vec<Arc<CorsPolicy>> {
+        self.levels(matched).filter_map(|level| level.cors.clone()).collect()
+    }
+
     async fn run_filters(&mut self) -> Result<(), Box<LocalReply>> {
         let scope = self.scope;
         let matched = self.matched.clone();
@@ -242,10 +252,8 @@ impl<'a> Stream<'a> {
                     self.inject(own.as_ref().unwrap_or(fault)).await?;
                 }
                 HttpFilter::Cors => {
-                    let policy = matched
-                        .as_ref()
-                        .and_then(|matched| self.levels(matched).find_map(|level| level.cors.clone()));
-                    let Some(policy) = policy else { continue };
+                    let policies = matched.as_ref().map(|matched| self.cors(matched)).unwrap_or_default();
+                    let policy = Policies(&policies);
                     if let Some(head) = policy.preflight(&self.request) {
                         let mut reply = LocalReply::new(head.status, "cors_response");
                         reply.headers = head.headers;
@@ -333,9 +341,27 @@ impl<'a> Stream<'a> {
             let reply = LocalReply::new(StatusCode::NOT_FOUND, "route_not_found").flag(Flags::NO_ROUTE);
             return self.answer(reply, responder, alarm).await;
         };
-        if matched.host.require_tls && self.request.scheme != "https" {
+        let requires = match matched.host.require_tls {
+            RequireTls::No => false,
+            RequireTls::External => !self.client.internal,
+            RequireTls::All => true,
+        };
+        if requires && self.request.scheme != "https" {
+            self.info.route_name = None;
+            self.info.cluster = None;
+            self.info.cluster_name = None;
             let location = format!("https://{}{}", self.request.authority, self.request.path);
             let reply = LocalReply::redirect(StatusCode::MOVED_PERMANENTLY, &location, "direct_response");
+            return self.answer(reply, responder, alarm).await;
+        }
+        let (upgrade, listener) = (self.request.upgrade.as_deref(), &self.scope.hcm.upgrades);
+        let may_upgrade = match &matched.route.action {
+            Action::Forward(action) => action.allows_upgrade(upgrade, listener),
+            _ => upgrade.is_none_or(|upgrade| listener.iter().any(|name| name == upgrade)),
+        };
+        if !may_upgrade {
+            responder.close_after();
+            let reply = LocalReply::new(StatusCode::FORBIDDEN, "upgrade_failed");
             return self.answer(reply, responder, alarm).await;
         }
         match &matched.route.action {
@@ -373,10 +399,6 @@ impl<'a> Stream<'a> {
             let reply = LocalReply::new(action.not_found, "cluster_not_found").flag(Flags::NO_CLUSTER);
             return self.answer(reply, responder, alarm).await;
         };
-        if !action.host_allows_upgrade(self.request.upgrade.as_deref()) {
-            let reply = LocalReply::new(StatusCode::FORBIDDEN, "upgrade_failed");
-            return self.answer(reply, responder, alarm).await;
-        }
         self.info.cluster = Some(cluster.clone());
         stream::proxy(self, matched, action, cluster, own, body, responder, alarm).await
     }
@@ -390,10 +412,22 @@ impl<'a> Stream<'a> {
     ) -> bool {
         self.info.flags.insert(reply.flags);
         self.info.details = reply.details.clone();
+        // After a broken request, and where a client may send bytes of a tunnel that it did not get, what follows is
+        // not to be taken for a request.
+        if reply.status == StatusCode::BAD_REQUEST || self.request.method == Method::CONNECT {
+            responder.close_after();
+        }
         let (mut head, body, grpc) = reply.into_response(Some(&self.request));
         self.info.grpc_status = grpc.or(self.info.grpc_status);
-        self.finish_head(&mut head, false);
         self.info.response_code = head.status.as_u16();
+        self.finish_head(&mut head, false);
+        if grpc.is_some() {
+            // Whatever the route sets: without it no gRPC client reads the status.
+            head.headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
+        }
+        if self.request.method == Method::HEAD && !body.is_empty() {
+            head.headers.insert(header::CONTENT_LENGTH, HeaderValue::from(body.len()));
+        }
         let length = body.len() as u64;
         let mut done = responder.start(&head, Some(length)).is_ok();
         if done {
@@ -422,10 +456,7 @@ impl<'a> Stream<'a> {
             }
         }
         if let (Some(origin), Some(matched)) = (self.cors.clone(), &self.matched) {
-            let policy = self.levels(matched).find_map(|level| level.cors.clone());
-            if let Some(policy) = policy {
-                policy.decorate(&mut head.headers, origin);
-            }
+            Policies(&self.cors(matched)).decorate(&mut head.headers, origin);
         }
         if let Some(matched) = self.matched.clone() {
             self.mutate_response(&matched, head);
@@ -545,7 +576,7 @@ impl<'a> Stream<'a> {
         }
         let context = Context {
             info: &self.info,
-            request: Some(&self.request),
+            request: (!self.unread).then_some(&self.request),
             response: head,
             trailers,
             now: Instant::now(),

@@ -23,6 +23,8 @@ const HOP_BY_HOP: [HeaderName; 6] = [
 fn is_protected(name: &HeaderName) -> bool {
     *name == header::HOST
         || *name == header::CONTENT_LENGTH
+        // gRPC depends on it; anything but `trailers` is cut off below.
+        || *name == header::TE
         || *name == header::AUTHORIZATION
         || *name == header::COOKIE
         || name.as_str().starts_with("x-forwarded-")
@@ -51,6 +53,11 @@ pub(crate) fn strip_hop_by_hop(headers: &mut HeaderMap) {
 
 fn bad(details: &'static str) -> LocalReply {
     LocalReply::new(StatusCode::BAD_REQUEST, details)
+}
+
+/// A head that breaks the protocol or a limit of it.
+fn broken(status: StatusCode, details: &'static str) -> LocalReply {
+    LocalReply::new(status, details).refusal()
 }
 
 /// Builds the request, or returns it as far as it is usable for logs with the answer that refuses it.
@@ -87,27 +94,29 @@ fn fix(
 ) -> Result<(), LocalReply> {
     request.is_grpc = is_grpc(&request.headers);
     if request.protocol == Protocol::Http10 && !hcm.accept_http10 {
-        return Err(LocalReply::new(StatusCode::UPGRADE_REQUIRED, "low_version"));
+        return Err(broken(StatusCode::UPGRADE_REQUIRED, "low_version"));
     }
     request.authority = match authority {
         Some(authority) if is_valid_authority(authority.as_bytes()) => authority,
-        Some(_) => return Err(bad("http.invalid_authority")),
+        Some(_) => return Err(broken(StatusCode::BAD_REQUEST, "http.invalid_authority")),
         None if request.protocol == Protocol::Http10 && !hcm.default_host_http10.is_empty() => {
             hcm.default_host_http10.clone()
         }
         None => return Err(bad("missing_host_header")),
     };
     if request.headers.len() > hcm.limits.headers {
-        return Err(LocalReply::new(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, "http2.too_many_headers"));
+        return Err(broken(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, "http2.too_many_headers"));
     }
-    request.upgrade = upgrade(hcm, &request.headers, request.protocol)?;
+    request.upgrade = upgrade(&request.headers, request.protocol);
     let headers = &mut request.headers;
     strip_hop_by_hop(headers);
     headers.remove(header::HOST);
-    headers.remove(header::EXPECT);
+    if request.expect_continue && !hcm.proxy_100_continue {
+        headers.remove(header::EXPECT);
+    }
     match hcm.underscores {
         1 if headers.keys().any(|name| name.as_str().contains('_')) => {
-            return Err(bad("http.unexpected_underscore"));
+            return Err(broken(StatusCode::BAD_REQUEST, "http1.unexpected_underscore"));
         }
         2 => {
             let names: Vec<_> = headers.keys().filter(|name| name.as_str().contains('_')).cloned().collect();
@@ -127,22 +136,14 @@ fn fix(
     Ok(())
 }
 
-fn upgrade(hcm: &Hcm, headers: &HeaderMap, protocol: Protocol) -> Result<Option<String>, LocalReply> {
+/// What the request wants to switch to. Whether it may is for the route to say.
+fn upgrade(headers: &HeaderMap, protocol: Protocol) -> Option<String> {
     if protocol != Protocol::Http11 || !portolan_h1::connection_has(headers, "upgrade") {
-        return Ok(None);
+        return None;
     }
-    let Some(wanted) = headers.get(header::UPGRADE).and_then(|value| value.to_str().ok()) else {
-        return Ok(None);
-    };
-    let wanted = wanted.trim().to_ascii_lowercase();
+    let wanted = headers.get(header::UPGRADE)?.to_str().ok()?.trim().to_ascii_lowercase();
     // An offer of h2c is optional: the request is served as it is.
-    if wanted == "h2c" {
-        return Ok(None);
-    }
-    if hcm.upgrades.contains(&wanted) {
-        return Ok(Some(wanted));
-    }
-    Err(LocalReply::new(StatusCode::FORBIDDEN, "upgrade_failed"))
+    (wanted != "h2c").then_some(wanted)
 }
 
 fn strip_trailing_dot(authority: &mut String) {
@@ -185,6 +186,7 @@ pub(crate) fn normalize_path(hcm: &Hcm, path: &str) -> Result<String, LocalReply
         None => (path, None),
     };
     let mut out = raw.to_owned();
+    let mut redirect = false;
     if hcm.normalize_path {
         if has_encoded(raw, b'\0') {
             return Err(bad("path_normalization_failed"));
@@ -195,17 +197,7 @@ pub(crate) fn normalize_path(hcm: &Hcm, path: &str) -> Result<String, LocalReply
             }
             3 | 4 => {
                 let plain = unescape_slashes(&out);
-                if hcm.escaped_slashes == 3 && plain != out {
-                    let location = match query {
-                        Some(query) => format!("{plain}?{query}"),
-                        None => plain,
-                    };
-                    return Err(LocalReply::redirect(
-                        StatusCode::TEMPORARY_REDIRECT,
-                        &location,
-                        "path_normalization_redirect",
-                    ));
-                }
+                redirect = hcm.escaped_slashes == 3 && plain != out;
                 out = plain;
             }
             _ => {}
@@ -221,6 +213,10 @@ pub(crate) fn normalize_path(hcm: &Hcm, path: &str) -> Result<String, LocalReply
     if let Some(query) = query {
         out.push('?');
         out.push_str(query);
+    }
+    if redirect {
+        let status = StatusCode::TEMPORARY_REDIRECT;
+        return Err(LocalReply::redirect(status, &out, "path_normalization_failed"));
     }
     Ok(out)
 }

@@ -34,7 +34,7 @@ pub(crate) struct Request {
     /// Fields without `host` and without those of one hop.
     pub(crate) headers: HeaderMap,
     pub(crate) protocol: Protocol,
-    /// Protocol of an `Upgrade` that the listener allows, lower case.
+    /// Protocol of an `Upgrade`, lower case.
     pub(crate) upgrade: Option<String>,
     pub(crate) is_grpc: bool,
     /// Whether the client waits for `100 Continue`.
@@ -57,7 +57,7 @@ impl Request {
         match name {
             ":method" => Some(self.method.as_str()),
             ":authority" | "host" => Some(&self.authority),
-            ":path" => Some(&self.path),
+            ":path" => Some(self.path.as_str()).filter(|path| !path.is_empty()),
             ":scheme" => Some(self.scheme),
             name => self.headers.get(name).and_then(|value| std::str::from_utf8(value.as_bytes()).ok()),
         }

@@ -13,6 +13,7 @@ use portolan_h1::{
     BodyDecoder, BodyLength, HeaderCase, encode_chunk_head, encode_last_chunk, encode_response_head,
 };
 
+use super::body::Trailers;
 use super::h1::{H1Io, MAX_READ_AHEAD};
 use super::{Frame, Protocol, ResponseHead};
 use crate::upstream::h2_client::poll_data;
@@ -32,6 +33,7 @@ pub(crate) struct H1Responder {
     /// Whether the connection may serve another request.
     pub(crate) keep_alive: bool,
     pub(crate) case: HeaderCase,
+    trailers: Trailers,
     chunked: bool,
     started: bool,
     /// No body may follow (HEAD, 204, 304).
@@ -58,6 +60,7 @@ impl Responder {
         is_head: bool,
         keep_alive: bool,
         case: HeaderCase,
+        trailers: Trailers,
     ) -> Self {
         Responder::H1(H1Responder {
             io,
@@ -66,6 +69,7 @@ impl Responder {
             is_head,
             keep_alive,
             case,
+            trailers,
             chunked: false,
             started: false,
             mute: false,
@@ -236,7 +240,7 @@ impl H1Responder {
             return;
         }
         let mut io = self.io.borrow_mut();
-        match frame {
+        match self.trailers.filter(frame) {
             Frame::Data(data) if self.chunked => {
                 encode_chunk_head(&mut io.output, data.len());
                 io.push(data);

@@ -41,18 +41,15 @@ use crate::upstream::{Cluster, Host, WorkerCluster};
 /// request is sent once.
 const MAX_REPLAY: usize = 1024 * 1024;
 const UPSTREAM_TIMEOUT: HeaderName = HeaderName::from_static("x-envoy-upstream-rq-timeout-ms");
+const PER_TRY_TIMEOUT: HeaderName = HeaderName::from_static("x-envoy-upstream-rq-per-try-timeout-ms");
 /// Fields by which a request asks the router for something; they go no further.
-const ASKED: [HeaderName; 6] = [
-    RETRY_ON,
-    RETRY_GRPC_ON,
-    MAX_RETRIES_ASKED,
-    UPSTREAM_TIMEOUT,
-    HeaderName::from_static("x-envoy-upstream-rq-per-try-timeout-ms"),
-    STATUS_CODES_ASKED,
-];
+const ASKED: [HeaderName; 6] =
+    [RETRY_ON, RETRY_GRPC_ON, MAX_RETRIES_ASKED, UPSTREAM_TIMEOUT, PER_TRY_TIMEOUT, STATUS_CODES_ASKED];
 const ATTEMPT_COUNT: HeaderName = HeaderName::from_static("x-envoy-attempt-count");
 const EXPECTED_TIMEOUT: HeaderName = HeaderName::from_static("x-envoy-expected-rq-timeout-ms");
 const SERVICE_TIME: HeaderName = HeaderName::from_static("x-envoy-upstream-service-time");
+const ORIGINAL_HOST: HeaderName = HeaderName::from_static("x-envoy-original-host");
+const GRPC_DEADLINE_EXCEEDED: u32 = 4;
 const GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
 /// Timeout of mirrored requests.
 const MIRROR_TIMEOUT: Duration = Duration::from_secs(30);
@@ -63,6 +60,8 @@ struct Upload {
     recorded: Vec<Bytes>,
     recorded_bytes: usize,
     record: bool,
+    /// Most bytes that are kept.
+    limit: usize,
     /// The kept pieces are complete from the start.
     replayable: bool,
     /// All of it was sent.
@@ -71,12 +70,13 @@ struct Upload {
 }
 
 impl Upload {
-    fn new(body: Body, record: bool) -> Self {
+    fn new(body: Body, record: bool, limit: usize) -> Self {
         Upload {
             body,
             recorded: Vec::new(),
             recorded_bytes: 0,
             record,
+            limit,
             replayable: true,
             done: false,
             bytes: 0,
@@ -84,14 +84,14 @@ impl Upload {
     }
 
     fn poll(&mut self, sender: &mut Sender, cx: &mut TaskContext<'_>) -> Poll<Result<(), SendFail>> {
-        let Upload { body, recorded, recorded_bytes, record, replayable, bytes, .. } = self;
+        let Upload { body, recorded, recorded_bytes, record, limit, replayable, bytes, .. } = self;
         let mut tap = |data: &Bytes| {
             *bytes += data.len() as u64;
             if !*replayable {
                 return;
             }
             *recorded_bytes += data.len();
-            if *record && *recorded_bytes <= MAX_REPLAY {
+            if *record && *recorded_bytes <= *limit {
                 recorded.push(data.clone());
             } else {
                 *replayable = false;
@@ -117,6 +117,8 @@ impl Upload {
 struct Limits {
     /// From the end of the request.
     route: Option<Duration>,
+    /// Of one attempt.
+    per_try: Option<Duration>,
     idle: Option<Duration>,
     /// Of the stream as a whole.
     until: Option<Instant>,
@@ -186,14 +188,15 @@ pub(crate) async fn proxy(
             || policy.request_headers.iter().any(|header| header.matches(&stream.request))
     };
     let policy = policy.filter(asks);
-    let limits = limits(stream, action);
+    let limits = limits(stream, action, policy.as_deref());
     let mut forwarding = prepare(stream, matched, action, cluster.clone(), own.clone(), policy);
     let mirrors: Vec<_> = action.mirrors.iter().filter(|mirror| drawn(mirror.share)).collect();
     // Attempts change the fields; a mirror gets them as they were.
     let unsent = if mirrors.is_empty() { HeaderMap::new() } else { forwarding.headers.clone() };
     let idempotent = is_idempotent(&stream.request.method);
     let record = forwarding.policy.is_some() || !mirrors.is_empty() || idempotent;
-    let mut upload = Upload::new(body, record);
+    let limit = matched.route.buffer_limit.or(matched.host.buffer_limit);
+    let mut upload = Upload::new(body, record, limit.unwrap_or(MAX_REPLAY).min(MAX_REPLAY));
     if stream.request.expect_continue && !stream.scope.hcm.proxy_100_continue && !upload.body.is_end() {
         responder.interim(&ResponseHead::new(StatusCode::CONTINUE));
     }
@@ -209,7 +212,14 @@ pub(crate) async fn proxy(
             Attempt::Response(got) => {
                 let wants = forwarding.policy.as_ref().is_some_and(|policy| policy.wants_response(&got.1));
                 let may = retried < retries && upload.replayable && stream.request.upgrade.is_none();
-                if !wants || !may {
+                if wants && may {
+                    retry_slot = cluster.usage(high).take_retry(cluster.limits(high));
+                    if retry_slot.is_none() {
+                        stats.upstream_rq_retry_overflow.inc();
+                        stream.info.flags.insert(Flags::UPSTREAM_OVERFLOW);
+                    }
+                }
+                if retry_slot.is_none() {
                     if wants && retried >= retries && retries > 0 {
                         stats.upstream_rq_retry_limit_exceeded.inc();
                         stream.info.flags.insert(Flags::UPSTREAM_RETRY_LIMIT);
@@ -228,7 +238,7 @@ pub(crate) async fn proxy(
                 }
                 (None, None)
             }
-            Attempt::Stale if upload.replayable && stale < 2 && (idempotent || upload.bytes == 0) => {
+            Attempt::Stale if upload.replayable && stale < 2 && idempotent => {
                 stale += 1;
                 stream.info.attempts -= 1;
                 upload.rewind();
@@ -251,14 +261,19 @@ pub(crate) async fn proxy(
                 stats.upstream_rq_retry_limit_exceeded.inc();
                 stream.info.flags.insert(Flags::UPSTREAM_RETRY_LIMIT);
             }
-            let reply = reply.unwrap_or_else(|| Box::new(reset_reply(UpstreamFail::Closed)));
+            let mut reply = reply.unwrap_or_else(|| Box::new(reset_reply(UpstreamFail::Closed)));
+            if retried > 0 {
+                tell_of_retry(&mut reply);
+            }
             return stream.answer(*reply, responder, alarm).await;
         }
-        retry_slot = cluster.usage(high).take_retry(cluster.limits(high));
+        if retry_slot.is_none() {
+            retry_slot = cluster.usage(high).take_retry(cluster.limits(high));
+        }
         if retry_slot.is_none() {
             stats.upstream_rq_retry_overflow.inc();
             let reply = reply.unwrap_or_else(|| Box::new(overflow()));
-            return stream.answer(*reply, responder, alarm).await;
+            return stream.answer(reply.flag(Flags::UPSTREAM_OVERFLOW), responder, alarm).await;
         }
         stats.upstream_rq_retry.inc();
         let pause = forwarding.policy.as_ref().map(|policy| policy.pause(retried)).unwrap_or_default();
@@ -280,6 +295,15 @@ pub(crate) async fn proxy(
 
 /// How Envoy begins the body of an answer for an upstream that failed; people search for it.
 const RESET_BODY: &str = "upstream connect error or disconnect/reset before headers. reset reason:";
+
+/// The body of an answer after retries says so.
+fn tell_of_retry(reply: &mut LocalReply) {
+    let (begin, end) = RESET_BODY.split_at(RESET_BODY.len() - "reset reason:".len());
+    if let Some(reason) = reply.body.strip_prefix(RESET_BODY.as_bytes()) {
+        let reason = String::from_utf8_lossy(reason);
+        reply.body = format!("{begin}retried and the latest {end}{reason}").into();
+    }
+}
 
 fn overflow() -> LocalReply {
     LocalReply::new(StatusCode::SERVICE_UNAVAILABLE, "upstream_reset_before_response_started{overflow}")
@@ -322,7 +346,7 @@ fn gone(stream: &mut Stream<'_>, stats: &ClusterStats) -> bool {
     false
 }
 
-fn limits(stream: &Stream<'_>, action: &RouteAction) -> Limits {
+fn limits(stream: &Stream<'_>, action: &RouteAction, policy: Option<&RetryPolicy>) -> Limits {
     let headers = &stream.request.headers;
     let millis =
         |name: &HeaderName| headers.get(name)?.to_str().ok()?.parse().ok().map(Duration::from_millis);
@@ -337,14 +361,28 @@ fn limits(stream: &Stream<'_>, action: &RouteAction) -> Limits {
     {
         route = Some(asked).filter(|asked| !asked.is_zero());
     }
-    let own = action.max_stream_duration.map(|limit| stream.info.start + limit);
+    let mut per_try = policy.and_then(|policy| policy.per_try_timeout);
+    if stream.client.internal
+        && let Some(asked) = millis(&PER_TRY_TIMEOUT)
+    {
+        per_try = Some(asked).filter(|asked| !asked.is_zero());
+    }
+    // One that is not shorter says nothing.
+    per_try = per_try.filter(|limit| route.is_none_or(|route| *limit < route));
+    let mut own = action.max_stream_duration.map(|limit| stream.info.start + limit);
+    if let (true, Some(max)) = (stream.request.is_grpc, action.grpc_duration)
+        && let Some(asked) = headers.get("grpc-timeout").and_then(|value| grpc_timeout(value.as_bytes()))
+    {
+        own = Some(stream.info.start + max.map_or(asked, |max| asked.min(max)));
+        route = None;
+    }
     let until = match (own, stream.deadline) {
         (Some(a), Some(b)) => Some(a.min(b)),
         (a, b) => a.or(b),
     };
     let idle = action.idle_timeout.unwrap_or(stream.scope.hcm.stream_idle_timeout);
     let request = stream.scope.hcm.request_timeout.map(|limit| stream.info.start + limit);
-    Limits { route, idle, until, request }
+    Limits { route, per_try, idle, until, request }
 }
 
 /// `grpc-timeout`: up to 8 digits and a unit.
@@ -379,7 +417,7 @@ fn prepare<'a>(
     let path = match &action.path_rewrite {
         Some(rewrite) => {
             let new = rewrite.apply(&matched.route.path, &stream.request.path);
-            if new != stream.request.path && !stream.scope.hcm.suppress_envoy_headers {
+            if !stream.scope.hcm.suppress_envoy_headers {
                 let old = stream.request.path.clone();
                 stream.request.set(HeaderName::from_static("x-envoy-original-path"), &old);
             }
@@ -397,12 +435,27 @@ fn prepare<'a>(
         (None, HostRewrite::PathRegex(regex, text)) => substitute(regex, stream.request.path_only(), text),
         (None, HostRewrite::None | HostRewrite::Auto) => stream.request.authority.clone(),
     };
-    if action.append_forwarded_host && authority != stream.request.authority {
+    if authority != stream.request.authority {
         let old = stream.request.authority.clone();
-        stream.request.set(HeaderName::from_static("x-forwarded-host"), &old);
+        if action.append_forwarded_host {
+            let name = HeaderName::from_static("x-forwarded-host");
+            let before = stream.request.headers.get(&name).and_then(|value| value.to_str().ok());
+            let text = before.map_or_else(|| old.clone(), |before| format!("{before},{old}"));
+            stream.request.set(name, &text);
+        }
+        if !stream.scope.hcm.suppress_envoy_headers {
+            stream.request.set(ORIGINAL_HOST, &old);
+        }
     }
     let mut headers = stream.request.headers.clone();
     stream.mutate_request(matched, &mut headers);
+    // From here on everybody sees what is sent; the old values are in fields of their own.
+    if path != stream.request.path {
+        stream.request.path.clone_from(&path);
+    }
+    if authority != stream.request.authority {
+        stream.request.authority.clone_from(&authority);
+    }
     for name in &ASKED {
         headers.remove(name);
     }
@@ -466,7 +519,7 @@ async fn attempt(
         UpstreamProtocol::Auto => Offer::Http1,
     };
     let tried_at = Instant::now();
-    let per_try = policy.and_then(|policy| policy.per_try_timeout).map(|limit| tried_at + limit);
+    let per_try = limits.per_try.map(|limit| tried_at + limit);
     let high = forwarding.action.high_priority;
     let acquired = {
         let mut acquiring = pin!(acquire(&own, &cluster, &host, offer, high));
@@ -489,14 +542,20 @@ async fn attempt(
             Ok(Err(AcquireError::Connect(error))) => {
                 outlier::report(&cluster, &host, Outcome::LocalFailure, Instant::now());
                 stats.upstream_rq_pending_failure_eject.inc();
-                let text = error.to_string();
-                stream.info.upstream_failure = Some(text.replace(char::is_whitespace, "_"));
-                let timeout = matches!(error, crate::upstream::connect::ConnectFailure::Timeout);
-                let reason = if timeout { "connection timeout" } else { "connection failure" };
+                // The system's text without its number; for logs only: a client need not know our network.
+                let text = error.to_string().replace(char::is_whitespace, "_");
+                let text = text.split("_(os_error").next().unwrap_or_default();
+                stream.info.upstream_failure = Some(text.to_owned());
+                let (reason, why) = match error {
+                    crate::upstream::connect::ConnectFailure::Timeout => {
+                        ("connection timeout", String::new())
+                    }
+                    _ => ("remote connection failure", format!("|{text}")),
+                };
                 let details =
-                    format!("upstream_reset_before_response_started{{{}}}", reason.replace(' ', "_"));
+                    format!("upstream_reset_before_response_started{{{}{why}}}", reason.replace(' ', "_"));
                 let reply = LocalReply::new(StatusCode::SERVICE_UNAVAILABLE, details)
-                    .body(format!("{RESET_BODY} {reason}, transport failure reason: {text}"))
+                    .body(format!("{RESET_BODY} {reason}"))
                     .flag(Flags::UPSTREAM_CONNECTION_FAILURE);
                 return Attempt::Failed(Failure::Connect, Box::new(reply));
             }
@@ -508,7 +567,7 @@ async fn attempt(
     if forwarding.matched.host.attempt_count_to_upstream {
         headers.insert(ATTEMPT_COUNT, HeaderValue::from(stream.info.attempts));
     }
-    let expected = match (limits.route, policy.and_then(|policy| policy.per_try_timeout)) {
+    let expected = match (limits.route, limits.per_try) {
         (Some(a), Some(b)) => Some(a.min(b)),
         (a, b) => a.or(b),
     };
@@ -517,9 +576,23 @@ async fn attempt(
         headers.insert(EXPECTED_TIMEOUT, HeaderValue::from(millis));
     }
     let authority = match &forwarding.action.host_rewrite {
-        HostRewrite::Auto if !host.hostname.is_empty() => host.hostname.as_str(),
+        HostRewrite::Auto if !host.hostname.is_empty() => {
+            if !stream.scope.hcm.suppress_envoy_headers
+                && let Ok(old) = HeaderValue::from_str(&stream.request.authority)
+            {
+                headers.insert(ORIGINAL_HOST, old);
+            }
+            host.hostname.as_str()
+        }
         _ => &forwarding.authority,
     };
+    // What the route makes of the client's deadline is the one that counts for the backend.
+    if let (true, Some(_), Some(limit)) =
+        (stream.request.is_grpc, forwarding.action.grpc_timeout, limits.route)
+        && let Ok(value) = HeaderValue::from_str(&format!("{}m", limit.as_millis().min(99_999_999)))
+    {
+        headers.insert("grpc-timeout", value);
+    }
     headers.remove(header::CONTENT_LENGTH);
     let outgoing = OutgoingHead {
         method: &stream.request.method,
@@ -538,6 +611,10 @@ async fn attempt(
     };
     let active = ActiveRequest::new(stats, &host);
     stream.info.upstream_local = exchange.local;
+    stream.info.upstream_protocol = Some(match exchange.sender {
+        Sender::H1(_) => Protocol::Http11,
+        Sender::H2(_) => Protocol::Http2,
+    });
     stream.info.upstream_principal = exchange.principal.clone();
     let upgrade = stream.request.upgrade.is_some();
     let got = await_head(stream, &mut exchange, upload, limits, per_try, upgrade, responder, alarm).await;
@@ -568,8 +645,7 @@ async fn attempt(
         Head::Idle => {
             exchange.sender.reset();
             stream.scope.stats().downstream_rq_idle_timeout.inc();
-            let reply =
-                LocalReply::new(StatusCode::REQUEST_TIMEOUT, "stream_idle_timeout").body("stream timeout");
+            let reply = LocalReply::new(timeout_status(upload), "stream_idle_timeout").body("stream timeout");
             Attempt::Final(Box::new(reply.flag(Flags::STREAM_IDLE_TIMEOUT)))
         }
         Head::TooSlow => {
@@ -580,9 +656,9 @@ async fn attempt(
         }
         Head::MaxDuration => {
             exchange.sender.reset();
-            let reply = LocalReply::new(StatusCode::GATEWAY_TIMEOUT, "upstream_max_stream_duration_reached");
-            let reply =
-                reply.body("upstream max stream duration reached").flag(Flags::UPSTREAM_MAX_STREAM_DURATION);
+            let mut reply = LocalReply::new(timeout_status(upload), "max_duration_timeout")
+                .body("downstream duration timeout");
+            reply.grpc = Some(GRPC_DEADLINE_EXCEEDED);
             Attempt::Final(Box::new(reply))
         }
         Head::Gone => {
@@ -596,6 +672,11 @@ async fn attempt(
             Attempt::Final(Box::new(reply.flag(Flags::DOWNSTREAM_PROTOCOL_ERROR)))
         }
     }
+}
+
+/// Whose fault it is that time ran out: the client's until its request is complete.
+fn timeout_status(upload: &Upload) -> StatusCode {
+    if upload.done { StatusCode::GATEWAY_TIMEOUT } else { StatusCode::REQUEST_TIMEOUT }
 }
 
 /// Body length to announce upstream: what the framing says, else what an HTTP/2 client declared.
@@ -637,7 +718,7 @@ fn timed_out(cluster: &Cluster, host: &Host, stats: &ClusterStats, per_try: Opti
         return Attempt::Failed(Failure::PerTryTimeout, Box::new(timeout_reply("upstream_per_try_timeout")));
     }
     stats.upstream_rq_timeout.inc();
-    Attempt::Final(Box::new(timeout_reply("upstream_response_timeout")))
+    Attempt::Final(Box::new(timeout_reply("response_timeout")))
 }
 
 /// Counts a request as active while it lives.
@@ -781,8 +862,12 @@ async fn respond(
         head.headers.insert(SERVICE_TIME, HeaderValue::from(elapsed));
     }
     cluster.shared.rq_time.of(stream.scope.worker.id).record(tried_at.elapsed().as_secs_f64() * 1000.0);
-    stream.finish_head(&mut head, switching);
     stream.info.response_code = head.status.as_u16();
+    if stream.request.upgrade.is_some() && !switching {
+        // The client may have sent bytes for the other protocol already.
+        responder.close_after();
+    }
+    stream.finish_head(&mut head, switching);
     if switching {
         return tunnel::switch(stream, &head, exchange, body, upload.body, responder).await;
     }
@@ -790,7 +875,7 @@ async fn respond(
     if responder.start(&head, length).is_err() {
         return gone(stream, stats);
     }
-    let (mut ended, mut cut) = (false, false);
+    let (mut ended, mut cut, mut broken) = (false, false, false);
     let mut last = Instant::now();
     let mut trailers_seen: Option<HeaderMap> = None;
     let mut sent = 0u64;
@@ -813,8 +898,9 @@ async fn respond(
                         continue;
                     }
                     // What came before is still sent.
-                    Poll::Ready(Err(_)) => {
+                    Poll::Ready(Err(fail)) => {
                         cut = true;
+                        broken = matches!(fail, BodyFail::Protocol(_));
                         continue;
                     }
                     Poll::Ready(Ok(frame)) => frame,
@@ -878,14 +964,21 @@ async fn respond(
         End::Upstream => {
             stats.upstream_rq_rx_reset.inc();
             outlier::report(cluster, &host, Outcome::LocalFailure, Instant::now());
-            stream.info.flags.insert(Flags::UPSTREAM_CONNECTION_TERMINATION);
-            stream.info.details = "upstream_reset_after_response_started{connection_termination}".into();
+            let (flag, details) = if broken {
+                let details = "upstream_reset_after_response_started{protocol_error}";
+                (Flags::UPSTREAM_PROTOCOL_ERROR, details)
+            } else {
+                let details = "upstream_reset_after_response_started{connection_termination}";
+                (Flags::UPSTREAM_CONNECTION_TERMINATION, details)
+            };
+            stream.info.flags.insert(flag);
+            stream.info.details = details.into();
             responder.abort();
         }
         End::Timeout => {
             stats.upstream_rq_timeout.inc();
             stream.info.flags.insert(Flags::UPSTREAM_REQUEST_TIMEOUT);
-            stream.info.details = "upstream_response_timeout".into();
+            stream.info.details = "response_timeout".into();
             responder.abort();
         }
         End::MaxDuration => {
@@ -974,7 +1067,7 @@ fn send_mirror(
                 upgrade: None,
             };
             let mut exchange = Exchange::start(acquired, &cluster, head).ok()?;
-            let mut upload = Upload::new(body, false);
+            let mut upload = Upload::new(body, false, 0);
             let body = RefCell::new(None);
             poll_fn(|cx| {
                 if !upload.done

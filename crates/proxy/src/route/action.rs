@@ -41,8 +41,10 @@ pub(crate) struct RouteAction {
     pub(crate) timeout: Option<Duration>,
     pub(crate) idle_timeout: Option<Option<Duration>>,
     pub(crate) max_stream_duration: Option<Duration>,
-    /// Upper bound for `grpc-timeout`; `Some(None)` = take what the client says.
+    /// Upper bound for `grpc-timeout` as route timeout; `Some(None)` = take what the client says.
     pub(crate) grpc_timeout: Option<Option<Duration>>,
+    /// The same as duration of the stream.
+    pub(crate) grpc_duration: Option<Option<Duration>>,
     pub(crate) retry: Option<Arc<RetryPolicy>>,
     pub(crate) high_priority: bool,
     pub(crate) hash: Vec<HashPolicy>,
@@ -334,9 +336,12 @@ impl ClusterChoice {
 }
 
 impl RouteAction {
-    /// Whether an upgrade that the listener allows is allowed here.
-    pub(crate) fn host_allows_upgrade(&self, upgrade: Option<&str>) -> bool {
+    /// Whether an upgrade is allowed here: by the route, else by the listener.
+    pub(crate) fn allows_upgrade(&self, upgrade: Option<&str>, listener: &[String]) -> bool {
         let Some(upgrade) = upgrade else { return true };
-        self.upgrades.iter().find(|(name, _)| name == upgrade).is_none_or(|(_, enabled)| *enabled)
+        match self.upgrades.iter().find(|(name, _)| name == upgrade) {
+            Some((_, enabled)) => *enabled,
+            None => listener.iter().any(|name| name == upgrade),
+        }
     }
 }

@@ -12,7 +12,7 @@ use super::action::{
 };
 use super::mutation::Mutations;
 use super::retry::RetryPolicy;
-use super::table::{PathMatch, Route, RouteTable, VirtualHost};
+use super::table::{PathMatch, RequireTls, Route, RouteTable, VirtualHost};
 use crate::config::matchers::{HeaderMatch, QueryMatch, full_regex, search_regex};
 use crate::config::pb::{self, core, matcher, route};
 use crate::config::value::{
@@ -102,9 +102,14 @@ fn virtual_host(from: &route::VirtualHost) -> Valid<VirtualHost> {
             &from.response_headers_to_add,
             &from.response_headers_to_remove,
         )?,
-        require_tls: from.require_tls != route::virtual_host::TlsRequirementType::None as i32,
+        require_tls: match route::virtual_host::TlsRequirementType::try_from(from.require_tls) {
+            Ok(route::virtual_host::TlsRequirementType::None) => RequireTls::No,
+            Ok(route::virtual_host::TlsRequirementType::ExternalOnly) => RequireTls::External,
+            Ok(route::virtual_host::TlsRequirementType::All) | Err(_) => RequireTls::All,
+        },
         attempt_count_to_upstream: from.include_request_attempt_count,
         attempt_count_to_client: from.include_attempt_count_in_response,
+        buffer_limit: from.per_request_buffer_limit_bytes.map(|limit| limit.value as usize),
         retry: from
             .retry_policy
             .as_ref()
@@ -157,6 +162,7 @@ fn compile_route(from: &route::Route) -> Valid<Route> {
             .at("query_parameters")?,
         grpc: wanted.grpc.is_some(),
         share: runtime_fraction(wanted.runtime_fraction.as_ref()),
+        buffer_limit: from.per_request_buffer_limit_bytes.map(|limit| limit.value as usize),
         tls: wanted
             .tls_context
             .as_ref()
@@ -249,10 +255,11 @@ fn route_action(from: &route::RouteAction) -> Valid<RouteAction> {
     let stream = from.max_stream_duration.as_ref();
     let max_stream_duration =
         duration(stream.and_then(|stream| stream.max_stream_duration.as_ref())).at("max_stream_duration")?;
-    let grpc_timeout = match stream
-        .and_then(|stream| stream.grpc_timeout_header_max.as_ref())
-        .or(from.max_grpc_timeout.as_ref())
-    {
+    let grpc_timeout = match &from.max_grpc_timeout {
+        None => None,
+        Some(max) => Some(timeout(Some(max), None).at("max_grpc_timeout")?),
+    };
+    let grpc_duration = match stream.and_then(|stream| stream.grpc_timeout_header_max.as_ref()) {
         None => None,
         Some(max) => Some(timeout(Some(max), None).at("grpc_timeout_header_max")?),
     };
@@ -285,6 +292,7 @@ fn route_action(from: &route::RouteAction) -> Valid<RouteAction> {
         idle_timeout,
         max_stream_duration: max_stream_duration.filter(|limit| !limit.is_zero()),
         grpc_timeout,
+        grpc_duration,
         retry: from
             .retry_policy
             .as_ref()

@@ -28,15 +28,25 @@ pub(crate) struct RouteTable {
     pub(crate) internal_only: Vec<http::HeaderName>,
 }
 
+/// Whose plain requests are sent to https.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum RequireTls {
+    No,
+    External,
+    All,
+}
+
 /// A compiled virtual host.
 #[derive(Debug)]
 pub(crate) struct VirtualHost {
     pub(crate) routes: Vec<Arc<Route>>,
     pub(crate) mutations: Mutations,
-    pub(crate) require_tls: bool,
+    pub(crate) require_tls: RequireTls,
     pub(crate) attempt_count_to_upstream: bool,
     pub(crate) attempt_count_to_client: bool,
     pub(crate) retry: Option<Arc<RetryPolicy>>,
+    /// Request bytes that may be kept for another try.
+    pub(crate) buffer_limit: Option<usize>,
     pub(crate) per_filter: PerFilter,
 }
 
@@ -49,6 +59,8 @@ pub(crate) struct Route {
     pub(crate) query: Vec<QueryMatch>,
     pub(crate) grpc: bool,
     pub(crate) share: Option<PerMillion>,
+    /// Request bytes that may be kept for another try.
+    pub(crate) buffer_limit: Option<usize>,
     /// Client certificate presented / validated.
     pub(crate) tls: Option<(Option<bool>, Option<bool>)>,
     pub(crate) action: Action,

@@ -15,6 +15,8 @@ macro_rules! flags {
 }
 
 flags! {
+    // Found out before what the last try failed with, and written before it.
+    UPSTREAM_RETRY_LIMIT = 14 "URX",
     LOCAL_HEALTH_CHECK = 0 "LH",
     NO_HEALTHY_UPSTREAM = 1 "UH",
     UPSTREAM_REQUEST_TIMEOUT = 2 "UT",
@@ -29,7 +31,6 @@ flags! {
     RATE_LIMITED = 11 "RL",
     UNAUTHORIZED_EXTERNAL = 12 "UAEX",
     DOWNSTREAM_CONNECTION_TERMINATION = 13 "DC",
-    UPSTREAM_RETRY_LIMIT = 14 "URX",
     STREAM_IDLE_TIMEOUT = 15 "SI",
     DOWNSTREAM_PROTOCOL_ERROR = 16 "DPE",
     UPSTREAM_MAX_STREAM_DURATION = 17 "UMSDR",

@@ -11,7 +11,7 @@ use http::HeaderMap;
 use super::stream_info::StreamInfo;
 use crate::config::pb;
 use crate::config::value::{Invalid, NetAddress, Valid};
-use crate::http::{Request, ResponseHead};
+use crate::http::{Protocol, Request, ResponseHead};
 
 /// What a format may read.
 #[derive(Clone, Copy)]
@@ -51,6 +51,9 @@ enum Command {
     ResponseDuration,
     ResponseTxDuration,
     UpstreamHost,
+    /// The host as far as there was a connection to it.
+    UpstreamRemote,
+    UpstreamProtocol,
     UpstreamCluster,
     UpstreamLocal,
     UpstreamFailure,
@@ -70,7 +73,10 @@ enum Command {
     Sni,
     RouteName,
     Hostname,
-    GrpcStatus,
+    GrpcStatus {
+        snake: bool,
+    },
+    GrpcStatusNumber,
     ConnectionId,
     DynamicMetadata(Vec<String>),
     /// Known to Envoy, without a value here.
@@ -250,7 +256,9 @@ fn command(text: &str) -> Valid<Op> {
         "REQUEST_DURATION" => Command::RequestDuration,
         "RESPONSE_DURATION" => Command::ResponseDuration,
         "RESPONSE_TX_DURATION" => Command::ResponseTxDuration,
-        "UPSTREAM_HOST" | "UPSTREAM_REMOTE_ADDRESS" => Command::UpstreamHost,
+        "UPSTREAM_HOST" => Command::UpstreamHost,
+        "UPSTREAM_REMOTE_ADDRESS" => Command::UpstreamRemote,
+        "UPSTREAM_PROTOCOL" => Command::UpstreamProtocol,
         "UPSTREAM_CLUSTER" | "UPSTREAM_CLUSTER_RAW" => Command::UpstreamCluster,
         "UPSTREAM_LOCAL_ADDRESS" => Command::UpstreamLocal,
         "UPSTREAM_TRANSPORT_FAILURE_REASON" => Command::UpstreamFailure,
@@ -271,7 +279,13 @@ fn command(text: &str) -> Valid<Op> {
         "REQUESTED_SERVER_NAME" => Command::Sni,
         "ROUTE_NAME" => Command::RouteName,
         "HOSTNAME" => Command::Hostname,
-        "GRPC_STATUS" | "GRPC_STATUS_NUMBER" => Command::GrpcStatus,
+        "GRPC_STATUS_NUMBER" => Command::GrpcStatusNumber,
+        "GRPC_STATUS" => match argument.unwrap_or("CAMEL_STRING") {
+            "CAMEL_STRING" => Command::GrpcStatus { snake: false },
+            "SNAKE_STRING" => Command::GrpcStatus { snake: true },
+            "NUMBER" => Command::GrpcStatusNumber,
+            other => return Err(Invalid(format!("unknown form {other:?} of GRPC_STATUS"))),
+        },
         "CONNECTION_ID" => Command::ConnectionId,
         "DYNAMIC_METADATA" => {
             Command::DynamicMetadata(argument.unwrap_or_default().split(':').map(str::to_owned).collect())
@@ -295,7 +309,6 @@ fn command(text: &str) -> Valid<Op> {
         | "UPSTREAM_WIRE_BYTES_RECEIVED"
         | "DOWNSTREAM_WIRE_BYTES_SENT"
         | "DOWNSTREAM_WIRE_BYTES_RECEIVED"
-        | "UPSTREAM_PROTOCOL"
         | "ENVIRONMENT" => Command::Absent,
         name => return Err(Invalid(format!("unknown operator %{name}%"))),
     };
@@ -335,7 +348,9 @@ impl Command {
             Command::RequestDuration => millis(info.start, info.request_end?),
             Command::ResponseDuration => millis(info.start, info.response_first?),
             Command::ResponseTxDuration => millis(info.response_first?, context.now),
-            Command::UpstreamHost => match &info.host.as_ref()?.address {
+            Command::UpstreamRemote if info.upstream_local.is_none() => None,
+            Command::UpstreamProtocol => info.upstream_protocol.map(Protocol::as_str).and_then(text),
+            Command::UpstreamHost | Command::UpstreamRemote => match &info.host.as_ref()?.address {
                 NetAddress::Socket(host) => address(*host, true),
                 other => owned(other.to_string()),
             },
@@ -355,7 +370,15 @@ impl Command {
             Command::Sni => info.connection.sni.as_deref().and_then(text),
             Command::RouteName => info.route_name.as_deref().and_then(some).and_then(text),
             Command::Hostname => std::env::var("HOSTNAME").ok().and_then(owned),
-            Command::GrpcStatus => info.grpc_status.map(|status| Val::Number(u64::from(status))),
+            Command::GrpcStatusNumber => info.grpc_status.map(|status| Val::Number(u64::from(status))),
+            Command::GrpcStatus { snake } => {
+                let number = info.grpc_status?;
+                match GRPC_STATUS_NAMES.get(number as usize) {
+                    Some((_, name)) if *snake => text(name),
+                    Some((name, _)) => text(name),
+                    None => owned(number.to_string()),
+                }
+            }
             Command::ConnectionId => Some(Val::Number(info.connection.id)),
             Command::DynamicMetadata(path) => {
                 let (namespace, keys) = path.split_first()?;
@@ -365,6 +388,27 @@ impl Command {
         }
     }
 }
+
+/// gRPC status codes by number.
+const GRPC_STATUS_NAMES: [(&str, &str); 17] = [
+    ("OK", "OK"),
+    ("Canceled", "CANCELLED"),
+    ("Unknown", "UNKNOWN"),
+    ("InvalidArgument", "INVALID_ARGUMENT"),
+    ("DeadlineExceeded", "DEADLINE_EXCEEDED"),
+    ("NotFound", "NOT_FOUND"),
+    ("AlreadyExists", "ALREADY_EXISTS"),
+    ("PermissionDenied", "PERMISSION_DENIED"),
+    ("ResourceExhausted", "RESOURCE_EXHAUSTED"),
+    ("FailedPrecondition", "FAILED_PRECONDITION"),
+    ("Aborted", "ABORTED"),
+    ("OutOfRange", "OUT_OF_RANGE"),
+    ("Unimplemented", "UNIMPLEMENTED"),
+    ("Internal", "INTERNAL"),
+    ("Unavailable", "UNAVAILABLE"),
+    ("DataLoss", "DATA_LOSS"),
+    ("Unauthenticated", "UNAUTHENTICATED"),
+];
 
 fn some(text: &str) -> Option<&str> {
     (!text.is_empty()).then_some(text)

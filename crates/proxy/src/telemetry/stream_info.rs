@@ -35,6 +35,7 @@ pub(crate) struct StreamInfo {
     pub(crate) cluster_name: Option<Arc<str>>,
     pub(crate) host: Option<Arc<Host>>,
     pub(crate) upstream_local: Option<SocketAddr>,
+    pub(crate) upstream_protocol: Option<Protocol>,
     pub(crate) upstream_failure: Option<String>,
     /// URI name of the upstream peer's certificate.
     pub(crate) upstream_principal: Option<Arc<str>>,
@@ -68,6 +69,7 @@ impl StreamInfo {
             cluster_name: None,
             host: None,
             upstream_local: None,
+            upstream_protocol: None,
             upstream_failure: None,
             upstream_principal: None,
             route_name: None,

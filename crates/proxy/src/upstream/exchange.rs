@@ -14,6 +14,9 @@ use super::h2_client::{H2Receiver, H2Sender};
 use super::pool::{Acquired, H2Lease};
 use crate::http::{Body, BodyFail, ResponseHead};
 
+/// Largest response head (Envoy's HTTP/1 client takes 80 KiB).
+const MAX_RESPONSE_HEAD: usize = 80 * 1024;
+
 /// Why a request could not be sent on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum SendFail {
@@ -94,16 +97,15 @@ impl Exchange {
                     head.headers.insert(header::UPGRADE, upgrade);
                     head.headers.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
                 }
-                let limits = Limits { headers: cluster.config.max_response_headers, ..Limits::default() };
-                let config = &cluster.config;
+                let limits =
+                    Limits { headers: cluster.config.max_response_headers, head_bytes: MAX_RESPONSE_HEAD };
                 let (sender, receiver) = h1_client::start(
                     connection,
                     pool,
                     (head.method, head.path, head.headers),
                     head.length,
-                    config.header_case,
                     limits,
-                    config.max_requests_per_connection,
+                    &cluster.config,
                 )?;
                 Ok(Exchange {
                     sender: Sender::H1(sender),

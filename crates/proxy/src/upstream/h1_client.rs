@@ -13,7 +13,8 @@ use portolan_h1::{
 
 use super::exchange::{SendFail, UpstreamFail};
 use super::pool::{H1Connection, HostPool};
-use crate::http::body::BodyFail;
+use crate::config::cluster::ClusterConfig;
+use crate::http::body::{BodyFail, Trailers};
 use crate::http::h1::H1Io;
 use crate::http::{Body, Frame, ResponseHead};
 
@@ -25,6 +26,7 @@ const MAX_INFORMATIONAL: usize = 16;
 pub(crate) struct H1Sender {
     io: Rc<RefCell<H1Io>>,
     chunked: bool,
+    trailers: Trailers,
     state: Rc<Cell<SendState>>,
 }
 
@@ -44,6 +46,7 @@ pub(crate) struct H1Receiver {
     method: Method,
     sent: Rc<Cell<SendState>>,
     max_requests: u32,
+    trailers: Trailers,
     informational: usize,
     any_byte: bool,
     /// `100 Continue` and the like to be passed on.
@@ -56,11 +59,11 @@ pub(crate) fn start(
     pool: Rc<HostPool>,
     head: (&Method, &str, &HeaderMap),
     length: Option<u64>,
-    case: HeaderCase,
     limits: Limits,
-    max_requests: u32,
+    config: &ClusterConfig,
 ) -> Result<(H1Sender, H1Receiver), UpstreamFail> {
     let (method, target, headers) = head;
+    let (case, trailers) = (config.header_case, config.trailers);
     let upgrade = headers.contains_key(http::header::UPGRADE);
     // A body of unknown length is chunked; GET without body has no framing field, POST says 0.
     let framing = match length {
@@ -68,7 +71,7 @@ pub(crate) fn start(
             if upgrade
                 || matches!(
                     *method,
-                    Method::GET | Method::HEAD | Method::OPTIONS | Method::DELETE | Method::CONNECT
+                    Method::GET | Method::HEAD | Method::DELETE | Method::CONNECT | Method::TRACE
                 ) =>
         {
             BodyLength::None
@@ -80,13 +83,14 @@ pub(crate) fn start(
     encode_request_head(&mut io.borrow_mut().output, method, target, headers, framing, case)
         .map_err(|_| UpstreamFail::Protocol)?;
     let state = Rc::new(Cell::new(if length == Some(0) { SendState::Flush } else { SendState::Body }));
-    let sender = H1Sender { io, chunked: length.is_none(), state: state.clone() };
+    let sender = H1Sender { io, chunked: length.is_none(), trailers, state: state.clone() };
     let receiver = H1Receiver {
         connection: Some((connection, pool)),
         parser: ResponseParser::new(limits),
         method: method.clone(),
         sent: state,
-        max_requests,
+        max_requests: config.max_requests_per_connection,
+        trailers,
         informational: 0,
         any_byte: false,
         interim: None,
@@ -117,7 +121,7 @@ impl H1Sender {
             }
             let frame = ready!(body.poll_frame(cx)).map_err(SendFail::Downstream)?;
             let mut io = self.io.borrow_mut();
-            match frame {
+            match self.trailers.filter(frame) {
                 Frame::Data(data) => {
                     tap(&data);
                     if self.chunked {
@@ -170,7 +174,9 @@ impl H1Receiver {
             };
             let Some(head) = parsed else {
                 if io.eof {
-                    return Poll::Ready(Err(UpstreamFail::Closed));
+                    // Part of a head is not an answer.
+                    let fail = if self.any_byte { UpstreamFail::Protocol } else { UpstreamFail::Closed };
+                    return Poll::Ready(Err(fail));
                 }
                 ready!(io.poll_fill(cx)).map_err(|_| UpstreamFail::Closed)?;
                 continue;
@@ -194,6 +200,7 @@ impl H1Receiver {
                 connection: Some((connection, pool)),
                 sent: self.sent.clone(),
                 max_requests: self.max_requests,
+                trailers: self.trailers,
                 ended: false,
             };
             let mut body = Box::new(body);
@@ -214,6 +221,7 @@ pub(crate) struct H1ClientBody {
     reusable: bool,
     sent: Rc<Cell<SendState>>,
     max_requests: u32,
+    trailers: Trailers,
     ended: bool,
 }
 
@@ -247,7 +255,7 @@ impl H1ClientBody {
             Ok(Frame::Data(_)) => {}
             Err(_) => self.connection = None,
         }
-        Poll::Ready(frame)
+        Poll::Ready(frame.map(|frame| self.trailers.filter(frame)))
     }
 
     /// The raw connection after a protocol switch.
