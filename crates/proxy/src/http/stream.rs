@@ -697,7 +697,9 @@ async fn await_head(
                     request_end.get_or_insert_with(Instant::now);
                 }
                 Poll::Ready(Err(SendFail::Upstream)) => send_failed = true,
-                Poll::Ready(Err(SendFail::Downstream(BodyFail::Reset))) => return Poll::Ready(Head::Gone),
+                Poll::Ready(Err(SendFail::Downstream(BodyFail::Reset | BodyFail::StreamReset))) => {
+                    return Poll::Ready(Head::Gone);
+                }
                 Poll::Ready(Err(SendFail::Downstream(BodyFail::Protocol(
                     portolan_h1::BodyError::UnexpectedEof,
                 )))) => {
@@ -813,7 +815,8 @@ async fn respond(
                         continue;
                     }
                     // What came before is still sent.
-                    Poll::Ready(Err(_)) => {
+    let mut by_reset = false;
+                    Poll::Ready(Err(fail)) => {
                         cut = true;
                         continue;
                     }
@@ -834,6 +837,7 @@ async fn respond(
             }
             match responder.poll_ready(cx) {
                 Poll::Pending => break,
+                        by_reset = fail == BodyFail::StreamReset;
                 Poll::Ready(Err(_)) => return Poll::Ready(End::Gone),
                 Poll::Ready(Ok(())) if ended => return Poll::Ready(End::Complete),
                 Poll::Ready(Ok(())) if cut => return Poll::Ready(End::Upstream),
@@ -878,8 +882,14 @@ async fn respond(
         End::Upstream => {
             stats.upstream_rq_rx_reset.inc();
             outlier::report(cluster, &host, Outcome::LocalFailure, Instant::now());
-            stream.info.flags.insert(Flags::UPSTREAM_CONNECTION_TERMINATION);
-            stream.info.details = "upstream_reset_after_response_started{connection_termination}".into();
+            let (flag, details) = if by_reset {
+                (Flags::UPSTREAM_REMOTE_RESET, "upstream_reset_after_response_started{remote_reset}")
+            } else {
+                let details = "upstream_reset_after_response_started{connection_termination}";
+                (Flags::UPSTREAM_CONNECTION_TERMINATION, details)
+            };
+            stream.info.flags.insert(flag);
+            stream.info.details = details.into();
             responder.abort();
         }
         End::Timeout => {
