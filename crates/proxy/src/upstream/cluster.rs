@@ -131,7 +131,7 @@ impl WorkerCluster {
         if let Some(pool) = self.pools.borrow().get(&key) {
             return pool.clone();
         }
-        let pool = Rc::new(HostPool::default());
+        let pool = Rc::new(HostPool::new(key.offer));
         self.pools.borrow_mut().insert(key, pool.clone());
         pool
     }

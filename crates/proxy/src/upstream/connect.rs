@@ -126,7 +126,12 @@ async fn attempt(
     if session.handshake_kind() == Some(rustls::HandshakeKind::Resumed) {
         stats.ssl_session_reused.inc();
     }
-    let is_h2 = session.alpn_protocol().is_some_and(|alpn| alpn == b"h2" || alpn == ALPN_OWN);
+    let is_h2 = match session.alpn_protocol() {
+        Some(alpn) if alpn == b"h2" || alpn == ALPN_OWN => true,
+        Some(alpn) if alpn.starts_with(b"http/1") => false,
+        // The server has no opinion on HTTP versions: it gets what the cluster is configured for.
+        _ => offer == Offer::Http2,
+    };
     let leaf = session.peer_certificates().and_then(|chain| chain.first());
     let principal = leaf
         .and_then(|leaf| portolan_identity::CertificateFacts::from_der(leaf).ok())

@@ -44,7 +44,7 @@ pub(crate) struct HostPool {
     h2: RefCell<Vec<Rc<H2Connection>>>,
     open: Cell<usize>,
     connecting: Cell<usize>,
-    /// The last connection negotiated HTTP/2: do not race to open a second one.
+    /// The last connection negotiated HTTP/2, or the first one is to: do not race to open a second one.
     speaks_h2: Cell<bool>,
     closed: Cell<bool>,
     changed: Notify,
@@ -246,6 +246,10 @@ impl HostPool {
                 return Some(connection);
             }
         }
+    pub(crate) fn new(offer: Offer) -> Self {
+        HostPool { speaks_h2: Cell::new(offer == Offer::Http2), ..HostPool::default() }
+    }
+
     }
 
     fn take_h2(self: &Rc<Self>, cluster: &Cluster) -> Option<H2Lease> {
