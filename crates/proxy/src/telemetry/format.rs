@@ -70,12 +70,41 @@ enum Command {
     Sni,
     RouteName,
     Hostname,
-    GrpcStatus,
+    GrpcStatus(GrpcFormat),
     ConnectionId,
     DynamicMetadata(Vec<String>),
     /// Known to Envoy, without a value here.
     Absent,
 }
+
+/// How `%GRPC_STATUS%` is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum GrpcFormat {
+    Camel,
+    Snake,
+    Number,
+}
+
+/// The names of gRPC's status codes, by number.
+const GRPC_NAMES: [(&str, &str); 17] = [
+    ("OK", "OK"),
+    ("Canceled", "CANCELLED"),
+    ("Unknown", "UNKNOWN"),
+    ("InvalidArgument", "INVALID_ARGUMENT"),
+    ("DeadlineExceeded", "DEADLINE_EXCEEDED"),
+    ("NotFound", "NOT_FOUND"),
+    ("AlreadyExists", "ALREADY_EXISTS"),
+    ("PermissionDenied", "PERMISSION_DENIED"),
+    ("ResourceExhausted", "RESOURCE_EXHAUSTED"),
+    ("FailedPrecondition", "FAILED_PRECONDITION"),
+    ("Aborted", "ABORTED"),
+    ("OutOfRange", "OUT_OF_RANGE"),
+    ("Unimplemented", "UNIMPLEMENTED"),
+    ("Internal", "INTERNAL"),
+    ("Unavailable", "UNAVAILABLE"),
+    ("DataLoss", "DATA_LOSS"),
+    ("Unauthenticated", "UNAUTHENTICATED"),
+];
 
 enum Val<'a> {
     Text(Cow<'a, str>),
@@ -271,7 +300,13 @@ fn command(text: &str) -> Valid<Op> {
         "REQUESTED_SERVER_NAME" => Command::Sni,
         "ROUTE_NAME" => Command::RouteName,
         "HOSTNAME" => Command::Hostname,
-        "GRPC_STATUS" | "GRPC_STATUS_NUMBER" => Command::GrpcStatus,
+        "GRPC_STATUS_NUMBER" => Command::GrpcStatus(GrpcFormat::Number),
+        "GRPC_STATUS" => Command::GrpcStatus(match argument {
+            None | Some("CAMEL_STRING") => GrpcFormat::Camel,
+            Some("SNAKE_STRING") => GrpcFormat::Snake,
+            Some("NUMBER") => GrpcFormat::Number,
+            Some(other) => return Err(Invalid(format!("unknown format {other:?} in operator %{text}%"))),
+        }),
         "CONNECTION_ID" => Command::ConnectionId,
         "DYNAMIC_METADATA" => {
             Command::DynamicMetadata(argument.unwrap_or_default().split(':').map(str::to_owned).collect())
@@ -355,7 +390,15 @@ impl Command {
             Command::Sni => info.connection.sni.as_deref().and_then(text),
             Command::RouteName => info.route_name.as_deref().and_then(some).and_then(text),
             Command::Hostname => std::env::var("HOSTNAME").ok().and_then(owned),
-            Command::GrpcStatus => info.grpc_status.map(|status| Val::Number(u64::from(status))),
+            Command::GrpcStatus(format) => {
+                let status = info.grpc_status?;
+                let name = usize::try_from(status).ok().and_then(|at| GRPC_NAMES.get(at));
+                match (format, name) {
+                    (GrpcFormat::Camel, Some((camel, _))) => text(camel),
+                    (GrpcFormat::Snake, Some((_, snake))) => text(snake),
+                    _ => Some(Val::Number(u64::from(status))),
+                }
+            }
             Command::ConnectionId => Some(Val::Number(info.connection.id)),
             Command::DynamicMetadata(path) => {
                 let (namespace, keys) = path.split_first()?;
