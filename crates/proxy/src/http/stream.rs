@@ -169,11 +169,14 @@ pub(crate) async fn proxy(
     if cluster.hosts.drop_overload.iter().any(|share| drawn(*share)) {
         let reply =
             LocalReply::new(StatusCode::SERVICE_UNAVAILABLE, "drop_overload").body("no healthy upstream");
+        charge(stats, &reply);
         return stream.answer(reply.flag(Flags::NO_HEALTHY_UPSTREAM), responder, alarm).await;
     }
     let Some(_request_slot) = cluster.take_request(high) else {
         stats.upstream_rq_pending_overflow.inc();
-        return stream.answer(overflow(), responder, alarm).await;
+        let reply = overflow();
+        charge(stats, &reply);
+        return stream.answer(reply, responder, alarm).await;
     };
     let own_policy = action.retry.as_ref().or(matched.host.retry.as_ref());
     let policy = if stream.client.internal {
@@ -237,7 +240,10 @@ pub(crate) async fn proxy(
             Attempt::Stale => (Some(Failure::Reset), Some(Box::new(reset_reply(UpstreamFail::Closed)))),
             Attempt::Failed(failure, reply) => (Some(failure), Some(reply)),
             Attempt::Gone => return gone(stream, stats),
-            Attempt::Final(reply) => return stream.answer(*reply, responder, alarm).await,
+            Attempt::Final(reply) => {
+                charge(stats, &reply);
+                return stream.answer(*reply, responder, alarm).await;
+            }
         };
         // Here something failed; a response that is retried has no reply.
         let wanted = match (failure, &forwarding.policy) {
@@ -252,12 +258,14 @@ pub(crate) async fn proxy(
                 stream.info.flags.insert(Flags::UPSTREAM_RETRY_LIMIT);
             }
             let reply = reply.unwrap_or_else(|| Box::new(reset_reply(UpstreamFail::Closed)));
+            charge(stats, &reply);
             return stream.answer(*reply, responder, alarm).await;
         }
         retry_slot = cluster.usage(high).take_retry(cluster.limits(high));
         if retry_slot.is_none() {
             stats.upstream_rq_retry_overflow.inc();
             let reply = reply.unwrap_or_else(|| Box::new(overflow()));
+            charge(stats, &reply);
             return stream.answer(*reply, responder, alarm).await;
         }
         stats.upstream_rq_retry.inc();
@@ -613,8 +621,19 @@ fn outlier_status(head: &ResponseHead) -> u16 {
 }
 
 fn count_response(stats: &ClusterStats, head: &ResponseHead) {
+    count_status(stats, head.status);
+}
+
+/// A failure of the upstream that we had to answer for is a response of its cluster, as in Envoy.
+fn charge(stats: &ClusterStats, reply: &LocalReply) {
+    if reply.status.is_server_error() {
+        count_status(stats, reply.status);
+    }
+}
+
+fn count_status(stats: &ClusterStats, status: StatusCode) {
     stats.upstream_rq_completed.inc();
-    match head.status.as_u16() / 100 {
+    match status.as_u16() / 100 {
         1 => stats.upstream_rq_1xx.inc(),
         2 => stats.upstream_rq_2xx.inc(),
         3 => stats.upstream_rq_3xx.inc(),
@@ -796,6 +815,7 @@ async fn respond(
     let mut last = Instant::now();
     let mut trailers_seen: Option<HeaderMap> = None;
     let mut sent = 0u64;
+    let mut by_reset = false;
     let end = poll_fn(|cx| {
         if !upload.done {
             match upload.poll(&mut exchange.sender, cx) {
@@ -815,9 +835,9 @@ async fn respond(
                         continue;
                     }
                     // What came before is still sent.
-    let mut by_reset = false;
                     Poll::Ready(Err(fail)) => {
                         cut = true;
+                        by_reset = fail == BodyFail::StreamReset;
                         continue;
                     }
                     Poll::Ready(Ok(frame)) => frame,
@@ -837,7 +857,6 @@ async fn respond(
             }
             match responder.poll_ready(cx) {
                 Poll::Pending => break,
-                        by_reset = fail == BodyFail::StreamReset;
                 Poll::Ready(Err(_)) => return Poll::Ready(End::Gone),
                 Poll::Ready(Ok(())) if ended => return Poll::Ready(End::Complete),
                 Poll::Ready(Ok(())) if cut => return Poll::Ready(End::Upstream),

@@ -84,7 +84,6 @@ async fn handle(worker: Rc<Worker>, listener: Arc<Listener>, mut stream: TcpStre
     };
     let stats = listener.stats.clone();
     let stats = stats.of(worker.id);
-    let _active = Active::new(stats);
 
     let mut prefix = BytesMut::new();
     let mut found = Inspected::default();
@@ -122,6 +121,8 @@ async fn handle(worker: Rc<Worker>, listener: Arc<Listener>, mut stream: TcpStre
         log_unmatched(&worker, &listener, local, remote, &found, start);
         return;
     };
+    // Counted from here on, as in Envoy: what no chain takes is not a connection yet.
+    let _active = Active::new(stats);
     let raw = RawStream { prefix, socket: Socket::Tcp(stream) };
     let (stream, tls) = match &chain.tls {
         None => (Stream::Plain(raw), None),
