@@ -33,9 +33,11 @@ pub enum SanKind {
     Ip,
 }
 
+type Check = dyn Fn(SanKind, &str) -> bool + Send + Sync;
+
 /// Says whether a name is accepted.
 #[derive(Clone)]
-pub struct NameCheck(Arc<dyn Fn(SanKind, &str) -> bool + Send + Sync>);
+pub struct NameCheck(Arc<Check>);
 
 impl std::fmt::Debug for NameCheck {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {

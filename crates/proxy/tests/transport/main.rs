@@ -4,8 +4,12 @@
 //! expectations. Where the two differ on purpose, the case says so (`Program::Ours`, `Program::Envoy`).
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test reports by panicking")]
 
+mod admin;
+mod balance;
 mod chains;
+mod grpc;
 mod http2;
+mod mesh;
 mod mtls;
 mod support;
 mod tcp;

@@ -3,10 +3,12 @@
 use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 use crate::support::config::*;
-use crate::support::tls::{Authority, Client, Identity, V12, V13};
-use crate::support::{Config, Program, Proxy, eventually, http_on, on_each};
+use crate::support::peers::Peer;
+use crate::support::tls::{Authority, Client, Identity, V12, V13, server};
+use crate::support::{Config, Program, Proxy, eventually, http, http_on, on_each};
 
 const COUNTERS: [&str; 6] = [
     "handshake",
@@ -217,4 +219,95 @@ async fn counters(proxy: &Proxy, listener: &str) -> Counters {
     let all = proxy.stats_of(&prefix).await;
     let one = |name: &&'static str| Some((*name, *all.get(&format!("{prefix}{name}"))?));
     COUNTERS.iter().filter_map(one).filter(|(_, value)| *value > 0).collect()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn servers_are_believed_or_refused_for_the_right_reason() {
+    let (west, east) = (Authority::new("west.test"), Authority::new("east.test"));
+    let peer = async |identity: &Identity| {
+        let acceptor = server(identity, &[]);
+        Peer::new(move |stream, _| {
+            let acceptor = acceptor.clone();
+            async move {
+                let Ok(mut stream) = acceptor.accept(stream).await else { return };
+                let mut some = [0; 1024];
+                if stream.read(&mut some).await.is_ok_and(|count| count > 0) {
+                    let _ = stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok").await;
+                    let _ = stream.read(&mut some).await;
+                }
+            }
+        })
+        .await
+    };
+    let forged = east.signed("spiffe://west.test/ns/shop/sa/cart", &[], std::time::SystemTime::now());
+    let wild = west.signed("spiffe://west.test/ns/shop/sa/x", &["*.shop.test"], std::time::SystemTime::now());
+    let good = peer(&west.account("cart")).await;
+    let other = peer(&west.account("other")).await;
+    let foreign = peer(&east.account("cart")).await;
+    let (forged, expired, wild) = (peer(&forged).await, peer(&west.expired("cart")).await, peer(&wild).await);
+    let plain = Peer::name("this is not TLS at all").await;
+    let exact = |kind: &str, text: &str| json!({"match_typed_subject_alt_names": [{"san_type": kind, "matcher": {"exact": text}}]});
+    let cart = exact("URI", "spiffe://west.test/ns/shop/sa/cart");
+    let trusted = with(json!({"trusted_ca": inline(west.root())}), cart.clone());
+    let of = |names: Value| with(json!({"trusted_ca": inline(west.root())}), names);
+    let domains =
+        with(spiffe_validator(&[("west.test", west.root()), ("east.test", east.root())]), cart.clone());
+    // Cluster, server, validation, and the counter that grows; `handshake` is a success.
+    let cases: Vec<(&str, &Peer, Value, &str)> = vec![
+        ("good", &good, trusted.clone(), "handshake"),
+        ("name", &other, trusted.clone(), "fail_verify_san"),
+        ("root", &foreign, trusted.clone(), "fail_verify_error"),
+        ("forged", &forged, trusted.clone(), "fail_verify_error"),
+        ("expired", &expired, trusted, "fail_verify_error"),
+        ("plain", &plain, of(json!({})), "connection_error"),
+        ("domains", &good, domains.clone(), "handshake"),
+        ("domains-forged", &forged, domains.clone(), "fail_verify_error"),
+        ("domains-foreign", &foreign, domains, "fail_verify_san"),
+        ("host", &wild, of(exact("DNS", "cart.shop.test")), "handshake"),
+        ("host-deeper", &wild, of(exact("DNS", "a.cart.shop.test")), "fail_verify_san"),
+        ("host-other", &wild, of(exact("DNS", "cart.other.test")), "fail_verify_san"),
+        // The right text in a name of another kind.
+        ("kind", &good, of(exact("DNS", "spiffe://west.test/ns/shop/sa/cart")), "fail_verify_san"),
+    ];
+    let log = access_log("log", &["UPSTREAM_CLUSTER", "RESPONSE_FLAGS", "UPSTREAM_TRANSPORT_FAILURE_REASON"]);
+    on_each(async |program| {
+        let mut config = Config::default();
+        for (name, peer, validation, _) in &cases {
+            let routes = json!([{"match": {"prefix": "/"}, "route": {"cluster": name}}]);
+            let manager = manager_with(name, routes, json!({"access_log": log}));
+            config.listeners.push(listener(name, vec![chain(manager)]));
+            let tls = upstream_tls(json!({"validation_context": validation}), json!({}));
+            config.clusters.push(with(cluster(name, &[peer.address]), tls));
+        }
+        let proxy = Proxy::start(program, config).await;
+        let mut wrong = Vec::new();
+        for (at, (name, _, _, counter)) in cases.iter().enumerate() {
+            let (status, body) = http(proxy.address(name).await, "GET", "/", "").await.unwrap();
+            let prefix = format!("cluster.{name}.ssl.");
+            let grown: Vec<_> = proxy.stats_of(&prefix).await.into_iter().collect();
+            let of_ours = |name: &str| COUNTERS.iter().any(|counter| name == format!("{prefix}{counter}"));
+            let grown: Vec<_> = grown
+                .into_iter()
+                .filter(|(name, value)| *value > 0 && of_ours(name))
+                .map(|(name, _)| name[prefix.len()..].to_owned())
+                // Where no certificate is asked for, none is shown; nobody counts that on this side.
+                .filter(|name| name != "no_certificate")
+                .collect();
+            let line = proxy.log("log", at + 1).await.remove(at);
+            let reason = line["UPSTREAM_TRANSPORT_FAILURE_REASON"].as_str().unwrap_or_default().to_owned();
+            let right = match *counter {
+                "handshake" => status == 200 && line["RESPONSE_FLAGS"] == "-",
+                "connection_error" => status == 503 && line["RESPONSE_FLAGS"] == "UF" && !reason.is_empty(),
+                _ => {
+                    let named = reason.contains("CERTIFICATE_VERIFY_FAILED");
+                    status == 503 && line["RESPONSE_FLAGS"] == "UF" && named
+                }
+            };
+            if !right || grown != [*counter] {
+                wrong.push(format!("{name}: expected {counter}, got {status} {body} {grown:?} {line}"));
+            }
+        }
+        assert!(wrong.is_empty(), "{program:?}:\n{}", wrong.join("\n"));
+    })
+    .await;
 }

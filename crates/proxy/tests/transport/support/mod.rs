@@ -231,13 +231,28 @@ pub(crate) async fn http_on(
         format!("{method} {path} HTTP/1.1\r\nhost: test.example\r\nconnection: close\r\n{fields}\r\n");
     stream.write_all(request.as_bytes()).await?;
     let mut answer = Vec::new();
-    // A peer that closes TLS without goodbye after a whole answer is good enough.
-    match tokio::time::timeout(PATIENCE, stream.read_to_end(&mut answer)).await {
-        Ok(Err(error)) if answer.is_empty() => return Err(error),
-        Ok(_) => {}
-        Err(_) => return Err(std::io::ErrorKind::TimedOut.into()),
-    }
+    // Not to the end of the connection: Envoy lets a client wait for that.
+    in_time(async {
+        while !is_whole(&answer) {
+            if stream.read_buf(&mut answer).await? == 0 {
+                break;
+            }
+        }
+        Ok::<_, std::io::Error>(())
+    })
+    .await?;
     parse(&answer).ok_or_else(|| std::io::Error::other(format!("no answer: {answer:?}")))
+}
+
+/// Whether an answer says that nothing more follows.
+fn is_whole(answer: &[u8]) -> bool {
+    let text = String::from_utf8_lossy(answer);
+    let Some((head, body)) = text.split_once("\r\n\r\n") else { return false };
+    let head = head.to_ascii_lowercase();
+    match head.lines().find_map(|line| line.strip_prefix("content-length: ")) {
+        Some(length) => length.parse().is_ok_and(|length: usize| body.len() >= length),
+        None => head.contains("transfer-encoding: chunked") && body.ends_with("0\r\n\r\n"),
+    }
 }
 
 /// Status and body of an HTTP/1 answer.
