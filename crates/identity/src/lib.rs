@@ -17,4 +17,4 @@ pub use authority::{AuthorityError, CertificateAuthority, Issued, MAX_CSR_BYTES}
 pub use bundle::{BundleError, MAX_BUNDLE_BYTES, MAX_ROOTS_PER_BUNDLE, TrustBundle, TrustBundles};
 pub use spiffe::{MAX_SPIFFE_ID_LENGTH, SpiffeId, SpiffeIdError};
 pub use svid::{CertificateFacts, SvidError, spiffe_id_of};
-pub use verifier::{PeerVerifier, Roots, SanMatcher};
+pub use verifier::{NameCheck, PeerVerifier, Roots, SanKind, SanMatcher, is_name_refusal};

@@ -22,9 +22,32 @@ pub enum Roots {
     Any(Arc<TrustBundle>),
 }
 
+/// What kind of name a certificate shows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SanKind {
+    /// A URI, as SPIFFE ids are.
+    Uri,
+    /// A host name.
+    Dns,
+    /// An IP address, as text.
+    Ip,
+}
+
+type Check = dyn Fn(SanKind, &str) -> bool + Send + Sync;
+
+/// Says whether a name is accepted.
+#[derive(Clone)]
+pub struct NameCheck(Arc<Check>);
+
+impl std::fmt::Debug for NameCheck {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("NameCheck")
+    }
+}
+
 /// One accepted name; it is compared with the URI and DNS names and IP addresses of the leaf (Envoy's
 /// `match_typed_subject_alt_names`).
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub enum SanMatcher {
     /// The whole name.
     Exact(String),
@@ -34,15 +57,23 @@ pub enum SanMatcher {
     Suffix(String),
     /// Some part of it.
     Contains(String),
+    /// What a function says, for anything else.
+    Check(NameCheck),
 }
 
 impl SanMatcher {
-    fn matches(&self, name: &str) -> bool {
+    /// Accepts what `check` accepts.
+    pub fn check(check: impl Fn(SanKind, &str) -> bool + Send + Sync + 'static) -> Self {
+        SanMatcher::Check(NameCheck(Arc::new(check)))
+    }
+
+    fn matches(&self, kind: SanKind, name: &str) -> bool {
         match self {
             SanMatcher::Exact(text) => name == text,
             SanMatcher::Prefix(text) => name.starts_with(text.as_str()),
             SanMatcher::Suffix(text) => name.ends_with(text.as_str()),
             SanMatcher::Contains(text) => name.contains(text.as_str()),
+            SanMatcher::Check(NameCheck(check)) => check(kind, name),
         }
     }
 }
@@ -115,8 +146,13 @@ impl PeerVerifier {
         self.verify_chain(leaf, intermediates, bundle, usage, now)?;
         if !self.names.is_empty() {
             let addresses: Vec<String> = facts.ip_addresses.iter().map(ToString::to_string).collect();
-            let mut shown = facts.uris.iter().chain(&facts.dns_names).chain(&addresses);
-            if !shown.any(|name| self.names.iter().any(|matcher| matcher.matches(name))) {
+            let of = |kind: SanKind, names: &'_ [String]| {
+                names.iter().any(|name| self.names.iter().any(|matcher| matcher.matches(kind, name)))
+            };
+            let accepted = of(SanKind::Uri, &facts.uris)
+                || of(SanKind::Dns, &facts.dns_names)
+                || of(SanKind::Ip, &addresses);
+            if !accepted {
                 let names: Vec<_> = facts.uris.iter().chain(&facts.dns_names).cloned().collect();
                 return Err(refuse(Refusal::Name(names.join(", "))));
             }
@@ -138,6 +174,16 @@ impl PeerVerifier {
         end.verify_for_usage(self.algorithms.all, &anchors, intermediates, now, usage, None, None)
             .map(|_| ())
             .map_err(chain_error)
+    }
+}
+
+/// Whether a handshake failed because the chain is good but no name of the peer is accepted.
+pub fn is_name_refusal(error: &Error) -> bool {
+    match error {
+        Error::InvalidCertificate(CertificateError::Other(OtherError(inner))) => {
+            matches!(inner.downcast_ref::<Refusal>(), Some(Refusal::Name(_)))
+        }
+        _ => false,
     }
 }
 

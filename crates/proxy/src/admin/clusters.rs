@@ -71,6 +71,14 @@ fn counters(host: &HostStatus) -> Vec<(&'static str, u64)> {
     all
 }
 
+fn health_status(host: &HostStatus) -> &'static str {
+    match (host.eds_healthy, host.eds_degraded) {
+        (false, _) => "UNHEALTHY",
+        (true, true) => "DEGRADED",
+        (true, false) => "HEALTHY",
+    }
+}
+
 fn health_flags(host: &HostStatus) -> String {
     host.health_flags()
 }
@@ -125,7 +133,7 @@ fn host_json(host: &HostStatus) -> Value {
         })
         .collect();
     let mut health = Map::new();
-    health.insert("eds_health_status".into(), if host.eds_healthy { "HEALTHY" } else { "UNHEALTHY" }.into());
+    health.insert("eds_health_status".into(), health_status(host).into());
     if host.ejected {
         health.insert("failed_outlier_check".into(), true.into());
     }
@@ -171,6 +179,7 @@ mod tests {
                 priority: 0,
                 locality: ("eu".into(), "eu-1".into(), String::new()),
                 eds_healthy: true,
+                eds_degraded: false,
                 ejected: false,
                 rq_active: 2,
                 counters: vec![("cx_total", 3), ("rq_error", 0)],

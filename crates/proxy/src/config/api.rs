@@ -169,6 +169,8 @@ pub struct HostStatus {
     pub locality: (String, String, String),
     /// Whether EDS (or a health check) says that it is healthy.
     pub eds_healthy: bool,
+    /// True when it says DEGRADED.
+    pub eds_degraded: bool,
     /// Whether outlier detection has ejected it.
     pub ejected: bool,
     /// Requests that are active now.
@@ -186,6 +188,9 @@ impl HostStatus {
         }
         if !self.eds_healthy {
             flags.push_str("/failed_eds_health");
+        }
+        if self.eds_degraded {
+            flags.push_str("/degraded_eds_health");
         }
         if flags.is_empty() { "healthy".to_owned() } else { flags }
     }

@@ -10,6 +10,7 @@ use super::cluster::Discovery;
 use super::store::{ClusterEntry, ConfigStore, State, waits_for};
 use crate::telemetry::metrics::{ClusterStats, Distribution, HttpStats, ListenerStats, TcpStats};
 use crate::telemetry::{MetricKind, Sample, SampleValue};
+use crate::upstream::host::Health;
 
 impl ConfigStore {
     /// State of listeners, clusters and hosts.
@@ -79,12 +80,13 @@ impl ConfigStore {
                          group: &str,
                          rows: Vec<(&'static str, MetricKind, u64)>| {
             for (field, kind, value) in rows {
-                let (dotted, flat) = match field.strip_prefix("ssl_") {
-                    Some(rest) => (format!("ssl.{rest}"), field),
-                    None => (field.to_owned(), field),
-                };
+                let nested = ["ssl", "outlier_detection"].iter().find_map(|scope| {
+                    let rest = field.strip_prefix(scope)?.strip_prefix('_')?;
+                    Some(format!("{scope}.{rest}"))
+                });
+                let dotted = nested.unwrap_or_else(|| field.to_owned());
                 let mut labels: Vec<(String, String)> = Vec::new();
-                let mut flat = flat.to_owned();
+                let mut flat = field.to_owned();
                 // Envoy makes the class of a status a label: downstream_rq_5xx -> downstream_rq_xx{class="5"}.
                 if let Some((base, class)) =
                     flat.rsplit_once('_').filter(|(_, class)| class.len() == 3 && class.ends_with("xx"))
@@ -120,19 +122,29 @@ impl ConfigStore {
             let prefix = format!("cluster.{name}");
             scope(&prefix, label, "cluster", ClusterStats::totals(entry.shared.stats.iter()));
             let hosts = entry.active.as_ref().map(|active| active.hosts.clone()).unwrap_or_default();
-            let healthy = hosts.iter().filter(|host| host.available()).count() as u64;
+            let up = hosts.iter().filter(|host| host.available());
+            let (degraded, healthy): (Vec<_>, Vec<_>) = up.partition(|host| host.health == Health::Degraded);
+            let ejected = entry.shared.ejections.each_ref().map(|count| count.load(Relaxed));
             let extra = vec![
                 ("membership_total", MetricKind::Gauge, hosts.len() as u64),
-                ("membership_healthy", MetricKind::Gauge, healthy),
+                ("membership_healthy", MetricKind::Gauge, healthy.len() as u64),
+                ("membership_degraded", MetricKind::Gauge, degraded.len() as u64),
                 (
                     "outlier_detection_ejections_active",
                     MetricKind::Gauge,
                     entry.shared.ejected.load(Relaxed) as u64,
                 ),
+                ("outlier_detection_ejections_enforced_total", MetricKind::Counter, ejected.iter().sum()),
+                ("outlier_detection_ejections_enforced_consecutive_5xx", MetricKind::Counter, ejected[0]),
                 (
-                    "outlier_detection_ejections_total",
+                    "outlier_detection_ejections_enforced_consecutive_gateway_failure",
                     MetricKind::Counter,
-                    entry.shared.ejections_total.load(Relaxed),
+                    ejected[1],
+                ),
+                (
+                    "outlier_detection_ejections_enforced_consecutive_local_origin_failure",
+                    MetricKind::Counter,
+                    ejected[2],
                 ),
             ];
             scope(&prefix, label, "cluster", extra);
@@ -210,7 +222,8 @@ fn cluster_status(state: &State, name: &str, entry: &ClusterEntry) -> ClusterSta
             weight: host.weight,
             priority: host.priority,
             locality: (*host.locality).clone(),
-            eds_healthy: host.health != crate::upstream::host::Health::Unhealthy,
+            eds_healthy: host.health != Health::Unhealthy,
+            eds_degraded: host.health == Health::Degraded,
             ejected: counters.ejected.load(Relaxed),
             rq_active: counters.rq_active.load(Relaxed),
             counters: vec![

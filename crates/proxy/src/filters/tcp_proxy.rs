@@ -200,9 +200,12 @@ async fn open(worker: &Rc<Worker>, proxy: &TcpProxy, info: &mut StreamInfo) -> O
             return None;
         };
         host.state.rq_total.fetch_add(1, Relaxed);
+        upstream.upstream_rq_pending_total.inc();
         match connect(&cluster, &host, Offer::Tcp, upstream).await {
             Ok(connected) => {
                 outlier::report(&cluster, &host, Outcome::Status(200), Instant::now());
+                // Envoy counts a TCP connection as one request of its cluster.
+                upstream.upstream_rq_total.inc();
                 info.upstream_local = connected.local;
                 info.upstream_principal = connected.principal;
                 let guard = OpenGuard::new(&cluster, &host, worker.id, Some(held), std::rc::Weak::new());
@@ -217,5 +220,6 @@ async fn open(worker: &Rc<Worker>, proxy: &TcpProxy, info: &mut StreamInfo) -> O
     }
     upstream.upstream_cx_connect_attempts_exceeded.inc();
     info.flags.insert(Flags::UPSTREAM_CONNECTION_FAILURE);
+    info.flags.insert(Flags::UPSTREAM_RETRY_LIMIT);
     None
 }

@@ -47,8 +47,10 @@ impl Trailers {
 /// Why a body ended early.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum BodyFail {
-    /// The connection or stream was reset.
+    /// The connection ended.
     Reset,
+    /// The peer reset the stream.
+    StreamReset,
     /// The peer broke the framing.
     Protocol(portolan_h1::BodyError),
 }
@@ -118,16 +120,18 @@ fn poll_h2(stream: &mut h2::RecvStream, cx: &mut Context<'_>) -> Poll<Result<Fra
                 let _ = stream.flow_control().release_capacity(data.len());
                 return Poll::Ready(Ok(Frame::Data(data)));
             }
-            Some(Err(error)) if error.reason() == Some(h2::Reason::NO_ERROR) => {
-                return Poll::Ready(Ok(Frame::End));
-            }
-            Some(Err(_)) => return Poll::Ready(Err(BodyFail::Reset)),
+            // Whatever its reason is, a reset before the end means that something is missing.
+            Some(Err(error)) => return Poll::Ready(Err(h2_fail(&error))),
             None => break,
         }
     }
     Poll::Ready(match ready!(stream.poll_trailers(cx)) {
         Ok(Some(trailers)) => Ok(Frame::Trailers(trailers)),
         Ok(None) => Ok(Frame::End),
-        Err(_) => Err(BodyFail::Reset),
+        Err(error) => Err(h2_fail(&error)),
     })
+}
+
+fn h2_fail(error: &h2::Error) -> BodyFail {
+    if error.is_reset() && error.is_remote() { BodyFail::StreamReset } else { BodyFail::Reset }
 }

@@ -45,6 +45,8 @@ pub(crate) async fn serve(
 ) {
     let scope = Scope { worker, hcm, connection: info };
     let io = Rc::new(RefCell::new(H1Io::new(stream)));
+    // Read to see which protocol it is; these bytes count too.
+    io.borrow_mut().rx_bytes = first.len() as u64;
     io.borrow_mut().input = first;
     let mut parser = RequestParser::new(scope.hcm.limits);
     let mut alarm = Alarm::default();

@@ -7,7 +7,7 @@ use std::time::Instant;
 use bytes::Bytes;
 use h2::RecvStream;
 use h2::server::SendResponse;
-use http::{Request as HttpRequest, header};
+use http::{HeaderMap, HeaderValue, Request as HttpRequest, header};
 
 use super::connection::{Alarm, Prefixed};
 use super::manager::{self, Incoming, Scope};
@@ -115,6 +115,17 @@ async fn sleep_until(at: Option<tokio::time::Instant>) {
     }
 }
 
+/// Clients may send a cookie in pieces; everything but HTTP/2 wants it whole (RFC 9113, 8.2.3).
+fn join_cookies(headers: &mut HeaderMap) {
+    if headers.get_all(header::COOKIE).iter().nth(1).is_none() {
+        return;
+    }
+    let pieces: Vec<&[u8]> = headers.get_all(header::COOKIE).iter().map(HeaderValue::as_bytes).collect();
+    if let Ok(whole) = HeaderValue::from_bytes(&pieces.join(&b"; "[..])) {
+        headers.insert(header::COOKIE, whole);
+    }
+}
+
 async fn serve_stream(scope: &Scope, request: HttpRequest<RecvStream>, respond: SendResponse<Bytes>) {
     let (mut parts, stream) = request.into_parts();
     let host = parts.headers.remove(header::HOST).and_then(|value| value.to_str().ok().map(str::to_owned));
@@ -124,6 +135,7 @@ async fn serve_stream(scope: &Scope, request: HttpRequest<RecvStream>, respond: 
         (Some(authority), _) => Some(authority),
         (None, host) => host,
     };
+    join_cookies(&mut parts.headers);
     let incoming = Incoming {
         method: parts.method,
         authority,

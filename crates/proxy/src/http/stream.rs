@@ -171,11 +171,14 @@ pub(crate) async fn proxy(
     if cluster.hosts.drop_overload.iter().any(|share| drawn(*share)) {
         let reply =
             LocalReply::new(StatusCode::SERVICE_UNAVAILABLE, "drop_overload").body("no healthy upstream");
+        charge(stats, &reply);
         return stream.answer(reply.flag(Flags::NO_HEALTHY_UPSTREAM), responder, alarm).await;
     }
     let Some(_request_slot) = cluster.take_request(high) else {
         stats.upstream_rq_pending_overflow.inc();
-        return stream.answer(overflow(), responder, alarm).await;
+        let reply = overflow();
+        charge(stats, &reply);
+        return stream.answer(reply, responder, alarm).await;
     };
     let own_policy = action.retry.as_ref().or(matched.host.retry.as_ref());
     let policy = if stream.client.internal {
@@ -247,7 +250,10 @@ pub(crate) async fn proxy(
             Attempt::Stale => (Some(Failure::Reset), Some(Box::new(reset_reply(UpstreamFail::Closed)))),
             Attempt::Failed(failure, reply) => (Some(failure), Some(reply)),
             Attempt::Gone => return gone(stream, stats),
-            Attempt::Final(reply) => return stream.answer(*reply, responder, alarm).await,
+            Attempt::Final(reply) => {
+                charge(stats, &reply);
+                return stream.answer(*reply, responder, alarm).await;
+            }
         };
         // Here something failed; a response that is retried has no reply.
         let wanted = match (failure, &forwarding.policy) {
@@ -262,6 +268,7 @@ pub(crate) async fn proxy(
                 stream.info.flags.insert(Flags::UPSTREAM_RETRY_LIMIT);
             }
             let mut reply = reply.unwrap_or_else(|| Box::new(reset_reply(UpstreamFail::Closed)));
+            charge(stats, &reply);
             if retried > 0 {
                 tell_of_retry(&mut reply);
             }
@@ -273,6 +280,7 @@ pub(crate) async fn proxy(
         if retry_slot.is_none() {
             stats.upstream_rq_retry_overflow.inc();
             let reply = reply.unwrap_or_else(|| Box::new(overflow()));
+            charge(stats, &reply);
             return stream.answer(reply.flag(Flags::UPSTREAM_OVERFLOW), responder, alarm).await;
         }
         stats.upstream_rq_retry.inc();
@@ -694,8 +702,19 @@ fn outlier_status(head: &ResponseHead) -> u16 {
 }
 
 fn count_response(stats: &ClusterStats, head: &ResponseHead) {
+    count_status(stats, head.status);
+}
+
+/// A failure of the upstream that we had to answer for is a response of its cluster, as in Envoy.
+fn charge(stats: &ClusterStats, reply: &LocalReply) {
+    if reply.status.is_server_error() {
+        count_status(stats, reply.status);
+    }
+}
+
+fn count_status(stats: &ClusterStats, status: StatusCode) {
     stats.upstream_rq_completed.inc();
-    match head.status.as_u16() / 100 {
+    match status.as_u16() / 100 {
         1 => stats.upstream_rq_1xx.inc(),
         2 => stats.upstream_rq_2xx.inc(),
         3 => stats.upstream_rq_3xx.inc(),
@@ -778,7 +797,9 @@ async fn await_head(
                     request_end.get_or_insert_with(Instant::now);
                 }
                 Poll::Ready(Err(SendFail::Upstream)) => send_failed = true,
-                Poll::Ready(Err(SendFail::Downstream(BodyFail::Reset))) => return Poll::Ready(Head::Gone),
+                Poll::Ready(Err(SendFail::Downstream(BodyFail::Reset | BodyFail::StreamReset))) => {
+                    return Poll::Ready(Head::Gone);
+                }
                 Poll::Ready(Err(SendFail::Downstream(BodyFail::Protocol(
                     portolan_h1::BodyError::UnexpectedEof,
                 )))) => {
@@ -879,6 +900,7 @@ async fn respond(
     let mut last = Instant::now();
     let mut trailers_seen: Option<HeaderMap> = None;
     let mut sent = 0u64;
+    let mut by_reset = false;
     let end = poll_fn(|cx| {
         if !upload.done {
             match upload.poll(&mut exchange.sender, cx) {
@@ -901,6 +923,7 @@ async fn respond(
                     Poll::Ready(Err(fail)) => {
                         cut = true;
                         broken = matches!(fail, BodyFail::Protocol(_));
+                        by_reset = fail == BodyFail::StreamReset;
                         continue;
                     }
                     Poll::Ready(Ok(frame)) => frame,
@@ -967,6 +990,8 @@ async fn respond(
             let (flag, details) = if broken {
                 let details = "upstream_reset_after_response_started{protocol_error}";
                 (Flags::UPSTREAM_PROTOCOL_ERROR, details)
+            } else if by_reset {
+                (Flags::UPSTREAM_REMOTE_RESET, "upstream_reset_after_response_started{remote_reset}")
             } else {
                 let details = "upstream_reset_after_response_started{connection_termination}";
                 (Flags::UPSTREAM_CONNECTION_TERMINATION, details)

@@ -23,6 +23,7 @@ use crate::http::connection;
 use crate::telemetry::format::Context;
 use crate::telemetry::metrics::ListenerStats;
 use crate::telemetry::{Flags, StreamInfo};
+use crate::tls::HandshakeFault;
 
 /// Pause after `accept` failed (too many open files), so that the loop does not spin.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
@@ -83,7 +84,6 @@ async fn handle(worker: Rc<Worker>, listener: Arc<Listener>, mut stream: TcpStre
     };
     let stats = listener.stats.clone();
     let stats = stats.of(worker.id);
-    let _active = Active::new(stats);
 
     let mut prefix = BytesMut::new();
     let mut found = Inspected::default();
@@ -121,6 +121,8 @@ async fn handle(worker: Rc<Worker>, listener: Arc<Listener>, mut stream: TcpStre
         log_unmatched(&worker, &listener, local, remote, &found, start);
         return;
     };
+    // Counted from here on, as in Envoy: what no chain takes is not a connection yet.
+    let _active = Active::new(stats);
     let raw = RawStream { prefix, socket: Socket::Tcp(stream) };
     let (stream, tls) = match &chain.tls {
         None => (Stream::Plain(raw), None),
@@ -212,18 +214,17 @@ async fn accept_tls(
     let stream = match tokio::time::timeout(chain.handshake_timeout, accepting).await {
         Ok(Ok(stream)) => stream,
         Ok(Err(error)) => {
-            stats.ssl_connection_error.inc();
-            let text = error.to_string();
-            if text.contains("no certificates") {
-                stats.ssl_no_certificate.inc();
-            } else if text.contains("certificate") {
-                stats.ssl_fail_verify_error.inc();
+            match HandshakeFault::of(&error) {
+                HandshakeFault::NoCertificate => stats.ssl_fail_verify_no_cert.inc(),
+                HandshakeFault::Chain => stats.ssl_fail_verify_error.inc(),
+                HandshakeFault::Name => stats.ssl_fail_verify_san.inc(),
+                HandshakeFault::Other => stats.ssl_connection_error.inc(),
             }
             tracing::debug!(listener = %listener, chain = %chain.name, %error, "TLS handshake failed");
             return None;
         }
         Err(_) => {
-            stats.ssl_connection_error.inc();
+            stats.downstream_cx_transport_socket_connect_timeout.inc();
             return None;
         }
     };
@@ -237,6 +238,9 @@ async fn accept_tls(
         let hash = sha2::Sha256::digest(leaf.as_ref()).iter().map(|byte| format!("{byte:02x}")).collect();
         Some(PeerCertificate { facts, hash })
     });
+    if peer.is_none() {
+        stats.ssl_no_certificate.inc();
+    }
     let version = match session.protocol_version() {
         Some(rustls::ProtocolVersion::TLSv1_3) => "TLSv1.3",
         _ => "TLSv1.2",

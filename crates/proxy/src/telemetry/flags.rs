@@ -8,15 +8,14 @@ macro_rules! flags {
     ($($name:ident = $bit:literal $text:literal,)*) => {
         impl Flags {
             $(pub(crate) const $name: Flags = Flags(1 << $bit);)*
-            /// Every flag with its text, in the order in which they are written.
+            /// Every flag with its text, in the order in which they are written: always the same, as in the Envoy of
+            /// Istio 1.9 (`UF,URX` on dashboards); later ones write them as they were found out.
             const ALL: &'static [(Flags, &'static str)] = &[$((Flags::$name, $text),)*];
         }
     };
 }
 
 flags! {
-    // Found out before what the last try failed with, and written before it.
-    UPSTREAM_RETRY_LIMIT = 14 "URX",
     LOCAL_HEALTH_CHECK = 0 "LH",
     NO_HEALTHY_UPSTREAM = 1 "UH",
     UPSTREAM_REQUEST_TIMEOUT = 2 "UT",
@@ -31,6 +30,7 @@ flags! {
     RATE_LIMITED = 11 "RL",
     UNAUTHORIZED_EXTERNAL = 12 "UAEX",
     DOWNSTREAM_CONNECTION_TERMINATION = 13 "DC",
+    UPSTREAM_RETRY_LIMIT = 14 "URX",
     STREAM_IDLE_TIMEOUT = 15 "SI",
     DOWNSTREAM_PROTOCOL_ERROR = 16 "DPE",
     UPSTREAM_MAX_STREAM_DURATION = 17 "UMSDR",

@@ -73,15 +73,41 @@ enum Command {
     Sni,
     RouteName,
     Hostname,
-    GrpcStatus {
-        snake: bool,
-    },
-    GrpcStatusNumber,
+    GrpcStatus(GrpcFormat),
     ConnectionId,
     DynamicMetadata(Vec<String>),
     /// Known to Envoy, without a value here.
     Absent,
 }
+
+/// How `%GRPC_STATUS%` is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum GrpcFormat {
+    Camel,
+    Snake,
+    Number,
+}
+
+/// The names of gRPC's status codes, by number.
+const GRPC_NAMES: [(&str, &str); 17] = [
+    ("OK", "OK"),
+    ("Canceled", "CANCELLED"),
+    ("Unknown", "UNKNOWN"),
+    ("InvalidArgument", "INVALID_ARGUMENT"),
+    ("DeadlineExceeded", "DEADLINE_EXCEEDED"),
+    ("NotFound", "NOT_FOUND"),
+    ("AlreadyExists", "ALREADY_EXISTS"),
+    ("PermissionDenied", "PERMISSION_DENIED"),
+    ("ResourceExhausted", "RESOURCE_EXHAUSTED"),
+    ("FailedPrecondition", "FAILED_PRECONDITION"),
+    ("Aborted", "ABORTED"),
+    ("OutOfRange", "OUT_OF_RANGE"),
+    ("Unimplemented", "UNIMPLEMENTED"),
+    ("Internal", "INTERNAL"),
+    ("Unavailable", "UNAVAILABLE"),
+    ("DataLoss", "DATA_LOSS"),
+    ("Unauthenticated", "UNAUTHENTICATED"),
+];
 
 enum Val<'a> {
     Text(Cow<'a, str>),
@@ -279,13 +305,13 @@ fn command(text: &str) -> Valid<Op> {
         "REQUESTED_SERVER_NAME" => Command::Sni,
         "ROUTE_NAME" => Command::RouteName,
         "HOSTNAME" => Command::Hostname,
-        "GRPC_STATUS_NUMBER" => Command::GrpcStatusNumber,
-        "GRPC_STATUS" => match argument.unwrap_or("CAMEL_STRING") {
-            "CAMEL_STRING" => Command::GrpcStatus { snake: false },
-            "SNAKE_STRING" => Command::GrpcStatus { snake: true },
-            "NUMBER" => Command::GrpcStatusNumber,
-            other => return Err(Invalid(format!("unknown form {other:?} of GRPC_STATUS"))),
-        },
+        "GRPC_STATUS_NUMBER" => Command::GrpcStatus(GrpcFormat::Number),
+        "GRPC_STATUS" => Command::GrpcStatus(match argument {
+            None | Some("CAMEL_STRING") => GrpcFormat::Camel,
+            Some("SNAKE_STRING") => GrpcFormat::Snake,
+            Some("NUMBER") => GrpcFormat::Number,
+            Some(other) => return Err(Invalid(format!("unknown format {other:?} in operator %{text}%"))),
+        }),
         "CONNECTION_ID" => Command::ConnectionId,
         "DYNAMIC_METADATA" => {
             Command::DynamicMetadata(argument.unwrap_or_default().split(':').map(str::to_owned).collect())
@@ -370,13 +396,13 @@ impl Command {
             Command::Sni => info.connection.sni.as_deref().and_then(text),
             Command::RouteName => info.route_name.as_deref().and_then(some).and_then(text),
             Command::Hostname => std::env::var("HOSTNAME").ok().and_then(owned),
-            Command::GrpcStatusNumber => info.grpc_status.map(|status| Val::Number(u64::from(status))),
-            Command::GrpcStatus { snake } => {
-                let number = info.grpc_status?;
-                match GRPC_STATUS_NAMES.get(number as usize) {
-                    Some((_, name)) if *snake => text(name),
-                    Some((name, _)) => text(name),
-                    None => owned(number.to_string()),
+            Command::GrpcStatus(format) => {
+                let status = info.grpc_status?;
+                let name = usize::try_from(status).ok().and_then(|at| GRPC_NAMES.get(at));
+                match (format, name) {
+                    (GrpcFormat::Camel, Some((camel, _))) => text(camel),
+                    (GrpcFormat::Snake, Some((_, snake))) => text(snake),
+                    _ => Some(Val::Number(u64::from(status))),
                 }
             }
             Command::ConnectionId => Some(Val::Number(info.connection.id)),
@@ -388,27 +414,6 @@ impl Command {
         }
     }
 }
-
-/// gRPC status codes by number.
-const GRPC_STATUS_NAMES: [(&str, &str); 17] = [
-    ("OK", "OK"),
-    ("Canceled", "CANCELLED"),
-    ("Unknown", "UNKNOWN"),
-    ("InvalidArgument", "INVALID_ARGUMENT"),
-    ("DeadlineExceeded", "DEADLINE_EXCEEDED"),
-    ("NotFound", "NOT_FOUND"),
-    ("AlreadyExists", "ALREADY_EXISTS"),
-    ("PermissionDenied", "PERMISSION_DENIED"),
-    ("ResourceExhausted", "RESOURCE_EXHAUSTED"),
-    ("FailedPrecondition", "FAILED_PRECONDITION"),
-    ("Aborted", "ABORTED"),
-    ("OutOfRange", "OUT_OF_RANGE"),
-    ("Unimplemented", "UNIMPLEMENTED"),
-    ("Internal", "INTERNAL"),
-    ("Unavailable", "UNAVAILABLE"),
-    ("DataLoss", "DATA_LOSS"),
-    ("Unauthenticated", "UNAUTHENTICATED"),
-];
 
 fn some(text: &str) -> Option<&str> {
     (!text.is_empty()).then_some(text)

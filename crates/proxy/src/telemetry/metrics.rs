@@ -155,12 +155,15 @@ stats_block! {
         Counter downstream_cx_destroy,
         Gauge downstream_cx_active,
         Counter downstream_pre_cx_timeout,
+        Counter downstream_cx_transport_socket_connect_timeout,
         Counter downstream_cx_overflow,
         Counter no_filter_chain_match,
         Counter ssl_handshake,
         Counter ssl_connection_error,
         Counter ssl_no_certificate,
         Counter ssl_fail_verify_error,
+        Counter ssl_fail_verify_no_cert,
+        Counter ssl_fail_verify_san,
         Counter ssl_session_reused,
     }
 }

@@ -3,12 +3,13 @@
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
-use portolan_identity::{PeerVerifier, Roots, SanMatcher, TrustBundle, TrustBundles};
+use portolan_identity::{PeerVerifier, Roots, SanKind, SanMatcher, TrustBundle, TrustBundles};
 use rustls::crypto::aws_lc_rs;
 use rustls::sign::CertifiedKey;
 use rustls_pki_types::pem::PemObject as _;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 
+use crate::config::matchers::StringMatch;
 use crate::config::pb::{matcher, tls};
 use crate::config::value::{At as _, Invalid, Valid, data, type_of, unpack};
 
@@ -197,22 +198,46 @@ fn names(context: &tls::CertificateValidationContext) -> Valid<Vec<SanMatcher>> 
     if context.crl.is_some() {
         return Err(Invalid::new("crl is not supported"));
     }
-    let typed = context.match_typed_subject_alt_names.iter().filter_map(|san| san.matcher.as_ref());
-    let matchers = typed.chain(&context.match_subject_alt_names);
-    matchers
-        .map(|matcher| {
-            use matcher::string_matcher::MatchPattern as P;
-            match &matcher.match_pattern {
-                Some(P::Exact(text)) => Ok(SanMatcher::Exact(text.clone())),
-                Some(P::Prefix(text)) => Ok(SanMatcher::Prefix(text.clone())),
-                Some(P::Suffix(text)) => Ok(SanMatcher::Suffix(text.clone())),
-                Some(P::Contains(text)) => Ok(SanMatcher::Contains(text.clone())),
-                _ => Err(Invalid::new(
-                    "names of peers can be matched by exact, prefix, suffix and contains only",
-                )),
-            }
-        })
-        .collect()
+    let mut names = Vec::new();
+    for typed in &context.match_typed_subject_alt_names {
+        use tls::subject_alt_name_matcher::SanType as T;
+        let kind = match T::try_from(typed.san_type) {
+            Ok(T::Uri) => SanKind::Uri,
+            Ok(T::Dns) => SanKind::Dns,
+            Ok(T::IpAddress) => SanKind::Ip,
+            _ => return Err(Invalid::new("san_type: only URI, DNS and IP_ADDRESS are supported")),
+        };
+        names.push(name_matcher(Some(kind), typed.matcher.as_ref())?);
+    }
+    for any in &context.match_subject_alt_names {
+        names.push(name_matcher(None, Some(any))?);
+    }
+    Ok(names)
+}
+
+fn name_matcher(kind: Option<SanKind>, from: Option<&matcher::StringMatcher>) -> Valid<SanMatcher> {
+    let from = from.ok_or_else(|| Invalid::new("missing matcher"))?;
+    let text = StringMatch::compile(from).at("matcher")?;
+    Ok(SanMatcher::check(move |shown, name| {
+        if kind.is_some_and(|kind| kind != shown) {
+            return false;
+        }
+        match &text {
+            // The certificate may show a wildcard (Envoy does this for host names only).
+            StringMatch::Exact(wanted) if shown == SanKind::Dns => host_name_fits(name, wanted),
+            text => text.matches(name),
+        }
+    }))
+}
+
+/// Whether a host name of a certificate, perhaps with a wildcard as its first label, covers `wanted`.
+fn host_name_fits(shown: &str, wanted: &str) -> bool {
+    match shown.strip_prefix("*.") {
+        Some(suffix) => wanted
+            .split_once('.')
+            .is_some_and(|(label, rest)| !label.is_empty() && rest.eq_ignore_ascii_case(suffix)),
+        None => shown.eq_ignore_ascii_case(wanted),
+    }
 }
 
 fn roots(context: &tls::CertificateValidationContext) -> Valid<Option<Roots>> {

@@ -32,7 +32,8 @@ pub(crate) struct ClusterShared {
     /// Changes when a host is ejected or returns, so that workers recompute their healthy lists.
     pub(crate) health_epoch: AtomicU64,
     pub(crate) ejected: AtomicUsize,
-    pub(crate) ejections_total: AtomicU64,
+    /// Ejections by [`super::outlier::Kind`].
+    pub(crate) ejections: [AtomicU64; 3],
 }
 
 impl ClusterShared {
@@ -43,7 +44,7 @@ impl ClusterShared {
             usage: Default::default(),
             health_epoch: AtomicU64::new(0),
             ejected: AtomicUsize::new(0),
-            ejections_total: AtomicU64::new(0),
+            ejections: Default::default(),
         }
     }
 }
@@ -131,7 +132,7 @@ impl WorkerCluster {
         if let Some(pool) = self.pools.borrow().get(&key) {
             return pool.clone();
         }
-        let pool = Rc::new(HostPool::default());
+        let pool = Rc::new(HostPool::new(key.offer));
         self.pools.borrow_mut().insert(key, pool.clone());
         pool
     }

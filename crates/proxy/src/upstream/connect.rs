@@ -12,7 +12,7 @@ use super::host::Host;
 use crate::config::value::NetAddress;
 use crate::net::stream::{RawStream, Socket, Stream};
 use crate::telemetry::metrics::ClusterStats;
-use crate::tls::{ALPN_OWN, Offer};
+use crate::tls::{ALPN_OWN, HandshakeFault, Offer};
 
 /// A connection that was just opened.
 pub(crate) struct Connected {
@@ -56,10 +56,8 @@ pub(crate) async fn connect(
     if let Err(error) = &result {
         host.state.cx_connect_fail.fetch_add(1, Relaxed);
         stats.upstream_cx_connect_fail.inc();
-        match error {
-            ConnectFailure::Timeout => stats.upstream_cx_connect_timeout.inc(),
-            ConnectFailure::Tls(_) => stats.ssl_connection_error.inc(),
-            _ => {}
+        if matches!(error, ConnectFailure::Timeout) {
+            stats.upstream_cx_connect_timeout.inc();
         }
     }
     result
@@ -112,16 +110,28 @@ async fn attempt(
         (None, _) => ServerName::try_from("localhost").map_err(|_| ConnectFailure::NotReady)?,
     };
     let stream = TlsConnector::from(Arc::clone(&config)).connect(name, raw).await.map_err(|error| {
-        let text = error.to_string();
-        stats.ssl_fail_verify_error.add(u64::from(text.contains("certificate")));
-        ConnectFailure::Tls(text)
+        match HandshakeFault::of(&error) {
+            HandshakeFault::Name => stats.ssl_fail_verify_san.inc(),
+            HandshakeFault::Chain => stats.ssl_fail_verify_error.inc(),
+            HandshakeFault::NoCertificate | HandshakeFault::Other => {
+                stats.ssl_connection_error.inc();
+                return ConnectFailure::Tls(error.to_string());
+            }
+        }
+        // By this name people search their logs.
+        ConnectFailure::Tls(format!("CERTIFICATE_VERIFY_FAILED: {error}"))
     })?;
     stats.ssl_handshake.inc();
     let session = stream.get_ref().1;
     if session.handshake_kind() == Some(rustls::HandshakeKind::Resumed) {
         stats.ssl_session_reused.inc();
     }
-    let is_h2 = session.alpn_protocol().is_some_and(|alpn| alpn == b"h2" || alpn == ALPN_OWN);
+    let is_h2 = match session.alpn_protocol() {
+        Some(alpn) if alpn == b"h2" || alpn == ALPN_OWN => true,
+        Some(alpn) if alpn.starts_with(b"http/1") => false,
+        // The server has no opinion on HTTP versions: it gets what the cluster is configured for.
+        _ => offer == Offer::Http2,
+    };
     let leaf = session.peer_certificates().and_then(|chain| chain.first());
     let principal = leaf
         .and_then(|leaf| portolan_identity::CertificateFacts::from_der(leaf).ok())

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
 use super::cluster::Cluster;
-use super::host::{Host, LocalityHosts};
+use super::host::{Health, Host, LocalityHosts};
 use super::ring::Ring;
 use crate::config::cluster::{Discovery, LbPolicy};
 use crate::config::value::NetAddress;
@@ -28,9 +28,29 @@ pub(crate) struct LbContext<'a> {
 #[derive(Debug)]
 pub(crate) struct Lb {
     epoch: Option<u64>,
-    /// Share of each priority in per cent, summing up to 100 (or all zero).
+    /// Share of each of `priorities` in per cent, summing up to 100 (or all zero).
     load: Vec<u32>,
+    /// Healthy hosts by priority, then degraded ones by priority.
     priorities: Vec<Level>,
+}
+
+/// Hosts by what is known of their health.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Class {
+    Healthy,
+    Degraded,
+    /// In a panic nobody's health is believed.
+    Any,
+}
+
+impl Class {
+    fn has(self, host: &Host) -> bool {
+        match self {
+            Class::Healthy => host.available() && host.health != Health::Degraded,
+            Class::Degraded => host.available() && host.health == Health::Degraded,
+            Class::Any => true,
+        }
+    }
 }
 
 #[derive(Debug, Default)]
@@ -62,15 +82,20 @@ impl Lb {
         }
         self.epoch = Some(epoch);
         let set = &cluster.hosts;
-        let count = |level: &Vec<LocalityHosts>| {
-            let all = level.iter().map(|locality| locality.hosts.len()).sum::<usize>();
-            let up = level.iter().flat_map(|l| &l.hosts).filter(|host| host.available()).count();
-            (up as u64, all as u64)
+        let count = |level: &Vec<LocalityHosts>, class: Class| {
+            level.iter().flat_map(|locality| &locality.hosts).filter(|host| class.has(host)).count() as u64
         };
-        let counts: Vec<(u64, u64)> = set.priorities.iter().map(count).collect();
+        let all: Vec<u64> = set.priorities.iter().map(|level| count(level, Class::Any)).collect();
         let over = u64::from(set.overprovisioning.max(100));
-        let availability: Vec<u64> =
-            counts.iter().map(|(up, all)| if *all == 0 { 0 } else { (over * up / all).min(100) }).collect();
+        // Every priority with its healthy hosts, then every one with its degraded hosts: the last resort.
+        let availability: Vec<u64> = [Class::Healthy, Class::Degraded]
+            .into_iter()
+            .flat_map(|class| {
+                set.priorities.iter().zip(&all).map(move |(level, all)| {
+                    (over * count(level, class)).checked_div(*all).unwrap_or(0).min(100)
+                })
+            })
+            .collect();
         let total: u64 = availability.iter().sum::<u64>().min(100);
         let mut left = 100u64;
         self.load = availability
@@ -82,7 +107,7 @@ impl Lb {
             })
             .collect();
         if total == 0 {
-            if let Some(first) = counts.iter().position(|(_, all)| *all > 0) {
+            if let Some(first) = all.iter().position(|all| *all > 0) {
                 self.load[first] = 100;
             }
         } else if left > 0
@@ -91,19 +116,21 @@ impl Lb {
             // Rounding: the rest goes to the first priority that has any.
             *first += left as u32;
         }
-        self.priorities = set
-            .priorities
-            .iter()
-            .zip(&counts)
-            .map(|(level, (up, all))| {
-                let percent = if *all == 0 { 0.0 } else { *up as f64 * 100.0 / *all as f64 };
-                let panic = total < 100 && percent < cluster.config.panic_threshold;
-                if panic && *all > 0 {
-                    stats.lb_healthy_panic.inc();
-                }
-                Level::new(cluster, level, set.overprovisioning.max(100), panic)
-            })
-            .collect();
+        let over = set.overprovisioning.max(100);
+        let mut last_resort = Vec::new();
+        self.priorities.clear();
+        for (level, all) in set.priorities.iter().zip(&all) {
+            let up = count(level, Class::Healthy) + count(level, Class::Degraded);
+            let percent = if *all == 0 { 0.0 } else { up as f64 * 100.0 / *all as f64 };
+            let panic = total < 100 && percent < cluster.config.panic_threshold;
+            if panic && *all > 0 {
+                stats.lb_healthy_panic.inc();
+            }
+            let of = |class| Level::new(cluster, level, over, if panic { Class::Any } else { class });
+            self.priorities.push(of(Class::Healthy));
+            last_resort.push(of(Class::Degraded));
+        }
+        self.priorities.append(&mut last_resort);
     }
 
     pub(crate) fn pick(&mut self, cluster: &Cluster, context: &LbContext<'_>) -> Option<Arc<Host>> {
@@ -144,19 +171,19 @@ impl Lb {
 }
 
 impl Level {
-    fn new(cluster: &Cluster, localities: &[LocalityHosts], over: u32, panic: bool) -> Level {
+    fn new(cluster: &Cluster, localities: &[LocalityHosts], over: u32, class: Class) -> Level {
         let usable = |hosts: &[Arc<Host>]| -> Vec<Arc<Host>> {
-            hosts.iter().filter(|host| panic || host.available()).cloned().collect()
+            hosts.iter().filter(|host| class.has(host)).cloned().collect()
         };
         let groups: Vec<Group> = if cluster.config.locality_weighted {
             localities
                 .iter()
                 .map(|locality| {
                     let hosts = usable(&locality.hosts);
-                    let up = locality.hosts.iter().filter(|host| host.available()).count() as u64;
+                    let up = hosts.len() as u64;
                     let all = locality.hosts.len().max(1) as u64;
                     // weight * min(1, over * available): scaled by 100 to stay integral.
-                    let share = if panic { 100 } else { (u64::from(over) * up / all).min(100) };
+                    let share = (u64::from(over) * up / all).min(100);
                     Group::new(u64::from(locality.weight) * share, hosts, cluster)
                 })
                 .filter(|group| group.weight > 0 && !group.hosts.is_empty())

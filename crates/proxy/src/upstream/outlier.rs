@@ -58,23 +58,46 @@ pub(crate) fn report(cluster: &Cluster, host: &Host, outcome: Outcome, now: Inst
         }
         counter.fetch_add(1, Relaxed) + 1 == limit && enforcing > 0 && fastrand::u32(0..100) < enforcing
     };
-    let mut eject = count(&state.consecutive_5xx, is_5xx, config.consecutive_5xx, config.enforcing_5xx);
-    eject |=
-        count(&state.consecutive_gateway, is_gateway, config.consecutive_gateway, config.enforcing_gateway);
-    eject |= count(&state.consecutive_local, is_local, config.consecutive_local, config.enforcing_local);
-    if eject {
-        self::eject(cluster, host, config, now);
+    let kinds = [
+        (Kind::Consecutive5xx, &state.consecutive_5xx, is_5xx, config.consecutive_5xx, config.enforcing_5xx),
+        (
+            Kind::ConsecutiveGateway,
+            &state.consecutive_gateway,
+            is_gateway,
+            config.consecutive_gateway,
+            config.enforcing_gateway,
+        ),
+        (
+            Kind::ConsecutiveLocal,
+            &state.consecutive_local,
+            is_local,
+            config.consecutive_local,
+            config.enforcing_local,
+        ),
+    ];
+    for (kind, counter, hit, limit, enforcing) in kinds {
+        if count(counter, hit, limit, enforcing) {
+            self::eject(cluster, host, config, kind, now);
+        }
     }
 }
 
-fn eject(cluster: &Cluster, host: &Host, config: &OutlierConfig, now: Instant) {
+/// What a host was ejected for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Kind {
+    Consecutive5xx,
+    ConsecutiveGateway,
+    ConsecutiveLocal,
+}
+
+fn eject(cluster: &Cluster, host: &Host, config: &OutlierConfig, kind: Kind, now: Instant) {
     let shared = &cluster.shared;
     let allowed = (cluster.hosts.len() * config.max_percent as usize / 100).max(1);
     if shared.ejected.load(Relaxed) >= allowed || host.state.ejected.swap(true, Relaxed) {
         return;
     }
     shared.ejected.fetch_add(1, Relaxed);
-    shared.ejections_total.fetch_add(1, Relaxed);
+    shared.ejections[kind as usize].fetch_add(1, Relaxed);
     let times = host.state.ejections.fetch_add(1, Relaxed) + 1;
     let ceiling = config.max_ejection.max(config.base_ejection);
     let length = config.base_ejection.saturating_mul(times).min(ceiling);

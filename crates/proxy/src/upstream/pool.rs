@@ -44,7 +44,7 @@ pub(crate) struct HostPool {
     h2: RefCell<Vec<Rc<H2Connection>>>,
     open: Cell<usize>,
     connecting: Cell<usize>,
-    /// The last connection negotiated HTTP/2: do not race to open a second one.
+    /// The last connection negotiated HTTP/2, or the first one is to: do not race to open a second one.
     speaks_h2: Cell<bool>,
     closed: Cell<bool>,
     changed: Notify,
@@ -200,11 +200,18 @@ pub(crate) async fn acquire(
             }
         }
         let connecting = Connecting::new(&pool);
+        // In plaintext it is known what will be spoken: counted like Envoy before it is known whether anybody listens.
+        let plain = cluster.config.transport(host.transport).is_none();
+        match offer {
+            Offer::Http2 if plain => stats.upstream_cx_http2_total.inc(),
+            _ if plain => stats.upstream_cx_http1_total.inc(),
+            _ => {}
+        }
         let connected = connect(cluster, host, offer, stats).await.map_err(AcquireError::Connect)?;
         let open = OpenGuard::new(cluster, host, owner.worker, held, Rc::downgrade(&pool));
         let plain_h2 = offer == Offer::Http2 && !connected.tls;
         if connected.is_h2 || plain_h2 {
-            stats.upstream_cx_http2_total.inc();
+            stats.upstream_cx_http2_total.add(u64::from(!plain));
             let (local, principal) = (connected.local, connected.principal.clone());
             let closed = Rc::new(Cell::new(false));
             let send = h2_client::handshake(cluster, connected.stream, closed.clone(), open)
@@ -223,7 +230,7 @@ pub(crate) async fn acquire(
             drop(connecting);
             continue;
         }
-        stats.upstream_cx_http1_total.inc();
+        stats.upstream_cx_http1_total.add(u64::from(!plain));
         pool.speaks_h2.set(false);
         let io = Rc::new(RefCell::new(H1Io::new(connected.stream)));
         let connection = H1Connection {
@@ -239,6 +246,10 @@ pub(crate) async fn acquire(
 }
 
 impl HostPool {
+    pub(crate) fn new(offer: Offer) -> Self {
+        HostPool { speaks_h2: Cell::new(offer == Offer::Http2), ..HostPool::default() }
+    }
+
     fn take_idle(&self) -> Option<H1Connection> {
         loop {
             let (connection, _) = self.idle.borrow_mut().pop()?;

@@ -102,7 +102,7 @@ fn play_all(program: &str) -> Vec<String> {
                 let _ = writeln!(out, "{mark} ({})", client.end);
             }
             for line in log.get(&(client.own.to_string(), to.to_string())).into_iter().flatten() {
-                let _ = writeln!(lines, "log {}", normalise::times(line));
+                let _ = writeln!(lines, "log {}", normalise::flags(&normalise::times(line)));
             }
             names.insert(client.own.port(), "client".into());
         }

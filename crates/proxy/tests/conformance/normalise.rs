@@ -73,3 +73,14 @@ pub(crate) fn times(line: &str) -> String {
     });
     masked.collect::<Vec<String>>().join(" ")
 }
+
+/// The response flags of a log line, its second word, by name: Envoy writes them as it finds them out, we in one order.
+pub(crate) fn flags(line: &str) -> String {
+    let mut words: Vec<String> = line.split(' ').map(str::to_owned).collect();
+    if let Some(flags) = words.get_mut(1) {
+        let mut sorted: Vec<&str> = flags.split(',').collect();
+        sorted.sort_unstable();
+        *flags = sorted.join(",");
+    }
+    words.join(" ")
+}

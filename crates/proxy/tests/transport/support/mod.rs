@@ -1,0 +1,278 @@
+//! A proxy under test, its configuration, and the peers around it.
+
+pub(crate) mod config;
+pub(crate) mod http2;
+pub(crate) mod peers;
+pub(crate) mod tls;
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::Stdio;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+use tokio::process::{Child, Command};
+
+/// Longest wait for anything.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Program {
+    Ours,
+    Envoy,
+}
+
+impl Program {
+    fn path(self) -> Option<String> {
+        match self {
+            Program::Ours => Some(env!("CARGO_BIN_EXE_portolan-proxy").to_owned()),
+            Program::Envoy => std::env::var("PORTOLAN_ENVOY").ok().filter(|path| !path.is_empty()),
+        }
+    }
+}
+
+/// Runs a case on our program, and on Envoy if there is one.
+pub(crate) async fn on_each(mut case: impl AsyncFnMut(Program)) {
+    let only = std::env::var("ONLY").unwrap_or_default();
+    for program in [Program::Ours, Program::Envoy] {
+        if !only.is_empty() && only != format!("{program:?}") {
+            continue;
+        }
+        if program.path().is_none() {
+            eprintln!("SKIPPED: PORTOLAN_ENVOY does not name an Envoy program");
+            continue;
+        }
+        // Shown when the test fails: whose behaviour it was.
+        eprintln!("with {program:?}");
+        case(program).await;
+    }
+}
+
+/// What a proxy is told.
+#[derive(Debug, Default)]
+pub(crate) struct Config {
+    pub(crate) listeners: Vec<Value>,
+    pub(crate) clusters: Vec<Value>,
+    pub(crate) secrets: Vec<Value>,
+    pub(crate) node: Option<Value>,
+}
+
+/// A running proxy. Killed when dropped.
+pub(crate) struct Proxy {
+    pub(crate) program: Program,
+    pub(crate) child: Child,
+    pub(crate) admin: SocketAddr,
+    pub(crate) directory: tempfile::TempDir,
+}
+
+impl Proxy {
+    /// Starts `program` and waits until it serves. `{DIR}` in the configuration is its directory.
+    pub(crate) async fn start(program: Program, config: Config) -> Proxy {
+        Self::start_in(program, config, tempfile::tempdir().unwrap()).await
+    }
+
+    /// The same with files that are there already.
+    pub(crate) async fn start_in(program: Program, config: Config, directory: tempfile::TempDir) -> Proxy {
+        let at = |name: &str| directory.path().join(name);
+        let bootstrap = json!({
+            "node": config.node.unwrap_or_else(|| json!({"id": "test", "cluster": "test"})),
+            "admin": {"address": {"socket_address": {"address": "127.0.0.1", "port_value": 0}}},
+            "static_resources": {
+                "listeners": config.listeners, "clusters": config.clusters, "secrets": config.secrets,
+            },
+        });
+        let text = serde_json::to_string_pretty(&bootstrap).unwrap();
+        let text = text.replace("{DIR}", directory.path().to_str().unwrap());
+        std::fs::write(at("bootstrap.json"), text).unwrap();
+        let output = std::fs::File::create(at("output")).unwrap();
+        let child = Command::new(program.path().unwrap())
+            .arg("-c")
+            .arg(at("bootstrap.json"))
+            .arg("--admin-address-path")
+            .arg(at("admin"))
+            .args(["--concurrency", "1", "-l", "warning", "--disable-hot-restart"])
+            .args(["--file-flush-interval-msec", "50", "--drain-time-s", "2"])
+            .stdin(Stdio::null())
+            .stdout(output.try_clone().unwrap())
+            .stderr(output)
+            .kill_on_drop(true)
+            .spawn()
+            .unwrap();
+        let mut proxy = Proxy { program, child, admin: SocketAddr::from(([0; 4], 0)), directory };
+        let deadline = tokio::time::Instant::now() + PATIENCE;
+        loop {
+            let path = proxy.path("admin");
+            if let Some(admin) = std::fs::read_to_string(path).ok().and_then(|text| text.parse().ok()) {
+                proxy.admin = admin;
+                if proxy.get("/ready").await.is_some_and(|(status, _)| status == 200) {
+                    return proxy;
+                }
+            }
+            let ended = proxy.child.try_wait().unwrap();
+            let late = tokio::time::Instant::now() > deadline;
+            if ended.is_some() || late {
+                panic!("{program:?} does not serve ({ended:?}): {}", proxy.output());
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    }
+
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
+        self.directory.path().join(name)
+    }
+
+    /// What the program printed.
+    pub(crate) fn output(&self) -> String {
+        std::fs::read_to_string(self.path("output")).unwrap_or_default()
+    }
+
+    /// GET on the admin port.
+    pub(crate) async fn get(&self, path: &str) -> Option<(u16, String)> {
+        http(self.admin, "GET", path, "").await.ok()
+    }
+
+    pub(crate) async fn post(&self, path: &str) -> (u16, String) {
+        http(self.admin, "POST", path, "").await.unwrap()
+    }
+
+    /// Where the listener `name` accepts.
+    pub(crate) async fn address(&self, name: &str) -> SocketAddr {
+        eventually(&format!("listener {name}"), async || {
+            let (_, text) = self.get("/listeners").await?;
+            text.lines().find_map(|line| line.strip_prefix(&format!("{name}::"))?.trim().parse().ok())
+        })
+        .await
+    }
+
+    /// All counters and gauges.
+    pub(crate) async fn stats(&self) -> std::collections::BTreeMap<String, u64> {
+        self.stats_of("").await
+    }
+
+    /// Those whose names begin with `prefix`.
+    pub(crate) async fn stats_of(&self, prefix: &str) -> std::collections::BTreeMap<String, u64> {
+        let filter = format!("/stats?filter=^{}", prefix.replace('.', "\\.").replace('|', "."));
+        let (_, text) = self.get(&filter).await.unwrap();
+        let pair = |line: &str| {
+            let (name, value) = line.split_once(": ")?;
+            Some((name.to_owned(), value.parse().ok()?))
+        };
+        text.lines().filter_map(pair).collect()
+    }
+
+    pub(crate) async fn stat(&self, name: &str) -> u64 {
+        self.stats_of(name).await.get(name).copied().unwrap_or_default()
+    }
+
+    /// Waits for a statistic to have a value.
+    pub(crate) async fn until_stat(&self, name: &str, wanted: u64) {
+        let mut last = 0;
+        let deadline = tokio::time::Instant::now() + PATIENCE;
+        while tokio::time::Instant::now() < deadline {
+            last = self.stat(name).await;
+            if last == wanted {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        panic!("{:?}: {name} is {last}, not {wanted}", self.program);
+    }
+
+    /// Waits for `count` lines of a JSON access log and returns them all.
+    pub(crate) async fn log(&self, name: &str, count: usize) -> Vec<Value> {
+        let what = format!("{count} lines in access log {name}");
+        eventually(&what, async || {
+            let text = std::fs::read_to_string(self.path(name)).ok()?;
+            let lines: Vec<Value> = text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect();
+            (lines.len() >= count).then_some(lines)
+        })
+        .await
+    }
+}
+
+/// Waits until `check` returns something.
+pub(crate) async fn eventually<T>(what: &str, mut check: impl AsyncFnMut() -> Option<T>) -> T {
+    let deadline = tokio::time::Instant::now() + PATIENCE;
+    loop {
+        if let Some(value) = check().await {
+            return value;
+        }
+        assert!(tokio::time::Instant::now() < deadline, "waited {PATIENCE:?} in vain for: {what}");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}
+
+/// Fails when something takes for ever.
+pub(crate) async fn in_time<T>(future: impl Future<Output = T>) -> T {
+    tokio::time::timeout(PATIENCE, future).await.expect("took too long")
+}
+
+/// One HTTP/1 request on a connection of its own; status and body.
+pub(crate) async fn http(
+    to: SocketAddr,
+    method: &str,
+    path: &str,
+    fields: &str,
+) -> std::io::Result<(u16, String)> {
+    let stream = TcpStream::connect(to).await?;
+    http_on(stream, method, path, fields).await
+}
+
+/// The same on a connection that is there.
+pub(crate) async fn http_on(
+    mut stream: impl tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin,
+    method: &str,
+    path: &str,
+    fields: &str,
+) -> std::io::Result<(u16, String)> {
+    let request =
+        format!("{method} {path} HTTP/1.1\r\nhost: test.example\r\nconnection: close\r\n{fields}\r\n");
+    stream.write_all(request.as_bytes()).await?;
+    let mut answer = Vec::new();
+    // Not to the end of the connection: Envoy lets a client wait for that.
+    in_time(async {
+        while !is_whole(&answer) {
+            if stream.read_buf(&mut answer).await? == 0 {
+                break;
+            }
+        }
+        Ok::<_, std::io::Error>(())
+    })
+    .await?;
+    parse(&answer).ok_or_else(|| std::io::Error::other(format!("no answer: {answer:?}")))
+}
+
+/// Whether an answer says that nothing more follows.
+fn is_whole(answer: &[u8]) -> bool {
+    let text = String::from_utf8_lossy(answer);
+    let Some((head, body)) = text.split_once("\r\n\r\n") else { return false };
+    let head = head.to_ascii_lowercase();
+    match head.lines().find_map(|line| line.strip_prefix("content-length: ")) {
+        Some(length) => length.parse().is_ok_and(|length: usize| body.len() >= length),
+        None => head.contains("transfer-encoding: chunked") && body.ends_with("0\r\n\r\n"),
+    }
+}
+
+/// Status and body of an HTTP/1 answer.
+fn parse(answer: &[u8]) -> Option<(u16, String)> {
+    let split = answer.windows(4).position(|window| window == b"\r\n\r\n")?;
+    let head = std::str::from_utf8(&answer[..split]).ok()?;
+    let mut rest = &answer[split + 4..];
+    let mut body = Vec::new();
+    if head.to_ascii_lowercase().contains("transfer-encoding: chunked") {
+        loop {
+            let line = rest.windows(2).position(|window| window == b"\r\n")?;
+            let size = usize::from_str_radix(std::str::from_utf8(&rest[..line]).ok()?, 16).ok()?;
+            if size == 0 {
+                break;
+            }
+            body.extend_from_slice(rest.get(line + 2..line + 2 + size)?);
+            rest = rest.get(line + size + 4..)?;
+        }
+    } else {
+        body.extend_from_slice(rest);
+    }
+    Some((head.split(' ').nth(1)?.parse().ok()?, String::from_utf8_lossy(&body).into_owned()))
+}
