@@ -44,11 +44,12 @@ fn is_new(port: u16) -> bool {
     GIVEN.lock().unwrap().insert(port)
 }
 
-/// A port that is free now.
+/// A port to listen on that is free now, below those that the system gives to connections: nobody takes it while the
+/// proxy starts.
 fn free_port() -> u16 {
     loop {
-        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-        if is_new(port) {
+        let port = fastrand::u16(12_000..32_000);
+        if TcpListener::bind(("127.0.0.1", port)).is_ok() && is_new(port) {
             return port;
         }
     }
