@@ -45,10 +45,12 @@ fn is_new(port: u16) -> bool {
 }
 
 /// A port to listen on that is free now, below those that the system gives to connections: nobody takes it while the
-/// proxy starts.
+/// proxy starts. Test programs that run at the same time look in blocks of their own.
 fn free_port() -> u16 {
+    const BLOCK: u16 = 400;
+    let block = u16::try_from(std::process::id() % 50).unwrap_or(0);
     loop {
-        let port = fastrand::u16(12_000..32_000);
+        let port = 12_000 + block * BLOCK + fastrand::u16(..BLOCK);
         if TcpListener::bind(("127.0.0.1", port)).is_ok() && is_new(port) {
             return port;
         }
