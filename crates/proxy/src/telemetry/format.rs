@@ -444,6 +444,15 @@ fn start_time(at: SystemTime) -> String {
 
 fn formatted_time(at: SystemTime, format: &str) -> String {
     let Ok(at) = jiff::Timestamp::try_from(at) else { return String::new() };
-    // Envoy's %Nf is %.Nf without the dot in strftime terms of jiff.
-    at.strftime(format).to_string()
+    // Envoy's %f has all nine digits; without a width jiff drops zeros at the end.
+    let mut wide = String::with_capacity(format.len());
+    let mut percent = false;
+    for c in format.chars() {
+        if percent && c == 'f' {
+            wide.push('9');
+        }
+        percent = c == '%' && !percent;
+        wide.push(c);
+    }
+    at.strftime(&wide).to_string()
 }

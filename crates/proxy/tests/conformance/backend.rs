@@ -24,6 +24,8 @@ pub(crate) struct Recorded {
 struct Progress {
     requests: Vec<Recorded>,
     released: bool,
+    /// Requests whose body is on its way.
+    reading: usize,
 }
 
 /// All backends of one proxy.
@@ -53,6 +55,7 @@ impl Stage {
     }
 
     pub(crate) fn requests(&self, case: usize) -> Vec<Recorded> {
+        self.wait(case, PATIENCE, |progress| progress.reading == 0);
         self.progress.lock().unwrap().get(&case).map(|one| one.requests.clone()).unwrap_or_default()
     }
 
@@ -92,7 +95,9 @@ impl Stage {
             };
             let at = {
                 let mut all = self.progress.lock().unwrap();
-                let requests = &mut all.entry(case).or_default().requests;
+                let progress = all.entry(case).or_default();
+                progress.reading += 1;
+                let requests = &mut progress.requests;
                 requests.push(Recorded { backend: name.to_owned(), message: head.clone() });
                 requests.len() - 1
             };
@@ -105,19 +110,28 @@ impl Stage {
             }
             if !answer.iter().any(|play| matches!(play, Play::Early)) {
                 let _ = reader.body(&mut head, false, false);
-                self.progress.lock().unwrap().get_mut(&case).unwrap().requests[at].message = head.clone();
             }
+            {
+                let mut all = self.progress.lock().unwrap();
+                let progress = all.entry(case).or_default();
+                progress.reading -= 1;
+                progress.requests[at].message = head.clone();
+            }
+            self.changed.notify_all();
             let mut drip = false;
+            // What stands together leaves in one piece, so that the proxy reads it in one.
+            let mut together = Vec::new();
             for play in answer {
+                if !matches!(play, Play::Send(_)) {
+                    let _ = out.write_all(&std::mem::take(&mut together));
+                }
                 match play {
                     Play::Send(data) if drip => {
                         for byte in data.chunks(1) {
                             let _ = out.write_all(byte);
                         }
                     }
-                    Play::Send(data) => {
-                        let _ = out.write_all(data);
-                    }
+                    Play::Send(data) => together.extend_from_slice(data),
                     Play::Hold => self.wait(case, HOLD, |progress| progress.released),
                     Play::Close => {
                         let _ = out.shutdown(std::net::Shutdown::Write);
@@ -132,6 +146,7 @@ impl Stage {
                     Play::Early | Play::Expect => {}
                 }
             }
+            let _ = out.write_all(&together);
             // Whatever else comes on a switched connection comes back.
             let switched =
                 |play: &Play| matches!(play, Play::Send(data) if data.starts_with(b"HTTP/1.1 101"));

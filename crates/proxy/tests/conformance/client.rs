@@ -11,6 +11,8 @@ use super::script::{Case, Step};
 /// One connection of the client.
 struct Client {
     out: Option<TcpStream>,
+    /// What stands together in a case leaves in one piece.
+    unsent: Vec<u8>,
     reader: Reader,
     /// Methods of requests that are not answered yet.
     open: std::collections::VecDeque<String>,
@@ -37,6 +39,7 @@ impl Client {
         let reader = Reader::new(stream.try_clone().unwrap());
         Client {
             out: Some(stream),
+            unsent: Vec::new(),
             reader,
             open: std::collections::VecDeque::new(),
             seen: Vec::new(),
@@ -46,8 +49,12 @@ impl Client {
     }
 
     fn write(&mut self, data: &[u8]) {
+        self.unsent.extend_from_slice(data);
+    }
+
+    fn flush(&mut self) {
         if let Some(out) = &mut self.out {
-            let _ = out.write_all(data);
+            let _ = out.write_all(&std::mem::take(&mut self.unsent));
         }
     }
 
@@ -90,6 +97,7 @@ fn until(to: SocketAddr, status: u16, host: &str, path: &str) {
     while std::time::Instant::now() < deadline {
         let mut probe = Client::connect(to);
         probe.write(format!("GET {path} HTTP/1.1\r\nhost: {host}\r\nconnection: close\r\n\r\n").as_bytes());
+        probe.flush();
         probe.open.push_back("GET".into());
         probe.answered();
         if probe.seen.iter().any(|message| message.status() == status) {
@@ -102,6 +110,9 @@ fn until(to: SocketAddr, status: u16, host: &str, path: &str) {
 pub(crate) fn play(case: &Case, at: usize, to: SocketAddr, stage: &Stage) -> Vec<Seen> {
     let mut clients: Vec<Client> = (0..case.clients()).map(|_| Client::connect(to)).collect();
     for (client, step) in &case.steps {
+        if !matches!(step, Step::Start(..) | Step::Send(_)) {
+            clients.iter_mut().for_each(Client::flush);
+        }
         if let Step::Any(which) = step {
             let deadline = std::time::Instant::now() + super::message::PATIENCE;
             while std::time::Instant::now() < deadline
@@ -156,6 +167,7 @@ pub(crate) fn play(case: &Case, at: usize, to: SocketAddr, stage: &Stage) -> Vec
             Step::Release => stage.release(at),
         }
     }
+    clients.iter_mut().for_each(Client::flush);
     clients.iter_mut().for_each(Client::answered);
     stage.release(at);
     clients
