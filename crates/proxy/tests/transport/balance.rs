@@ -387,7 +387,7 @@ async fn localities_priorities_and_health() {
             }
         }
         assert!(wrong.is_empty(), "{program:?}:\n{}", wrong.join("\n"));
-        assert!(proxy.stat("cluster.c9.lb_healthy_panic").await >= 1, "{program:?}");
+        assert_eq!(proxy.stat("cluster.c9.lb_healthy_panic").await, 200, "{program:?}");
         assert_eq!(proxy.stat("cluster.c5.membership_healthy").await, 2, "{program:?}");
         assert_eq!(proxy.stat("cluster.c5.membership_total").await, 3, "{program:?}");
         let (_, text) = proxy.get("/clusters").await.unwrap();
