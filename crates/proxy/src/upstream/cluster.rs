@@ -123,8 +123,8 @@ impl WorkerCluster {
         let cluster = self.cluster.borrow();
         let epoch = cluster.shared.health_epoch.load(Relaxed);
         let mut lb = self.lb.borrow_mut();
-        lb.refresh(&cluster, epoch, self.stats_of(&cluster));
-        lb.pick(&cluster, context)
+        lb.refresh(&cluster, epoch);
+        lb.pick(&cluster, context, self.stats_of(&cluster))
     }
 
     /// The pool of one key.

@@ -57,6 +57,7 @@ impl Class {
 struct Level {
     groups: Vec<Group>,
     total_weight: u64,
+    panic: bool,
 }
 
 #[derive(Debug)]
@@ -76,7 +77,7 @@ impl Lb {
     }
 
     /// Recomputes what depends on health.
-    pub(crate) fn refresh(&mut self, cluster: &Cluster, epoch: u64, stats: &ClusterStats) {
+    pub(crate) fn refresh(&mut self, cluster: &Cluster, epoch: u64) {
         if self.epoch == Some(epoch) {
             return;
         }
@@ -123,27 +124,32 @@ impl Lb {
             let up = count(level, Class::Healthy) + count(level, Class::Degraded);
             let percent = if *all == 0 { 0.0 } else { up as f64 * 100.0 / *all as f64 };
             let panic = total < 100 && percent < cluster.config.panic_threshold;
-            if panic && *all > 0 {
-                stats.lb_healthy_panic.inc();
-            }
-            let of = |class| Level::new(cluster, level, over, if panic { Class::Any } else { class });
+            let of = |class| Level {
+                panic: panic && *all > 0,
+                ..Level::new(cluster, level, over, if panic { Class::Any } else { class })
+            };
             self.priorities.push(of(Class::Healthy));
             last_resort.push(of(Class::Degraded));
         }
         self.priorities.append(&mut last_resort);
     }
 
-    pub(crate) fn pick(&mut self, cluster: &Cluster, context: &LbContext<'_>) -> Option<Arc<Host>> {
+    pub(crate) fn pick(
+        &mut self,
+        cluster: &Cluster,
+        context: &LbContext<'_>,
+        stats: &ClusterStats,
+    ) -> Option<Arc<Host>> {
         if cluster.config.discovery == Discovery::OriginalDst {
             let address = context.original_dst?;
             return Some(cluster.config.original_dst_host(address));
         }
-        let mut picked = self.pick_once(cluster, context)?;
+        let mut picked = self.pick_once(cluster, context, stats)?;
         for _ in 0..context.attempts {
             if !context.avoid.contains(&picked.address) {
                 break;
             }
-            match self.pick_once(cluster, context) {
+            match self.pick_once(cluster, context, stats) {
                 Some(host) => picked = host,
                 None => break,
             }
@@ -151,7 +157,12 @@ impl Lb {
         Some(picked)
     }
 
-    fn pick_once(&mut self, cluster: &Cluster, context: &LbContext<'_>) -> Option<Arc<Host>> {
+    fn pick_once(
+        &mut self,
+        cluster: &Cluster,
+        context: &LbContext<'_>,
+        stats: &ClusterStats,
+    ) -> Option<Arc<Host>> {
         let mut draw = match context.hash {
             Some(hash) => (hash % 100) as u32,
             None => fastrand::u32(0..100),
@@ -162,6 +173,7 @@ impl Lb {
             hit
         })?;
         let level = self.priorities.get_mut(at)?;
+        stats.lb_healthy_panic.add(u64::from(level.panic));
         let group = level.choose_group()?;
         if let Some(subset) = context.subset {
             return group.pick_subset(subset);
@@ -193,7 +205,7 @@ impl Level {
             if hosts.is_empty() { Vec::new() } else { vec![Group::new(1, hosts, cluster)] }
         };
         let total_weight = groups.iter().map(|group| group.weight).sum();
-        Level { groups, total_weight }
+        Level { groups, total_weight, panic: false }
     }
 
     fn choose_group(&mut self) -> Option<&mut Group> {

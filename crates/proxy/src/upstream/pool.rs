@@ -75,11 +75,15 @@ impl OpenGuard {
         }
         OpenGuard { _held: held, cluster: cluster.clone(), host: host.clone(), worker, pool }
     }
+
+    fn stats(&self) -> &ClusterStats {
+        self.cluster.shared.stats.of(self.worker)
+    }
 }
 
 impl Drop for OpenGuard {
     fn drop(&mut self) {
-        let stats = self.cluster.shared.stats.of(self.worker);
+        let stats = self.stats();
         stats.upstream_cx_active.dec();
         stats.upstream_cx_destroy.inc();
         self.host.state.cx_active.fetch_sub(1, Relaxed);
@@ -97,7 +101,7 @@ pub(crate) struct H1Connection {
     pub(crate) local: Option<SocketAddr>,
     pub(crate) principal: Option<Arc<str>>,
     pub(crate) requests: u32,
-    _open: OpenGuard,
+    open: OpenGuard,
 }
 
 /// An HTTP/2 connection, shared by many requests.
@@ -172,7 +176,7 @@ pub(crate) async fn acquire(
     let pool = owner.pool(key);
     let mut pending = None;
     loop {
-        if let Some(lease) = pool.take_h2(cluster) {
+        if let Some(lease) = pool.take_h2(cluster, stats) {
             return Ok(Acquired::H2(lease));
         }
         if let Some(connection) = pool.take_idle() {
@@ -233,13 +237,8 @@ pub(crate) async fn acquire(
         stats.upstream_cx_http1_total.add(u64::from(!plain));
         pool.speaks_h2.set(false);
         let io = Rc::new(RefCell::new(H1Io::new(connected.stream)));
-        let connection = H1Connection {
-            io,
-            local: connected.local,
-            principal: connected.principal,
-            requests: 0,
-            _open: open,
-        };
+        let connection =
+            H1Connection { io, local: connected.local, principal: connected.principal, requests: 0, open };
         drop(connecting);
         return Ok(Acquired::H1(connection, pool));
     }
@@ -259,7 +258,7 @@ impl HostPool {
         }
     }
 
-    fn take_h2(self: &Rc<Self>, cluster: &Cluster) -> Option<H2Lease> {
+    fn take_h2(self: &Rc<Self>, cluster: &Cluster, stats: &ClusterStats) -> Option<H2Lease> {
         let mut connections = self.h2.borrow_mut();
         let limit = cluster.config.max_requests_per_connection;
         connections.retain(|connection| !connection.closed.get());
@@ -271,6 +270,7 @@ impl HostPool {
         found.active.set(found.active.get() + 1);
         found.requests.set(found.requests.get() + 1);
         if limit > 0 && found.requests.get() >= limit {
+            stats.upstream_cx_max_requests.inc();
             connections.retain(|connection| !Rc::ptr_eq(connection, &found));
         }
         Some(H2Lease { connection: found, pool: self.clone() })
@@ -280,6 +280,9 @@ impl HostPool {
     pub(crate) fn give_back(&self, mut connection: H1Connection, max_requests: u32) {
         connection.requests += 1;
         let spent = max_requests > 0 && connection.requests >= max_requests;
+        if spent {
+            connection.open.stats().upstream_cx_max_requests.inc();
+        }
         let mut idle = self.idle.borrow_mut();
         if self.closed.get() || spent || idle.len() >= MAX_IDLE {
             return;

@@ -188,10 +188,26 @@ async fn hashes_stick() {
         };
         let header = json!([{"header": {"header_name": "x-user"}}]);
         let ring = |name: &str, policy: &str| with(cluster(name, &all), json!({"lb_policy": policy}));
+        let uneven: Vec<Value> = all
+            .iter()
+            .zip([1, 2, 3, 5, 8])
+            .map(|(address, weight)| with(endpoint(*address), json!({"load_balancing_weight": weight})))
+            .collect();
+        let mut weighted = ring("weighted", "RING_HASH");
+        weighted["load_assignment"]["endpoints"][0]["lb_endpoints"] = json!(uneven);
         let config = Config {
             listeners: vec![
                 by("ring", header.clone()),
-                by("maglev", header),
+                by("maglev", header.clone()),
+                by("weighted", header),
+                by(
+                    "several",
+                    json!([
+                        {"header": {"header_name": "x-user"}},
+                        {"query_parameter": {"name": "q"}},
+                        {"cookie": {"name": "sticky"}},
+                    ]),
+                ),
                 by("cookie", json!([{"cookie": {"name": "sticky", "ttl": "60s", "path": "/p"}}])),
                 by("source", json!([{"connection_properties": {"source_ip": true}}])),
                 by("query", json!([{"query_parameter": {"name": "q"}}])),
@@ -203,10 +219,10 @@ async fn hashes_stick() {
                     ]),
                 ),
             ],
-            clusters: ["ring", "cookie", "source", "query", "terminal"]
+            clusters: ["ring", "cookie", "source", "query", "terminal", "several"]
                 .map(|name| ring(name, "RING_HASH"))
                 .into_iter()
-                .chain([ring("maglev", "MAGLEV")])
+                .chain([ring("maglev", "MAGLEV"), weighted])
                 .collect(),
             ..Config::default()
         };
@@ -219,7 +235,11 @@ async fn hashes_stick() {
             let field = format!("x-user: user-{user}\r\n");
             let owner = ask("ring", "/", &field).await;
             assert_eq!(ask("ring", "/", &field).await, owner, "{program:?}: {user}");
-            owners.insert(user, owner);
+            owners.insert(format!("ring {user}"), owner);
+            owners.insert(format!("weighted {user}"), ask("weighted", "/", &field).await);
+            let path = format!("/?q={}", user / 7);
+            let fields = format!("{field}cookie: sticky={}\r\n", user % 5);
+            owners.insert(format!("several {user}"), ask("several", &path, &fields).await);
             let owner = ask("maglev", "/", &field).await;
             assert_eq!(ask("maglev", "/", &field).await, owner, "{program:?}: {user}");
         }
@@ -367,7 +387,7 @@ async fn localities_priorities_and_health() {
             }
         }
         assert!(wrong.is_empty(), "{program:?}:\n{}", wrong.join("\n"));
-        assert!(proxy.stat("cluster.c9.lb_healthy_panic").await >= 1, "{program:?}");
+        assert_eq!(proxy.stat("cluster.c9.lb_healthy_panic").await, 200, "{program:?}");
         assert_eq!(proxy.stat("cluster.c5.membership_healthy").await, 2, "{program:?}");
         assert_eq!(proxy.stat("cluster.c5.membership_total").await, 3, "{program:?}");
         let (_, text) = proxy.get("/clusters").await.unwrap();

@@ -200,6 +200,34 @@ async fn a_silent_client_does_not_wait_for_ever() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_handshake_does_not_take_for_ever() {
+    let server = Authority::new("west.test").account("server");
+    let tls = downstream_tls(json!({"tls_certificates": server.config()}), json!({}));
+    on_each(async |program| {
+        let chain = with(
+            with(chain(answering("slow", "ok")), tls.clone()),
+            json!({"transport_socket_connect_timeout": "0.2s"}),
+        );
+        let config = Config { listeners: vec![listener("slow", vec![chain])], ..Config::default() };
+        let proxy = Proxy::start(program, config).await;
+        let at = proxy.address("slow").await;
+        let mut stream = TcpStream::connect(at).await.unwrap();
+        // The start of a hello, and nothing more.
+        stream.write_all(&[22, 3, 1, 1, 0, 1]).await.unwrap();
+        let mut rest = Vec::new();
+        let _ = in_time(stream.read_to_end(&mut rest)).await;
+        proxy.until_stat("listener.slow.downstream_cx_transport_socket_connect_timeout", 1).await;
+        // Something that is no hello at all.
+        let mut stream = TcpStream::connect(at).await.unwrap();
+        stream.write_all(b"GET / HTTP/1.1\r\n\r\n").await.unwrap();
+        let _ = in_time(stream.read_to_end(&mut rest)).await;
+        proxy.until_stat("listener.slow.ssl.connection_error", 1).await;
+        assert_eq!(body_or_none(&Client::default(), at).await.as_deref(), Some("ok"), "{program:?}");
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn half_closed_tls_still_answers() {
     let west = Authority::new("west.test");
     let server = west.account("server");

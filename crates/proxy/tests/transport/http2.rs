@@ -690,3 +690,61 @@ async fn cut_bodies_do_not_look_whole() {
     })
     .await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn connections_end_when_they_are_told_to() {
+    let large = h2_peer(h2::server::Builder::new(), |request, mut respond, _| async move {
+        if request.uri().path() != "/large" {
+            return describe(request, respond).await;
+        }
+        let response = Response::builder().header("x-large", "y".repeat(70 * 1024)).body(()).unwrap();
+        let _ = respond.send_response(response, true);
+    })
+    .await;
+    on_each(async |program| {
+        let before = large.count();
+        let mut config = h2_to_h2(&large);
+        let routes = json!([{"match": {"prefix": "/"}, "route": {"cluster": "h2"}}]);
+        let few = json!({
+            "common_http_protocol_options": {"max_requests_per_connection": 3}, "drain_timeout": "0.2s",
+        });
+        let idle = json!({"common_http_protocol_options": {"idle_timeout": "0.3s"}});
+        config.listeners.extend([
+            listener("few", vec![chain(manager_with("few", routes.clone(), few))]),
+            listener("idle", vec![chain(manager_with("idle", routes, idle))]),
+        ]);
+        let spent = protocol(json!({
+            "common_http_protocol_options": {"max_requests_per_connection": 2},
+            "explicit_http_config": {"http2_protocol_options": {}},
+        }));
+        config.clusters = vec![with(cluster("h2", &[large.address]), spent)];
+        let proxy = Proxy::start(program, config).await;
+        let client = H2Client::connect(proxy.address("h2").await).await;
+        for _ in 0..6 {
+            assert_eq!(client.ask(get("/")).await.unwrap().status, 200, "{program:?}");
+        }
+        assert_eq!(large.count() - before, 3, "{program:?}");
+        assert_eq!(proxy.stat("cluster.h2.upstream_cx_max_requests").await, 3, "{program:?}");
+        // A head that is too large is the server's fault.
+        let answer = client.ask(get("/large")).await.unwrap();
+        assert!(matches!(answer.status, 502 | 503), "{program:?}: {answer:?}");
+
+        let mut bare = Bare::connect(proxy.address("few").await).await;
+        for stream in [1, 3, 5] {
+            bare.write(&frame(HEADERS, END_STREAM | END_HEADERS, stream, &hpack(&PSEUDO))).await;
+            let seen = bare.read_until(|seen| !seen.ended.is_empty() || seen.closed).await;
+            assert!(seen.answered.contains(&(stream, 0x88)), "{program:?}: {seen:?}");
+            if let Some(code) = seen.goaway {
+                assert_eq!((code, stream), (0, 5), "{program:?}");
+            }
+        }
+        let seen = bare.read_until(|seen| seen.closed).await;
+        assert!(seen.reset.is_empty(), "{program:?}: {seen:?}");
+
+        let mut bare = Bare::connect(proxy.address("idle").await).await;
+        let seen = bare.read_until(|seen| seen.goaway.is_some() || seen.closed).await;
+        assert_eq!(seen.goaway, Some(0), "{program:?}: {seen:?}");
+        proxy.until_stat("http.idle.downstream_cx_idle_timeout", 1).await;
+    })
+    .await;
+}

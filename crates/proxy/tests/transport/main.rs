@@ -6,6 +6,7 @@
 
 mod admin;
 mod balance;
+mod capture;
 mod chains;
 mod grpc;
 mod http2;

@@ -306,6 +306,9 @@ impl Bare {
                     HEADERS => seen.answered.push((stream, payload[0])),
                     RST_STREAM => seen.reset.push((stream, number(0))),
                     GOAWAY => seen.goaway = Some(number(4)),
+                    PING if head[4] & 1 == 0 => {
+                        let _ = self.0.write_all(&frame(PING, 1, 0, &payload)).await;
+                    }
                     SETTINGS if head[4] & 1 == 0 => {
                         let _ = self.0.write_all(&frame(SETTINGS, 1, 0, &[])).await;
                     }

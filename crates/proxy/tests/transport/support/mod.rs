@@ -75,6 +75,23 @@ impl Proxy {
 
     /// The same with files that are there already.
     pub(crate) async fn start_in(program: Program, config: Config, directory: tempfile::TempDir) -> Proxy {
+        Self::launch(program, config, directory, None).await
+    }
+
+    /// The same as another user.
+    pub(crate) async fn start_as(program: Program, config: Config, user: u32) -> Proxy {
+        use std::os::unix::fs::PermissionsExt as _;
+        let directory = tempfile::tempdir().unwrap();
+        std::fs::set_permissions(directory.path(), std::fs::Permissions::from_mode(0o777)).unwrap();
+        Self::launch(program, config, directory, Some(user)).await
+    }
+
+    async fn launch(
+        program: Program,
+        config: Config,
+        directory: tempfile::TempDir,
+        user: Option<u32>,
+    ) -> Proxy {
         let at = |name: &str| directory.path().join(name);
         let bootstrap = json!({
             "node": config.node.unwrap_or_else(|| json!({"id": "test", "cluster": "test"})),
@@ -87,7 +104,11 @@ impl Proxy {
         let text = text.replace("{DIR}", directory.path().to_str().unwrap());
         std::fs::write(at("bootstrap.json"), text).unwrap();
         let output = std::fs::File::create(at("output")).unwrap();
-        let child = Command::new(program.path().unwrap())
+        let mut command = Command::new(program.path().unwrap());
+        if let Some(user) = user {
+            command.uid(user).gid(user);
+        }
+        let child = command
             .arg("-c")
             .arg(at("bootstrap.json"))
             .arg("--admin-address-path")
@@ -182,14 +203,18 @@ impl Proxy {
 
     /// Waits for `count` lines of a JSON access log and returns them all.
     pub(crate) async fn log(&self, name: &str, count: usize) -> Vec<Value> {
-        let what = format!("{count} lines in access log {name}");
-        eventually(&what, async || {
-            let text = std::fs::read_to_string(self.path(name)).ok()?;
-            let lines: Vec<Value> = text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect();
-            (lines.len() >= count).then_some(lines)
-        })
-        .await
+        log_lines(&self.path(name), count).await
     }
+}
+
+/// The lines of a JSON access log when there are `count`.
+pub(crate) async fn log_lines(path: &std::path::Path, count: usize) -> Vec<Value> {
+    eventually(&format!("{count} lines in {}", path.display()), async || {
+        let text = std::fs::read_to_string(path).ok()?;
+        let lines: Vec<Value> = text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect();
+        (lines.len() >= count).then_some(lines)
+    })
+    .await
 }
 
 /// Waits until `check` returns something.
