@@ -69,7 +69,8 @@ pub(crate) fn apply(hcm: &Hcm, connection: &ConnectionInfo, request: &mut Reques
     request.headers.remove(IS_INTERNAL);
     if internal {
         request.headers.insert(IS_INTERNAL, HeaderValue::from_static("true"));
-    } else {
+    } else if request.headers.keys().any(|name| name.as_str().starts_with("x-envoy-")) {
+        // Nearly no request has one, and looking for each would cost more than this.
         let edge_only = if edge { EDGE.as_slice() } else { &[] };
         for name in INTERNAL.iter().chain(edge_only) {
             request.headers.remove(*name);
