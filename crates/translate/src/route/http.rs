@@ -1,6 +1,5 @@
 //! HTTP rules of VirtualServices as routes (spec/istio.md 1.1).
 
-use std::time::Duration as StdDuration;
 
 use portolan_mesh::ResolvedVirtualService;
 use portolan_resources::networking::{
@@ -127,21 +126,21 @@ fn redirect_action(redirect: &HttpRedirect) -> route::RedirectAction {
 }
 
 /// The action and the name of its spans; `None` when no destination is left.
+///
+/// A deadline that a gRPC caller names is capped by the old field, as in Istio: its successor `max_stream_duration` has
+/// Envoy forget `timeout`.
+#[expect(deprecated, reason = "max_grpc_timeout: see above")]
 fn route_action(
     ctx: &Context<'_>,
     rule: &HttpRoute,
     m: Option<&HttpMatchRequest>,
     port: u16,
 ) -> Option<(route::RouteAction, String)> {
-    use route::route_action::{ClusterSpecifier, HostRewriteSpecifier, MaxStreamDuration};
+    use route::route_action::{ClusterSpecifier, HostRewriteSpecifier};
     let timeout = rule.timeout.as_ref().and_then(|t| t.get()).unwrap_or_default();
     let mut action = route::RouteAction {
         timeout: Some(duration(timeout)),
-        max_stream_duration: Some(MaxStreamDuration {
-            max_stream_duration: zero(),
-            grpc_timeout_header_max: (timeout > StdDuration::ZERO).then(|| duration(timeout)),
-            ..Default::default()
-        }),
+        max_grpc_timeout: Some(duration(timeout)),
         retry_policy: retry_policy(rule.retries.as_ref()),
         ..Default::default()
     };

@@ -98,6 +98,8 @@ fn header(name: &str, value: &StringMatch, invert: bool) -> route::HeaderMatcher
     };
     route::HeaderMatcher {
         name: name.to_owned(),
+        // Without the field its value is not the unwanted one; Envoy would not match.
+        treat_missing_header_as_empty: invert && matches!(specifier, Specifier::StringMatch(_)),
         header_match_specifier: Some(specifier),
         invert_match: invert,
         ..Default::default()

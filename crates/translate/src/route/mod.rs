@@ -34,6 +34,7 @@ fn virtual_host(name: &str, domains: Vec<String>, routes: Vec<route::Route>) -> 
 }
 
 /// A route that takes everything to one cluster.
+#[expect(deprecated, reason = "max_grpc_timeout: see route_action")]
 fn to_cluster(name: &str, cluster: &str, operation: &str) -> route::Route {
     route::Route {
         name: name.to_owned(),
@@ -43,10 +44,7 @@ fn to_cluster(name: &str, cluster: &str, operation: &str) -> route::Route {
         action: Some(route::route::Action::Route(route::RouteAction {
             cluster_specifier: Some(route::route_action::ClusterSpecifier::Cluster(cluster.to_owned())),
             timeout: zero(),
-            max_stream_duration: Some(route::route_action::MaxStreamDuration {
-                max_stream_duration: zero(),
-                ..Default::default()
-            }),
+            max_grpc_timeout: zero(),
             ..Default::default()
         })),
         ..Default::default()

@@ -250,9 +250,7 @@ fn routes(out: &mut String, r: &Value) {
         for route in host["routes"].as_array().into_iter().flatten() {
             let mut action = route["route"].clone();
             // The same on nearly every route: only what differs is shown.
-            for (key, usual) in
-                [("timeout", "0s"), ("max_stream_duration", "{\"max_stream_duration\":\"0s\"}")]
-            {
+            for (key, usual) in [("timeout", "0s"), ("max_grpc_timeout", "0s")] {
                 if text(&action[key]) == usual {
                     action.as_object_mut().map(|o| o.remove(key));
                 }
