@@ -492,6 +492,8 @@ async fn names_are_resolved() {
             Proxy::start(program, entries(vec![of("strict", "STRICT_DNS"), of("logical", "LOGICAL_DNS")]))
                 .await;
         for name in ["strict", "logical"] {
+            // Ours is ready before the first answer of DNS; Envoy waits for it.
+            proxy.until_stat(&format!("cluster.{name}.membership_total"), 1).await;
             assert_eq!(shares(&proxy, name, 2).await, [("here".to_owned(), 2)].into(), "{program:?}: {name}");
         }
     })

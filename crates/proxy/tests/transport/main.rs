@@ -18,7 +18,9 @@
 //! 7. There are no counters by single status code, and bytes of HTTP/2 and upstream HTTP connections are not counted.
 //! 8. Istio's metadata exchange over TCP is not spoken: `istio_tcp_*` has `unknown` for what neither the endpoint's
 //!    metadata nor the certificate says.
-//! 9. A failed TLS handshake with an upstream is told to the client with its reason; Envoy keeps it for the log.
+//! 9. `/ready` does not wait for the first DNS answer of static clusters.
+//! 10. A failed TLS handshake with an upstream is told to the client with its reason; Envoy keeps it for the
+//!     log.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test reports by panicking")]
 
 mod admin;
