@@ -155,8 +155,8 @@ async fn policies_share_requests_out() {
         })
         .await;
         let mut seen = BTreeMap::new();
-        for _ in 0..40 {
-            match tokio::time::timeout(std::time::Duration::from_millis(200), http_get(at)).await {
+        for _ in 0..20 {
+            match tokio::time::timeout(std::time::Duration::from_millis(100), http_get(at)).await {
                 Ok(name) => *seen.entry(name).or_insert(0) += 1,
                 Err(_) => *seen.entry("late".to_owned()).or_insert(0) += 1,
             }
@@ -165,8 +165,8 @@ async fn policies_share_requests_out() {
         for request in held {
             request.await.unwrap();
         }
-        // Two draws out of two hosts are the same one a quarter of the time each: about 10 of 40 go to the busy host.
-        assert!(seen["b"] >= 18, "{program:?}: {seen:?}");
+        // Two draws out of two hosts are the same one a quarter of the time each: about 5 of 20 go to the busy host.
+        assert!(seen["b"] >= 8, "{program:?}: {seen:?}");
     })
     .await;
 }
@@ -492,6 +492,8 @@ async fn names_are_resolved() {
             Proxy::start(program, entries(vec![of("strict", "STRICT_DNS"), of("logical", "LOGICAL_DNS")]))
                 .await;
         for name in ["strict", "logical"] {
+            // Ours is ready before the first answer of DNS; Envoy waits for it.
+            proxy.until_stat(&format!("cluster.{name}.membership_total"), 1).await;
             assert_eq!(shares(&proxy, name, 2).await, [("here".to_owned(), 2)].into(), "{program:?}: {name}");
         }
     })

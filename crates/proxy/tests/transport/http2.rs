@@ -93,7 +93,7 @@ async fn the_first_requests_share_one_connection() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn slow_readers_hold_writers_back() {
-    const SIZE: usize = 16 * 1024 * 1024;
+    const SIZE: usize = 4 * 1024 * 1024;
     let sent = Arc::new(AtomicUsize::new(0));
     let count = sent.clone();
     let peer = h2_peer(h2::server::Builder::new(), move |request, mut respond, _| {
