@@ -53,7 +53,12 @@ fn wrong_trust_root(meshes: &Meshes) {
     // A gateway without connections from before.
     meshes.run("west", &["delete", "pod", "-l", "app=east-egress"]);
     meshes.run("west", &["rollout", "status", "deployment/east-egress", "--timeout=30s"]);
-    meshes.wait_for_status("west", &["503 Service Unavailable", "connection failure"]);
+    meshes.wait_for_status(
+        "west",
+        &["503 Service Unavailable", "connection failure", "the access log of east-egress"],
+    );
+    let log = meshes.run("west", &["logs", "deployment/east-egress", "--tail=5"]);
+    assert!(log.contains("UnknownIssuer") || log.contains("CERTIFICATE_VERIFY_FAILED"), "{log}");
     assert_ne!(meshes.call_from_west(IMPORTED), Some(200), "east is not who west expects");
     meshes.apply("west", &meshes.manifest("east-ca-root-cert.yaml"));
     meshes.wait_for_status("west", &["connected  ", "ratings.bookinfo.svc.east-imports.local"]);

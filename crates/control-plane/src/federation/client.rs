@@ -298,9 +298,15 @@ async fn request(target: &Target, path: &str) -> Result<Response<Incoming>, Brok
         return Ok(answer);
     }
     let status = answer.status();
+    let gateway = &peer.spec.gateways.egress.name;
     let body = Limited::new(answer.into_body(), MAX_REFUSAL_BYTES).collect();
     let body = timeout(ANSWER_TIMEOUT, body).await.ok().and_then(Result::ok);
-    Err(Broken::Status(status, body.map(|body| detail(&body.to_bytes())).unwrap_or_default()))
+    let mut text = body.map(|body| detail(&body.to_bytes())).unwrap_or_default();
+    if status.is_server_error() {
+        // What went wrong on the connection is for those who may read logs.
+        text.push_str(&format!(" (see the access log of {gateway})"));
+    }
+    Err(Broken::Status(status, text))
 }
 
 /// What the body of a refusal adds to its status, fit for a log and a status field whoever wrote it.

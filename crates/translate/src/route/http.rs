@@ -1,6 +1,5 @@
 //! HTTP rules of VirtualServices as routes (spec/istio.md 1.1).
 
-
 use portolan_mesh::ResolvedVirtualService;
 use portolan_resources::networking::{
     CorsPolicy, Destination, HeaderOperations, Headers, HttpFaultInjection, HttpMatchRequest, HttpRedirect,
