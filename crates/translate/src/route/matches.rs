@@ -102,6 +102,5 @@ fn header(name: &str, value: &StringMatch, invert: bool) -> route::HeaderMatcher
         treat_missing_header_as_empty: invert && matches!(specifier, Specifier::StringMatch(_)),
         header_match_specifier: Some(specifier),
         invert_match: invert,
-        ..Default::default()
     }
 }
