@@ -1,17 +1,25 @@
 //! Forwarding: attempts, retries, timeouts, and the two bodies that stream at the same time.
 
+mod limits;
+mod mirror;
+mod replies;
+mod upload;
+
 use std::borrow::Cow;
-use std::cell::RefCell;
-use std::future::poll_fn;
+use std::future::{Future as _, poll_fn};
 use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
-use std::task::{Context as TaskContext, Poll};
-use std::time::{Duration, Instant};
+use std::task::Poll;
+use std::time::Instant;
 
-use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
+
+use limits::{Limits, PER_TRY_TIMEOUT, UPSTREAM_TIMEOUT, limits};
+use mirror::send_mirror;
+use replies::{RESET_BODY, overflow, reset_reply, tell_of_retry, timeout_reply};
+use upload::{MAX_REPLAY, Upload, timeout_status, upload_length};
 
 use super::connection::Alarm;
 use super::local_reply::LocalReply;
@@ -21,7 +29,6 @@ use super::tunnel;
 use super::{Body, BodyFail, Frame, Protocol, ResponseHead};
 use crate::config::cluster::UpstreamProtocol;
 use crate::config::value::{NetAddress, drawn};
-use crate::net::Worker;
 use crate::route::Matched;
 use crate::route::action::{HashPolicy, HostRewrite, RouteAction, is_idempotent, substitute};
 use crate::route::retry::{
@@ -37,11 +44,6 @@ use crate::upstream::outlier::{self, Outcome};
 use crate::upstream::pool::{AcquireError, acquire};
 use crate::upstream::{Cluster, Host, WorkerCluster};
 
-/// Request bytes that are kept for another try or a mirror (Envoy: the connection's buffer limit, 1 MiB). A longer
-/// request is sent once.
-const MAX_REPLAY: usize = 1024 * 1024;
-const UPSTREAM_TIMEOUT: HeaderName = HeaderName::from_static("x-envoy-upstream-rq-timeout-ms");
-const PER_TRY_TIMEOUT: HeaderName = HeaderName::from_static("x-envoy-upstream-rq-per-try-timeout-ms");
 /// Fields by which a request asks the router for something; they go no further.
 const ASKED: [HeaderName; 6] =
     [RETRY_ON, RETRY_GRPC_ON, MAX_RETRIES_ASKED, UPSTREAM_TIMEOUT, PER_TRY_TIMEOUT, STATUS_CODES_ASKED];
@@ -51,81 +53,6 @@ const SERVICE_TIME: HeaderName = HeaderName::from_static("x-envoy-upstream-servi
 const ORIGINAL_HOST: HeaderName = HeaderName::from_static("x-envoy-original-host");
 const GRPC_DEADLINE_EXCEEDED: u32 = 4;
 const GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
-/// Timeout of mirrored requests.
-const MIRROR_TIMEOUT: Duration = Duration::from_secs(30);
-
-/// The request body on its way up, with what must be kept of it.
-struct Upload {
-    body: Body,
-    recorded: Vec<Bytes>,
-    recorded_bytes: usize,
-    record: bool,
-    /// Most bytes that are kept.
-    limit: usize,
-    /// The kept pieces are complete from the start.
-    replayable: bool,
-    /// All of it was sent.
-    done: bool,
-    bytes: u64,
-}
-
-impl Upload {
-    fn new(body: Body, record: bool, limit: usize) -> Self {
-        Upload {
-            body,
-            recorded: Vec::new(),
-            recorded_bytes: 0,
-            record,
-            limit,
-            replayable: true,
-            done: false,
-            bytes: 0,
-        }
-    }
-
-    fn poll(&mut self, sender: &mut Sender, cx: &mut TaskContext<'_>) -> Poll<Result<(), SendFail>> {
-        let Upload { body, recorded, recorded_bytes, record, limit, replayable, bytes, .. } = self;
-        let mut tap = |data: &Bytes| {
-            *bytes += data.len() as u64;
-            if !*replayable {
-                return;
-            }
-            *recorded_bytes += data.len();
-            if *record && *recorded_bytes <= *limit {
-                recorded.push(data.clone());
-            } else {
-                *replayable = false;
-                recorded.clear();
-            }
-        };
-        sender.poll_send(cx, body, &mut tap)
-    }
-
-    /// Puts the kept pieces back in front of the rest.
-    fn rewind(&mut self) {
-        let pieces = std::mem::take(&mut self.recorded).into();
-        let rest = std::mem::take(&mut self.body);
-        let rest = if self.done { Body::Empty } else { rest };
-        self.body = Body::Replay(pieces, Box::new(rest));
-        self.recorded_bytes = 0;
-        self.bytes = 0;
-        self.done = false;
-    }
-}
-
-/// Deadlines of a forwarded request.
-struct Limits {
-    /// From the end of the request.
-    route: Option<Duration>,
-    /// Of one attempt.
-    per_try: Option<Duration>,
-    idle: Option<Duration>,
-    /// Of the stream as a whole.
-    until: Option<Instant>,
-    /// By when the request must be complete.
-    request: Option<Instant>,
-}
-
 /// What came of one attempt.
 enum Attempt {
     Response(Box<(Exchange, ResponseHead, Body, Arc<Host>, Instant)>),
@@ -301,50 +228,6 @@ pub(crate) async fn proxy(
     }
 }
 
-/// How Envoy begins the body of an answer for an upstream that failed; people search for it.
-const RESET_BODY: &str = "upstream connect error or disconnect/reset before headers. reset reason:";
-
-/// The body of an answer after retries says so.
-fn tell_of_retry(reply: &mut LocalReply) {
-    let (begin, end) = RESET_BODY.split_at(RESET_BODY.len() - "reset reason:".len());
-    if let Some(reason) = reply.body.strip_prefix(RESET_BODY.as_bytes()) {
-        let reason = String::from_utf8_lossy(reason);
-        reply.body = format!("{begin}retried and the latest {end}{reason}").into();
-    }
-}
-
-fn overflow() -> LocalReply {
-    LocalReply::new(StatusCode::SERVICE_UNAVAILABLE, "upstream_reset_before_response_started{overflow}")
-        .body(format!("{RESET_BODY} overflow"))
-        .flag(Flags::UPSTREAM_OVERFLOW)
-        .header(HeaderName::from_static("x-envoy-overloaded"), HeaderValue::from_static("true"))
-}
-
-fn timeout_reply(details: &'static str) -> LocalReply {
-    LocalReply::new(StatusCode::GATEWAY_TIMEOUT, details)
-        .body("upstream request timeout")
-        .flag(Flags::UPSTREAM_REQUEST_TIMEOUT)
-}
-
-fn reset_reply(fail: UpstreamFail) -> LocalReply {
-    let (reason, flag, status) = match fail {
-        UpstreamFail::Closed => (
-            "connection termination",
-            Flags::UPSTREAM_CONNECTION_TERMINATION,
-            StatusCode::SERVICE_UNAVAILABLE,
-        ),
-        UpstreamFail::Reset => {
-            ("remote reset", Flags::UPSTREAM_REMOTE_RESET, StatusCode::SERVICE_UNAVAILABLE)
-        }
-        UpstreamFail::Refused => {
-            ("remote refused stream reset", Flags::UPSTREAM_REMOTE_RESET, StatusCode::SERVICE_UNAVAILABLE)
-        }
-        UpstreamFail::Protocol => ("protocol error", Flags::UPSTREAM_PROTOCOL_ERROR, StatusCode::BAD_GATEWAY),
-    };
-    let details = format!("upstream_reset_before_response_started{{{}}}", reason.replace(' ', "_"));
-    LocalReply::new(status, details).body(format!("{RESET_BODY} {reason}")).flag(flag)
-}
-
 fn gone(stream: &mut Stream<'_>, stats: &ClusterStats) -> bool {
     stats.upstream_rq_cancelled.inc();
     stream.scope.stats().downstream_rq_rx_reset.inc();
@@ -352,63 +235,6 @@ fn gone(stream: &mut Stream<'_>, stats: &ClusterStats) -> bool {
     stream.info.details = "downstream_remote_disconnect".into();
     stream.finish(None, None);
     false
-}
-
-fn limits(stream: &Stream<'_>, action: &RouteAction, policy: Option<&RetryPolicy>) -> Limits {
-    let headers = &stream.request.headers;
-    let millis =
-        |name: &HeaderName| headers.get(name)?.to_str().ok()?.parse().ok().map(Duration::from_millis);
-    let mut route = action.timeout;
-    if let (true, Some(max)) = (stream.request.is_grpc, action.grpc_timeout)
-        && let Some(asked) = headers.get("grpc-timeout").and_then(|value| grpc_timeout(value.as_bytes()))
-    {
-        route = Some(max.map_or(asked, |max| asked.min(max)));
-    }
-    if stream.client.internal
-        && let Some(asked) = millis(&UPSTREAM_TIMEOUT)
-    {
-        route = Some(asked).filter(|asked| !asked.is_zero());
-    }
-    let mut per_try = policy.and_then(|policy| policy.per_try_timeout);
-    if stream.client.internal
-        && let Some(asked) = millis(&PER_TRY_TIMEOUT)
-    {
-        per_try = Some(asked).filter(|asked| !asked.is_zero());
-    }
-    // One that is not shorter says nothing.
-    per_try = per_try.filter(|limit| route.is_none_or(|route| *limit < route));
-    let mut own = action.max_stream_duration.map(|limit| stream.info.start + limit);
-    if let (true, Some(max)) = (stream.request.is_grpc, action.grpc_duration)
-        && let Some(asked) = headers.get("grpc-timeout").and_then(|value| grpc_timeout(value.as_bytes()))
-    {
-        own = Some(stream.info.start + max.map_or(asked, |max| asked.min(max)));
-        route = None;
-    }
-    let until = match (own, stream.deadline) {
-        (Some(a), Some(b)) => Some(a.min(b)),
-        (a, b) => a.or(b),
-    };
-    let idle = action.idle_timeout.unwrap_or(stream.scope.hcm.stream_idle_timeout);
-    let request = stream.scope.hcm.request_timeout.map(|limit| stream.info.start + limit);
-    Limits { route, per_try, idle, until, request }
-}
-
-/// `grpc-timeout`: up to 8 digits and a unit.
-fn grpc_timeout(text: &[u8]) -> Option<Duration> {
-    let (unit, digits) = text.split_last()?;
-    if digits.is_empty() || digits.len() > 8 {
-        return None;
-    }
-    let number: u64 = std::str::from_utf8(digits).ok()?.parse().ok()?;
-    Some(match unit {
-        b'H' => Duration::from_secs(number * 3600),
-        b'M' => Duration::from_secs(number * 60),
-        b'S' => Duration::from_secs(number),
-        b'm' => Duration::from_millis(number),
-        b'u' => Duration::from_micros(number),
-        b'n' => Duration::from_nanos(number),
-        _ => return None,
-    })
 }
 
 fn prepare<'a>(
@@ -680,16 +506,6 @@ async fn attempt(
             Attempt::Final(Box::new(reply.flag(Flags::DOWNSTREAM_PROTOCOL_ERROR)))
         }
     }
-}
-
-/// Whose fault it is that time ran out: the client's until its request is complete.
-fn timeout_status(upload: &Upload) -> StatusCode {
-    if upload.done { StatusCode::GATEWAY_TIMEOUT } else { StatusCode::REQUEST_TIMEOUT }
-}
-
-/// Body length to announce upstream: what the framing says, else what an HTTP/2 client declared.
-fn upload_length(upload: &Upload, headers: &HeaderMap) -> Option<u64> {
-    upload.body.length().or_else(|| headers.get(header::CONTENT_LENGTH)?.to_str().ok()?.parse().ok())
 }
 
 fn outlier_status(head: &ResponseHead) -> u16 {
@@ -1047,85 +863,3 @@ fn response_length(head: &ResponseHead, body: &Body, method: &Method) -> Option<
     }
     body.length().or_else(|| head.headers.get(header::CONTENT_LENGTH)?.to_str().ok()?.parse().ok())
 }
-
-/// Copies a request to another cluster and forgets about it.
-fn send_mirror(
-    stream: &Stream<'_>,
-    forwarding: &Forwarding<'_>,
-    headers: &HeaderMap,
-    name: &str,
-    suffix: bool,
-    upload: &Upload,
-) {
-    if !upload.done || !upload.replayable || stream.request.upgrade.is_some() {
-        return;
-    }
-    let worker: Rc<Worker> = stream.scope.worker.clone();
-    let Some((cluster, own)) = worker.cluster(name) else { return };
-    let Some(slot) = cluster.take_request(false) else { return };
-    let method = stream.request.method.clone();
-    let scheme = stream.request.scheme;
-    let mut authority = forwarding.authority.clone();
-    if suffix {
-        let bare = crate::route::table::without_port(&authority);
-        authority = format!("{bare}-shadow{}", &authority[bare.len()..]);
-    }
-    let (path, mut headers, hash) = (forwarding.path.clone(), headers.clone(), forwarding.hash);
-    let body = Body::Replay(upload.recorded.clone().into(), Box::new(Body::Empty));
-    let h2 = cluster.config.protocol == UpstreamProtocol::Http2;
-    tokio::task::spawn_local(async move {
-        let _slot = slot;
-        let context = LbContext { hash, ..LbContext::default() };
-        let Some(host) = own.pick(&context) else { return };
-        let sending = async {
-            let offer = if h2 { Offer::Http2 } else { Offer::Http1 };
-            let acquired = acquire(&own, &cluster, &host, offer, false).await.ok()?;
-            own.stats_of(&cluster).upstream_rq_total.inc();
-            let length = body.length();
-            let head = OutgoingHead {
-                method: &method,
-                scheme,
-                authority: &authority,
-                path: &path,
-                headers: &mut headers,
-                length,
-                upgrade: None,
-            };
-            let mut exchange = Exchange::start(acquired, &cluster, head).ok()?;
-            let mut upload = Upload::new(body, false, 0);
-            let body = RefCell::new(None);
-            poll_fn(|cx| {
-                if !upload.done
-                    && let Poll::Ready(result) = upload.poll(&mut exchange.sender, cx)
-                {
-                    upload.done = true;
-                    if result.is_err() {
-                        return Poll::Ready(());
-                    }
-                }
-                if body.borrow().is_none() {
-                    match exchange.receiver.poll_head(cx) {
-                        Poll::Pending => return Poll::Pending,
-                        Poll::Ready(Err(_)) => return Poll::Ready(()),
-                        Poll::Ready(Ok((_, response))) => *body.borrow_mut() = Some(response),
-                    }
-                }
-                // The answer is read to its end so that the connection can be used again.
-                let mut body = body.borrow_mut();
-                let Some(body) = body.as_mut() else { return Poll::Ready(()) };
-                loop {
-                    match body.poll_frame(cx) {
-                        Poll::Pending => return Poll::Pending,
-                        Poll::Ready(Ok(Frame::Data(_))) => {}
-                        Poll::Ready(_) => return Poll::Ready(()),
-                    }
-                }
-            })
-            .await;
-            Some(())
-        };
-        let _ = tokio::time::timeout(MIRROR_TIMEOUT, sending).await;
-    });
-}
-
-use std::future::Future as _;
