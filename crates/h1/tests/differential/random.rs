@@ -3,6 +3,7 @@
 use http::Method;
 use portolan_h1::Limits;
 use proptest::prelude::*;
+use proptest::test_runner::RngSeed;
 
 use crate::generate;
 use crate::oracle::ours::{self, Stop};
@@ -27,8 +28,14 @@ proptest! {
     }
 }
 
+/// The same inputs in every run: what has not been tried yet is for `cargo xtask fuzz` to find, not for a change that has
+/// nothing to do with it.
+fn damaged_config() -> ProptestConfig {
+    ProptestConfig { cases: 2000, rng_seed: RngSeed::Fixed(1), ..ProptestConfig::default() }
+}
+
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(2000))]
+    #![proptest_config(damaged_config())]
 
     #[test]
     fn damaged_requests(input in generate::damaged("request"), seed: u64) {

@@ -258,6 +258,7 @@ fn is_odd_host(host: &[u8]) -> bool {
                 && name.chars().all(|c| c.is_ascii_alphanumeric() || "-._~!$&'()*+,;=".contains(c))
         }
     };
-    let good_port = port.is_empty() || (port.len() <= 5 && port.parse::<u16>().is_ok());
+    let digits = port.bytes().all(|byte| byte.is_ascii_digit());
+    let good_port = port.is_empty() || (digits && port.len() <= 5 && port.parse::<u16>().is_ok());
     !good_name || !good_port || host.len() > MAX_AUTHORITY_BYTES
 }
