@@ -66,8 +66,6 @@ impl Caller {
     }
 
     /// Refuses a proxy that claims to be somebody else.
-    // The error is what the transport wants.
-    #[allow(clippy::result_large_err)]
     pub fn may_be(&self, node: &ProxyNode) -> Result<(), Status> {
         if node.namespace != self.namespace {
             return Err(Status::permission_denied(format!(

@@ -255,11 +255,8 @@ impl Pusher {
         for kind in pending.kinds.keys() {
             self.metrics.count(Metric::PushTriggers, &[("type", change::trigger(*kind))]);
         }
-        #[allow(clippy::cast_precision_loss)] // counts of objects
-        {
-            self.metrics.set(Metric::Services, &[], snapshot.services.len() as f64);
-            self.metrics.set(Metric::VirtualServices, &[], snapshot.virtual_services.len() as f64);
-        }
+        self.metrics.set(Metric::Services, &[], snapshot.services.len() as f64);
+        self.metrics.set(Metric::VirtualServices, &[], snapshot.virtual_services.len() as f64);
         let kinds: BTreeSet<Kind> = pending.kinds.into_keys().collect();
         let changed = Changed::between(before.as_deref(), &snapshot, &kinds);
         if matches!(changed, Changed::Nothing) {

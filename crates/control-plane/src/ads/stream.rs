@@ -83,7 +83,6 @@ impl<R: Send + 'static> StreamTask<R> {
         };
         let ended = running.serve(first, &mut requests).await;
         drop(_registered);
-        #[allow(clippy::cast_precision_loss)] // a count of streams
         metrics.set(Metric::Xds, &[("version", env!("CARGO_PKG_VERSION"))], connections.len() as f64);
         match ended {
             Ok(()) => tracing::info!(proxy = connection.id, "proxy disconnected"),
@@ -94,7 +93,6 @@ impl<R: Send + 'static> StreamTask<R> {
         }
     }
 
-    #[allow(clippy::cast_precision_loss)] // a count of streams
     fn count_streams(&self) {
         let open = self.connections.len() as f64;
         self.metrics.set(Metric::Xds, &[("version", env!("CARGO_PKG_VERSION"))], open);

@@ -21,8 +21,6 @@ pub(super) struct Subject {
 }
 
 /// The proxy that a request names.
-// The error is an answer that is ready to send.
-#[allow(clippy::result_large_err)]
 pub(super) fn subject(debug: &Debug, proxy: Option<&str>) -> Result<Subject, Response> {
     let refuse = |code: StatusCode, text: String| Err((code, text).into_response());
     let Some(proxy) = proxy.filter(|proxy| !proxy.is_empty()) else {
