@@ -10,8 +10,8 @@ struct Target {
     seeds: &'static [&'static str],
 }
 
-const REQUESTS: &str = "../crates/h1/tests/corpus/request";
-const RESPONSES: &str = "../crates/h1/tests/corpus/response";
+const REQUESTS: &str = "../crates/data/h1/tests/corpus/request";
+const RESPONSES: &str = "../crates/data/h1/tests/corpus/response";
 
 const TARGETS: [Target; 3] = [
     Target { name: "h1_request", seeds: &[REQUESTS] },
