@@ -1,50 +1,25 @@
-//! The agent: what pilot-agent does beside the data plane (spec/istio.md 4).
-//!
-//! ```text
-//! environment -> AgentConfig -> node --------------------------+
-//! CA (istiod) <-CSR- CertificateTask -> SecretHub -> own data path, or SDS socket -> Envoy
-//!                                           ^ ROOTCA            |
-//! istiod <-- delta ADS -- XdsClient (own data path), or XDS socket <- Envoy
-//! status server 15020 (probes, merged metrics), health 15021, metrics 15090
-//! ```
-
-pub mod ca;
-mod csr;
-pub mod dns;
-mod duration;
-pub mod env;
-mod envoy;
-mod envoy_bootstrap;
-pub(crate) mod envoy_process;
-mod merge;
-pub mod node;
-pub(crate) mod own;
-mod probes;
-pub mod proxy_config;
-mod sds_server;
-pub mod secrets;
-mod status;
-mod xds_proxy;
+//! The parts of the agent put together; the data plane is the caller's.
 
 use std::net::{Ipv4Addr, SocketAddr};
-use std::path::PathBuf;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use portolan_dataplane::config::{ConfigStore, ResourceKind};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
-use tokio_util::sync::CancellationToken;
+use tokio_util::sync::{CancellationToken, DropGuard};
 
-use self::ca::{CaOptions, CaStatus, CertificateInfo, CertificateTask};
-use self::dns::DnsProxy;
-use self::env::{AgentConfig, DataPlaneChoice};
-use self::secrets::SecretHub;
-use self::status::{Backend, StatusState};
-use crate::bootstrap;
-use crate::log::LogControl;
+use crate::certificates::{self, CaOptions, CaStatus, CertificateInfo, CertificateTask, SecretHub};
+use crate::dns::DnsProxy;
+use crate::envoy::bootstrap::{Paths, render};
+use crate::envoy::process::{self, EnvoyError};
+use crate::envoy::{self, EnvoyStatus, SocketError};
 use crate::serve;
-use crate::xds_client::{Upstream, XdsStatus};
-use portolan_dataplane::StartError;
+use crate::settings::{self, AgentConfig};
+use crate::status::{self, AppTarget, DataPlaneStatus, ProbeError, Probes, StatusState};
+use crate::upstream::Upstream;
+use crate::xds_client::{NameTableSink, XdsClient, XdsStatus};
 
 /// How often secrets in files are looked at.
 const FILE_SECRETS_POLL: Duration = Duration::from_secs(2);
@@ -67,34 +42,37 @@ pub enum AgentError {
         #[source]
         source: std::io::Error,
     },
-    /// A unix socket cannot be made.
-    #[error("cannot listen on {path}: {source}; the directory must be writable")]
-    Socket {
-        /// Its path.
-        path: PathBuf,
-        /// The system's reason.
-        #[source]
-        source: std::io::Error,
-    },
+    /// A unix socket for Envoy cannot be made.
+    #[error(transparent)]
+    Socket(#[from] SocketError),
     /// The application's probes.
     #[error(transparent)]
-    Probes(#[from] probes::ProbeError),
+    Probes(#[from] ProbeError),
     /// The DNS proxy's port is taken.
     #[error("cannot listen on 127.0.0.1:{0} for DNS: {1}; set DNS_PROXY_PORT to another port")]
     Dns(u16, #[source] std::io::Error),
-    /// Our data plane.
-    #[error(transparent)]
-    DataPlane(#[from] StartError),
     /// Envoy.
     #[error(transparent)]
-    Envoy(#[from] envoy_process::EnvoyError),
-    /// The rendered bootstrap does not parse; a defect of ours.
-    #[error("the bootstrap made from the environment is not valid: {0}")]
-    Bootstrap(#[from] bootstrap::FileError),
+    Envoy(#[from] EnvoyError),
 }
 
-/// The parts that both data planes need.
-struct Common {
+/// An endpoint of the agent's own.
+#[derive(Debug, Clone, Copy)]
+pub struct Endpoint {
+    /// Port.
+    pub port: u16,
+    /// Whether only this Pod may reach it.
+    pub loopback: bool,
+    /// What it is for, in messages.
+    pub purpose: &'static str,
+    /// The setting that changes the port, in messages.
+    pub setting: &'static str,
+}
+
+/// A running agent: it asks for certificates, watches secrets in files and answers DNS questions. All of it ends with
+/// this value.
+#[derive(Debug)]
+pub struct Agent {
     config: AgentConfig,
     hub: SecretHub,
     xds_status: Arc<XdsStatus>,
@@ -106,44 +84,142 @@ struct Common {
     quit: CancellationToken,
     /// Cancelled when everything must have ended.
     stop: CancellationToken,
+    _stop_on_drop: DropGuard,
 }
 
-/// Runs the agent until `quit` is cancelled and the drain is over.
-pub async fn run(config: AgentConfig, log: LogControl, quit: CancellationToken) -> Result<(), AgentError> {
-    tracing::info!(
-        node = config.node_id(),
-        control_plane = config.xds_address,
-        ca = config.ca_address,
-        "agent starts"
-    );
-    let stop = CancellationToken::new();
-    let _stop_on_return = stop.clone().drop_guard();
-    let hub = SecretHub::default();
-    let options = CaOptions {
-        upstream: ca_upstream(&config, &hub),
-        spiffe_id: config.spiffe_id(),
-        ttl: config.secret_ttl,
-        grace_ratio: config.grace_ratio,
-        output: config.output_certs.clone(),
-    };
-    let (task, certificate, ca_status) = CertificateTask::new(options, hub.clone());
-    tokio::spawn(task.run(stop.clone()));
-    tokio::spawn(watch_files(hub.clone(), stop.clone()));
-    let dns = start_dns(&config, &stop).await?;
-    let common = Common {
-        dns,
-        config,
-        hub,
-        xds_status: Arc::new(XdsStatus::default()),
-        ca_status,
-        certificate,
-        quit,
-        stop,
-    };
-    match common.config.data_plane.clone() {
-        DataPlaneChoice::Portolan => own::run(common, log).await,
-        DataPlaneChoice::Envoy(program) => envoy::run(common, &program).await,
+impl Agent {
+    /// Starts what does not depend on the data plane. `quit` is cancelled when the process should begin to end.
+    pub async fn start(config: AgentConfig, quit: CancellationToken) -> Result<Self, AgentError> {
+        tracing::info!(
+            node = config.node_id(),
+            control_plane = config.xds_address,
+            ca = config.ca_address,
+            "agent starts"
+        );
+        let stop = CancellationToken::new();
+        let stop_on_drop = stop.clone().drop_guard();
+        let hub = SecretHub::default();
+        let options = CaOptions {
+            upstream: istiod(&config, &config.ca_address, &config.ca_root, &hub),
+            spiffe_id: config.spiffe_id(),
+            ttl: config.secret_ttl,
+            grace_ratio: config.grace_ratio,
+            output: config.output_certs.clone(),
+        };
+        let (task, certificate, ca_status) = CertificateTask::new(options, hub.clone());
+        tokio::spawn(task.run(stop.clone()));
+        tokio::spawn(watch_files(hub.clone(), stop.clone()));
+        let dns = start_dns(&config, &stop).await?;
+        Ok(Agent {
+            config,
+            hub,
+            xds_status: Arc::default(),
+            ca_status,
+            certificate,
+            dns,
+            quit,
+            stop,
+            _stop_on_drop: stop_on_drop,
+        })
     }
+
+    /// Its settings.
+    pub fn config(&self) -> &AgentConfig {
+        &self.config
+    }
+
+    /// What is known of the connection to the control plane.
+    pub fn xds_status(&self) -> &Arc<XdsStatus> {
+        &self.xds_status
+    }
+
+    /// Cancelled when the process should begin to end; may be cancelled by anyone.
+    pub fn quit(&self) -> &CancellationToken {
+        &self.quit
+    }
+
+    /// Feeds the data path in this process: with secrets of ours, and with what the control plane says.
+    pub fn feed(&self, store: &ConfigStore) {
+        tokio::spawn(certificates::feed(self.hub.clone(), store.clone(), self.stop.clone()));
+        let client = XdsClient {
+            upstream: self.xds_upstream(),
+            store: store.clone(),
+            roots: Some(Arc::new(self.hub.clone())),
+            names: self.names(),
+            wildcards: vec![ResourceKind::Cluster, ResourceKind::Listener],
+            exclude: Arc::new(|kind, name| kind == ResourceKind::Secret && certificates::is_own(name)),
+            status: self.xds_status.clone(),
+        };
+        tokio::spawn(client.run(settings::node(&self.config), self.stop.clone()));
+    }
+
+    /// Runs Envoy as the data plane until it ends or the drain after `quit` is over.
+    pub async fn run_envoy(&self, program: &Path) -> Result<(), AgentError> {
+        let config = &self.config;
+        let paths = Paths::new(&config.proxy.config_path);
+        let feed = envoy::Feed {
+            upstream: self.xds_upstream(),
+            hub: self.hub.clone(),
+            names: self.names(),
+            status: self.xds_status.clone(),
+        };
+        envoy::serve(&paths, feed, &self.stop)?;
+        let status = self.status(Arc::new(EnvoyStatus { admin_port: config.admin_port }))?;
+        self.serve_status(status).await?;
+        let file = process::write_bootstrap(Path::new(&config.proxy.config_path), &render(config, &paths))?;
+        process::run(config, program, &file, self.quit.clone()).await?;
+        Ok(())
+    }
+
+    /// What the status server tells, with `data_plane` as the one beside the agent.
+    pub fn status(&self, data_plane: Arc<dyn DataPlaneStatus>) -> Result<StatusState, ProbeError> {
+        let env = |name: &str| self.config.env.get(name).map(String::as_str);
+        Ok(StatusState {
+            data_plane,
+            xds: self.xds_status.clone(),
+            probes: Arc::new(Probes::parse(env("ISTIO_KUBE_APP_PROBERS"))?),
+            app: AppTarget::parse(env("ISTIO_PROMETHEUS_ANNOTATIONS"), self.config.status_port),
+            ca: self.ca_status.clone(),
+            certificate: self.certificate.clone(),
+            quit: self.quit.clone(),
+        })
+    }
+
+    /// Serves the status port.
+    pub async fn serve_status(&self, status: StatusState) -> Result<(), AgentError> {
+        let port = self.config.status_port;
+        let endpoint = Endpoint { port, loopback: false, purpose: "status", setting: "statusPort" };
+        self.serve(endpoint, status::handler(status)).await
+    }
+
+    /// Serves one endpoint as long as the agent runs.
+    pub async fn serve(&self, endpoint: Endpoint, handler: serve::Handler) -> Result<(), AgentError> {
+        let Endpoint { port, loopback, purpose, setting } = endpoint;
+        let ip = if loopback { Ipv4Addr::LOCALHOST } else { Ipv4Addr::UNSPECIFIED };
+        let address = SocketAddr::from((ip, port));
+        let listener = TcpListener::bind(address).await.map_err(|source| AgentError::Listen {
+            address,
+            purpose,
+            setting,
+            source,
+        })?;
+        tokio::spawn(serve::serve(listener, handler, self.stop.clone()));
+        Ok(())
+    }
+
+    fn xds_upstream(&self) -> Upstream {
+        istiod(&self.config, &self.config.xds_address, &self.config.xds_root, &self.hub)
+    }
+
+    fn names(&self) -> Option<Arc<dyn NameTableSink>> {
+        Some(Arc::new(self.dns.clone()?))
+    }
+}
+
+fn istiod(config: &AgentConfig, address: &str, roots: &Path, hub: &SecretHub) -> Upstream {
+    let mut upstream = Upstream::istiod(address, roots, &config.token_path, Arc::new(hub.clone()));
+    upstream.metadata.push(("clusterid".to_owned(), config.cluster_id.clone()));
+    upstream
 }
 
 async fn start_dns(config: &AgentConfig, stop: &CancellationToken) -> Result<Option<DnsProxy>, AgentError> {
@@ -155,58 +231,11 @@ async fn start_dns(config: &AgentConfig, stop: &CancellationToken) -> Result<Opt
     Ok(Some(proxy))
 }
 
-fn ca_upstream(config: &AgentConfig, hub: &SecretHub) -> Upstream {
-    let mut upstream = Upstream::istiod(&config.ca_address, &config.ca_root, &config.token_path, hub);
-    upstream.metadata.push(("clusterid".to_owned(), config.cluster_id.clone()));
-    upstream
-}
-
-fn xds_upstream(config: &AgentConfig, hub: &SecretHub) -> Upstream {
-    let mut upstream = Upstream::istiod(&config.xds_address, &config.xds_root, &config.token_path, hub);
-    upstream.metadata.push(("clusterid".to_owned(), config.cluster_id.clone()));
-    upstream
-}
-
 async fn watch_files(hub: SecretHub, stop: CancellationToken) {
     loop {
         tokio::select! {
             () = stop.cancelled() => return,
             () = tokio::time::sleep(FILE_SECRETS_POLL) => hub.refresh_files(),
         }
-    }
-}
-
-impl Common {
-    fn status(&self, backend: Backend) -> Result<StatusState, AgentError> {
-        let env = |name: &str| self.config.env.get(name).map(String::as_str);
-        Ok(StatusState {
-            backend,
-            xds: self.xds_status.clone(),
-            probes: Arc::new(probes::Probes::parse(env("ISTIO_KUBE_APP_PROBERS"))?),
-            app: merge::AppTarget::parse(env("ISTIO_PROMETHEUS_ANNOTATIONS"), self.config.status_port),
-            ca: self.ca_status.clone(),
-            certificate: self.certificate.clone(),
-            quit: self.quit.clone(),
-        })
-    }
-
-    async fn serve(
-        &self,
-        port: u16,
-        loopback: bool,
-        purpose: &'static str,
-        setting: &'static str,
-        handler: serve::Handler,
-    ) -> Result<(), AgentError> {
-        let ip = if loopback { Ipv4Addr::LOCALHOST } else { Ipv4Addr::UNSPECIFIED };
-        let address = SocketAddr::from((ip, port));
-        let listener = TcpListener::bind(address).await.map_err(|source| AgentError::Listen {
-            address,
-            purpose,
-            setting,
-            source,
-        })?;
-        tokio::spawn(serve::serve(listener, handler, self.stop.clone()));
-        Ok(())
     }
 }

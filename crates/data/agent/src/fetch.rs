@@ -10,7 +10,7 @@ use tokio::net::TcpStream;
 
 /// What came back.
 #[derive(Debug)]
-pub(crate) struct Fetched {
+pub struct Fetched {
     /// Status code.
     pub status: StatusCode,
     /// Whole body.
@@ -19,7 +19,7 @@ pub(crate) struct Fetched {
 
 /// Why a fetch failed.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum FetchError {
+pub enum FetchError {
     /// Nobody listens, or not in time.
     #[error("cannot connect to {0}: {1}")]
     Connect(String, std::io::Error),
@@ -42,7 +42,7 @@ pub(crate) enum FetchError {
 
 /// What to fetch.
 #[derive(Debug)]
-pub(crate) struct Fetch {
+pub struct Fetch {
     /// Method.
     pub method: Method,
     /// `host:port` to connect to.
@@ -63,7 +63,7 @@ pub(crate) struct Fetch {
 
 impl Fetch {
     /// A GET of `path` at `address`.
-    pub(crate) fn get(
+    pub fn get(
         address: impl Into<String>,
         path: impl Into<String>,
         timeout: Duration,
@@ -83,13 +83,13 @@ impl Fetch {
     }
 
     /// The same with another method.
-    pub(crate) fn method(mut self, method: Method) -> Self {
+    pub fn method(mut self, method: Method) -> Self {
         self.method = method;
         self
     }
 
     /// Runs the exchange.
-    pub(crate) async fn send(self) -> Result<Fetched, FetchError> {
+    pub async fn send(self) -> Result<Fetched, FetchError> {
         let (address, timeout) = (self.address.clone(), self.timeout);
         match tokio::time::timeout(timeout, self.exchange()).await {
             Ok(result) => result,

@@ -1,14 +1,13 @@
 //! How to reach a gRPC server of the control plane: address, TLS, bearer token, keepalive.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use hyper_util::rt::TokioIo;
 use tokio::net::UnixStream;
 use tonic::metadata::{Ascii, MetadataKey, MetadataMap, MetadataValue};
 use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity};
-
-use crate::agent::secrets::SecretHub;
 
 /// How long TCP and TLS may take together.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -40,6 +39,12 @@ pub enum Roots {
     Inline(Vec<u8>),
 }
 
+/// Whoever has the workload's own certificate.
+pub trait WorkloadCertificate: std::fmt::Debug + Send + Sync {
+    /// Chain and key, PEM; `None` as long as there is none.
+    fn workload_certificate(&self) -> Option<(Vec<u8>, Vec<u8>)>;
+}
+
 /// Where our own certificate for the control connection comes from.
 #[derive(Debug, Clone)]
 pub enum OwnIdentity {
@@ -47,7 +52,7 @@ pub enum OwnIdentity {
     Files(PathBuf, PathBuf),
     /// The workload's own certificate, as soon as there is one. Used where the Pod has no token (virtual
     /// machines after their first start).
-    Workload(SecretHub),
+    Workload(Arc<dyn WorkloadCertificate>),
 }
 
 /// TLS towards the server.
@@ -103,8 +108,8 @@ pub enum UpstreamError {
 }
 
 impl Upstream {
-    /// istiod or a CA: TLS verified with the roots in a file, a token from a file or else the certificate of `hub`.
-    pub fn istiod(address: &str, roots: &Path, token_path: &Path, hub: &SecretHub) -> Self {
+    /// istiod or a CA: TLS verified with the roots in a file, a token from a file or else `own`.
+    pub fn istiod(address: &str, roots: &Path, token_path: &Path, own: Arc<dyn WorkloadCertificate>) -> Self {
         let host = address.rsplit_once(':').map_or(address, |(host, _)| host);
         Upstream {
             target: Target::Tcp(address.to_owned()),
@@ -112,7 +117,7 @@ impl Upstream {
             tls: (!address.ends_with(":15010")).then(|| UpstreamTls {
                 roots: Roots::File(roots.to_owned()),
                 server_name: host.trim_matches(['[', ']']).to_owned(),
-                identity: Some(OwnIdentity::Workload(hub.clone())),
+                identity: Some(OwnIdentity::Workload(own)),
             }),
             token_path: Some(token_path.to_owned()),
             metadata: Vec::new(),
@@ -173,9 +178,9 @@ impl Upstream {
             Some(OwnIdentity::Files(chain, key)) => {
                 Ok(Some((read_file(chain).await?, read_file(key).await?)))
             }
-            Some(OwnIdentity::Workload(hub)) => {
+            Some(OwnIdentity::Workload(own)) => {
                 let has_token = self.token_path.as_ref().is_some_and(|path| path.exists());
-                Ok(if has_token { None } else { hub.workload_certificate() })
+                Ok(if has_token { None } else { own.workload_certificate() })
             }
         }
     }

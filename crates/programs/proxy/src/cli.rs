@@ -9,11 +9,13 @@ use anyhow::Context;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use tokio_util::sync::CancellationToken;
 
-use crate::agent::env::{self, AgentConfig, PodInfo};
-use crate::agent::envoy_process;
-use crate::fetch::Fetch;
+use portolan_agent::bootstrap;
+use portolan_agent::envoy::process as envoy_process;
+use portolan_agent::fetch::Fetch;
+use portolan_agent::settings::{AgentConfig, Flags, POD_INFO, PodInfo, Role};
+
 use crate::log::LogControl;
-use crate::{agent, bootstrap, standalone};
+use crate::{sidecar, standalone};
 
 /// Sidecar and gateway of the mesh, or a stand-alone proxy with an Envoy bootstrap.
 #[derive(Debug, Parser)]
@@ -150,7 +152,7 @@ struct ProxyArgs {
     #[arg(long, value_name = "PROGRAM")]
     envoy: Option<PathBuf>,
     /// Directory of the downward API's labels and annotations.
-    #[arg(long, default_value = env::POD_INFO, hide = true)]
+    #[arg(long, default_value = POD_INFO, hide = true)]
     pod_info: PathBuf,
     /// Accepted for pilot-agent's sake; trustDomain comes from TRUST_DOMAIN.
     #[arg(long = "trust-domain", hide = true)]
@@ -273,10 +275,10 @@ async fn serve(arguments: Standalone) -> anyhow::Result<()> {
 async fn proxy(arguments: ProxyArgs) -> anyhow::Result<()> {
     let log = LogControl::start(&arguments.log_output_level, arguments.log_as_json)?;
     let environment: BTreeMap<String, String> = std::env::vars().collect();
-    let flags = env::Flags {
+    let flags = Flags {
         role: match arguments.role {
-            RoleArg::Sidecar => env::Role::Sidecar,
-            RoleArg::Router => env::Role::Router,
+            RoleArg::Sidecar => Role::Sidecar,
+            RoleArg::Router => Role::Router,
         },
         domain: arguments.domain,
         service_cluster: arguments.service_cluster,
@@ -286,7 +288,7 @@ async fn proxy(arguments: ProxyArgs) -> anyhow::Result<()> {
         envoy: arguments.envoy,
     };
     let config = AgentConfig::resolve(flags, environment, PodInfo::read(&arguments.pod_info))?;
-    agent::run(config, log, quit_on_signal()?).await?;
+    sidecar::run(config, log, quit_on_signal()?).await?;
     Ok(())
 }
 

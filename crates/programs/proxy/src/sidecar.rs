@@ -1,57 +1,76 @@
-//! The agent with our own data plane in the same process.
+//! `portolan-proxy proxy`: the agent with our own data plane in the same process, or with Envoy as a child.
 
-use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
-use std::time::{Duration, SystemTime};
 
+use portolan_agent::envoy::bootstrap::{Paths, render};
+use portolan_agent::settings::{self, AgentConfig, DataPlaneChoice, Role};
+use portolan_agent::status::{self, BoxFuture, DataPlaneStatus};
+use portolan_agent::{Agent, AgentError, Endpoint, bootstrap};
+use portolan_dataplane::StartError;
+use portolan_dataplane::config::{ConfigStore, ConfigUpdate, DrainKind, ResourceKind};
+use portolan_dataplane::telemetry::StatsHandle;
 use prost::Message;
 use tokio_util::sync::CancellationToken;
 
-use super::env::{AgentConfig, Role};
-use super::envoy_bootstrap::{self, Paths};
-use super::secrets::{self, SecretHub};
-use super::status::{self, Backend};
-use super::{AgentError, Common, duration, node, xds_upstream};
-use crate::admin::{self, AdminState};
-use crate::bootstrap;
+use crate::admin::{self, AdminState, ServerState, stats};
+use crate::drain::wait_idle;
 use crate::log::LogControl;
-use crate::xds_client::XdsClient;
-use portolan_dataplane::config::{ConfigStore, ConfigUpdate, DrainKind, Needs, ResourceKind};
-use portolan_dataplane::telemetry::{SampleValue, StatsHandle};
-use portolan_dataplane::{DataPlane, DataPlaneOptions};
+use crate::start::{Start, start};
 
-/// How often a drain looks whether connections are left.
-const DRAIN_POLL: Duration = Duration::from_millis(100);
-/// Shortest drain under `EXIT_ON_ZERO_ACTIVE_CONNECTIONS` (`MINIMUM_DRAIN_DURATION`).
-const MINIMUM_DRAIN: Duration = Duration::from_secs(5);
 /// Clusters of the bootstrap that resources of the control plane refer to.
 const BOOTSTRAP_CLUSTERS: [&str; 2] = ["zipkin", "envoy_accesslog_service"];
 
-/// Runs until the drain after `quit` is over.
-pub(super) async fn run(common: Common, log: LogControl) -> Result<(), AgentError> {
-    let config = &common.config;
-    let node = node::node(config);
-    let locality = node.locality.clone().unwrap_or_default();
-    let data_plane = DataPlane::start(DataPlaneOptions {
-        concurrency: config.concurrency as usize,
-        node_id: node.id.clone(),
-        node_cluster: node.cluster.clone(),
-        node_metadata: node.metadata.clone().unwrap_or_default(),
-        locality: (locality.region, locality.zone, locality.sub_zone),
-        drain_time: config.proxy.drain_duration,
-    })?;
-    let store = data_plane.config();
-    let document = envoy_bootstrap::render(config, &Paths::new(&config.proxy.config_path));
-    apply_bootstrap_clusters(&document, &store)?;
+/// Why the proxy of a workload or gateway cannot run.
+#[derive(Debug, thiserror::Error)]
+pub enum SidecarError {
+    /// The agent.
+    #[error(transparent)]
+    Agent(#[from] AgentError),
+    /// Our data plane.
+    #[error(transparent)]
+    DataPlane(#[from] StartError),
+    /// The rendered bootstrap does not parse; a defect of ours.
+    #[error("the bootstrap made from the environment is not valid: {0}")]
+    Bootstrap(#[from] bootstrap::FileError),
+}
 
-    let admin = Arc::new(AdminState {
-        store: store.clone(),
-        stats: data_plane.stats(),
-        xds: Some(common.xds_status.clone()),
-        bootstrap: document,
-        node: node.clone(),
+/// Our own data plane, as the status server asks about it.
+#[derive(Debug)]
+struct OwnStatus(Arc<AdminState>);
+
+impl DataPlaneStatus for OwnStatus {
+    fn ready(&self) -> BoxFuture<'_, Result<(), String>> {
+        let ready = match self.0.state() {
+            ServerState::Live => Ok(()),
+            state => Err(format!("the proxy is {}", state.as_str())),
+        };
+        Box::pin(std::future::ready(ready))
+    }
+
+    fn metrics(&self) -> BoxFuture<'_, String> {
+        Box::pin(async { stats::prometheus(&self.0) })
+    }
+}
+
+/// Runs until the drain after `quit` is over.
+pub async fn run(config: AgentConfig, log: LogControl, quit: CancellationToken) -> Result<(), SidecarError> {
+    let agent = Agent::start(config, quit).await?;
+    match agent.config().data_plane.clone() {
+        DataPlaneChoice::Portolan => run_own(&agent, log).await,
+        DataPlaneChoice::Envoy(program) => Ok(agent.run_envoy(&program).await?),
+    }
+}
+
+async fn run_own(agent: &Agent, log: LogControl) -> Result<(), SidecarError> {
+    let config = agent.config();
+    let node = settings::node(config);
+    let document = render(config, &Paths::new(&config.proxy.config_path));
+    let (data_plane, admin) = start(Start {
+        concurrency: config.concurrency,
+        drain_time: config.proxy.drain_duration,
+        xds: Some(agent.xds_status().clone()),
+        bootstrap: document.clone(),
         options: serde_json::json!({
             "concurrency": config.concurrency,
             "service_node": node.id,
@@ -59,57 +78,54 @@ pub(super) async fn run(common: Common, log: LogControl) -> Result<(), AgentErro
             "log_level": config.proxy_log_level,
             "drain_time": format!("{}s", config.proxy.drain_duration.as_secs()),
         }),
-        concurrency: workers(config.concurrency),
-        started: SystemTime::now(),
-        quit: common.quit.clone(),
+        node,
+        quit: agent.quit().clone(),
         log,
-        health_failed: AtomicBool::new(false),
-    });
-    let status = common.status(Backend::Own(admin.clone()))?;
-    common
-        .serve(config.admin_port, true, "admin endpoints", "proxyAdminPort", admin::handler(admin.clone()))
-        .await?;
-    common.serve(config.status_port, false, "status", "statusPort", status::handler(status.clone())).await?;
-    common
-        .serve(config.health_port, false, "health", "ENVOY_STATUS_PORT", status::health_handler(status))
-        .await?;
-    common
-        .serve(
-            config.prometheus_port,
-            false,
-            "metrics",
-            "ENVOY_PROMETHEUS_PORT",
-            status::prometheus_handler(admin),
-        )
-        .await?;
+    })?;
+    let store = data_plane.config();
+    apply_bootstrap_clusters(&document, &store)?;
+    serve_endpoints(agent, admin).await?;
+    agent.feed(&store);
 
-    tokio::spawn(feed_secrets(common.hub.clone(), store.clone(), common.stop.clone()));
-    let client = XdsClient {
-        upstream: xds_upstream(config, &common.hub),
-        store: store.clone(),
-        roots: Some(common.hub.clone()),
-        names: common.dns.clone(),
-        wildcards: vec![ResourceKind::Cluster, ResourceKind::Listener],
-        exclude: Arc::new(|kind, name| kind == ResourceKind::Secret && secrets::is_own(name)),
-        status: common.xds_status.clone(),
-    };
-    tokio::spawn(client.run(node, common.stop.clone()));
-
-    common.quit.cancelled().await;
+    agent.quit().cancelled().await;
     drain(config, &store, &data_plane.stats()).await;
     data_plane.shutdown();
     Ok(())
 }
 
-/// Worker threads that `concurrency` stands for.
-pub(crate) fn workers(concurrency: u32) -> usize {
-    match concurrency {
-        0 => std::thread::available_parallelism().map_or(1, usize::from),
-        n => n as usize,
-    }
+/// Admin endpoints, status, and what Envoy itself serves where it is the data plane: health and metrics.
+async fn serve_endpoints(agent: &Agent, admin: Arc<AdminState>) -> Result<(), AgentError> {
+    let config = agent.config();
+    let own = Arc::new(OwnStatus(admin.clone()));
+    let status = agent.status(own.clone())?;
+    let endpoint = Endpoint {
+        port: config.admin_port,
+        loopback: true,
+        purpose: "admin endpoints",
+        setting: "proxyAdminPort",
+    };
+    agent.serve(endpoint, admin::handler(admin)).await?;
+    agent.serve_status(status.clone()).await?;
+    let endpoint = Endpoint {
+        port: config.health_port,
+        loopback: false,
+        purpose: "health",
+        setting: "ENVOY_STATUS_PORT",
+    };
+    agent.serve(endpoint, status::health_handler(status)).await?;
+    let endpoint = Endpoint {
+        port: config.prometheus_port,
+        loopback: false,
+        purpose: "metrics",
+        setting: "ENVOY_PROMETHEUS_PORT",
+    };
+    agent.serve(endpoint, status::metrics_handler(own)).await
 }
 
-fn apply_bootstrap_clusters(document: &serde_json::Value, store: &ConfigStore) -> Result<(), AgentError> {
+fn apply_bootstrap_clusters(
+    document: &serde_json::Value,
+    store: &ConfigStore,
+) -> Result<(), bootstrap::FileError> {
     let loaded = bootstrap::from_document(Path::new("bootstrap"), document.clone())?;
     let clusters = loaded.message.static_resources.map(|resources| resources.clusters).unwrap_or_default();
     let mut update = ConfigUpdate::new(ResourceKind::Cluster).fixed();
@@ -124,83 +140,18 @@ fn apply_bootstrap_clusters(document: &serde_json::Value, store: &ConfigStore) -
     Ok(())
 }
 
-/// Hands the agent's secrets to the data path as it asks for them and as they change.
-async fn feed_secrets(hub: SecretHub, store: ConfigStore, stop: CancellationToken) {
-    let mut needs = store.needs();
-    let mut changes = hub.changes();
-    let mut fed: BTreeMap<String, Arc<str>> = BTreeMap::new();
-    loop {
-        let wanted: Needs = needs.borrow_and_update().clone();
-        changes.mark_unchanged();
-        let names: Vec<&String> = wanted.secrets.iter().filter(|name| secrets::is_own(name)).collect();
-        for name in &names {
-            if !hub.want_file(name) {
-                tracing::warn!(name = name.as_str(), "too many secrets in files; this one is not served");
-            }
-        }
-        if names.iter().any(|name| hub.get(name).is_none()) {
-            hub.refresh_files();
-        }
-        let mut update = ConfigUpdate::new(ResourceKind::Secret);
-        for name in names {
-            if let Some(secret) = hub.get(name)
-                && fed.get(name) != Some(&secret.version)
-            {
-                fed.insert(name.clone(), secret.version.clone());
-                update = update.upsert(name.clone(), secret.version.to_string(), secret.body);
-            }
-        }
-        if !update.upserts.is_empty() {
-            for rejection in store.apply(update).err().unwrap_or_default() {
-                tracing::warn!(%rejection, "the data path rejects a secret of the agent");
-            }
-        }
-        tokio::select! {
-            () = stop.cancelled() => return,
-            changed = needs.changed() => if changed.is_err() { return },
-            changed = changes.changed() => if changed.is_err() { return },
-        }
-    }
-}
-
 /// Lets inbound connections finish while the application can still use outbound ones; a gateway drains whole.
 async fn drain(config: &AgentConfig, store: &ConfigStore, stats: &StatsHandle) {
-    let kind = match config.role {
+    store.drain(match config.role {
         Role::Sidecar => DrainKind::InboundOnly,
         Role::Router => DrainKind::All,
-    };
-    store.drain(kind);
-    let setting = |name: &str| config.env.get(name).map(String::as_str);
-    if setting("EXIT_ON_ZERO_ACTIVE_CONNECTIONS") == Some("true") {
-        let minimum = setting("MINIMUM_DRAIN_DURATION").and_then(duration::parse).unwrap_or(MINIMUM_DRAIN);
+    });
+    if let Some(minimum) = config.drain_until_idle {
         tracing::info!(at_least = ?minimum, "draining until no connection is left");
         tokio::time::sleep(minimum).await;
         wait_idle(stats, config.proxy.drain_duration).await;
     } else {
         tracing::info!(wait = ?config.proxy.termination_drain_duration, "draining");
         tokio::time::sleep(config.proxy.termination_drain_duration).await;
-    }
-}
-
-/// Waits until no downstream connection is open, at most `limit`.
-pub(crate) async fn wait_idle(stats: &StatsHandle, limit: Duration) {
-    let deadline = tokio::time::Instant::now() + limit;
-    while tokio::time::Instant::now() < deadline {
-        let open: u64 = stats
-            .samples()
-            .iter()
-            .filter(|sample| {
-                sample.stat_name.starts_with("listener.")
-                    && sample.stat_name.ends_with(".downstream_cx_active")
-            })
-            .map(|sample| match sample.value {
-                SampleValue::Number(open) => open,
-                SampleValue::Histogram { .. } => 0,
-            })
-            .sum();
-        if open == 0 {
-            return;
-        }
-        tokio::time::sleep(DRAIN_POLL).await;
     }
 }

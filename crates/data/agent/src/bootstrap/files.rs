@@ -16,28 +16,14 @@ use parking_lot::Mutex;
 use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 
-use super::sources::{file_of, file_references};
-use super::{FileError, read_document};
+use super::document::{FileError, read_document};
+use super::references::{FileSource, file_of, file_references};
 use portolan_dataplane::config::{ConfigStore, ConfigUpdate, ResourceKind};
 
 /// How often files are looked at.
 const POLL: Duration = Duration::from_millis(500);
 /// Files that one configuration may refer to.
 const MAX_FILES: usize = 4096;
-
-/// One file that holds resources.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub struct FileSource {
-    /// Its path.
-    pub path: PathBuf,
-}
-
-impl FileSource {
-    /// A file.
-    pub fn new(path: impl Into<PathBuf>) -> Self {
-        FileSource { path: path.into() }
-    }
-}
 
 /// What a file looked like: device, inode, size, modification time.
 type Stamp = (u64, u64, u64, i64, i64);

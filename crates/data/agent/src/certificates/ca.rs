@@ -17,7 +17,7 @@ use tonic_prost::ProstCodec;
 use super::csr::{self, CsrError};
 use super::secrets::{self, SecretHub};
 use crate::backoff::Backoff;
-use crate::xds_client::{Upstream, UpstreamError, chain};
+use crate::upstream::{Upstream, UpstreamError, chain};
 
 /// Wait before the first retry of a failed request.
 const RETRY_BASE: Duration = Duration::from_millis(500);

@@ -13,6 +13,9 @@ use parking_lot::Mutex;
 use prost::Message;
 use tokio::sync::watch;
 
+use crate::upstream::WorkloadCertificate;
+use crate::xds_client::RootsSink;
+
 /// Name of the workload's own certificate and key.
 pub const WORKLOAD: &str = "default";
 /// Name of the roots that peers are verified with.
@@ -122,21 +125,10 @@ impl SecretHub {
             if secrets.get(&secret.name).is_some_and(|old| old.body == body) {
                 return;
             }
-            let version = Arc::from(uuid_like());
+            let version = Arc::from(fresh_version());
             secrets.insert(secret.name.clone(), StoredSecret { version, body });
         }
         self.inner.generation.send_modify(|generation| *generation += 1);
-    }
-
-    /// Chain and key of the workload's own certificate, PEM.
-    pub fn workload_certificate(&self) -> Option<(Vec<u8>, Vec<u8>)> {
-        let secret = Secret::decode(self.get(WORKLOAD)?.body).ok()?;
-        let Some(secret::Type::TlsCertificate(certificate)) = secret.r#type else { return None };
-        let bytes = |source: Option<DataSource>| match source?.specifier? {
-            Specifier::InlineBytes(bytes) => Some(bytes),
-            _ => None,
-        };
-        Some((bytes(certificate.certificate_chain)?, bytes(certificate.private_key)?))
     }
 
     /// The root of our own certificate's chain: `ROOTCA` as long as the control plane says nothing about it.
@@ -144,7 +136,7 @@ impl SecretHub {
         self.update_roots(|roots| roots.chain = Some(root_secret(ROOT, pem)));
     }
 
-    /// The control plane's `ROOTCA`, with the bundles of federated meshes (spec/federation.md 3.5).
+    /// The control plane's `ROOTCA`, with the bundles of federated meshes.
     pub fn set_control_plane_root(&self, secret: Secret) {
         self.update_roots(|roots| roots.control_plane = Some(secret));
     }
@@ -193,8 +185,39 @@ impl SecretHub {
     }
 }
 
+impl WorkloadCertificate for SecretHub {
+    fn workload_certificate(&self) -> Option<(Vec<u8>, Vec<u8>)> {
+        let secret = Secret::decode(self.get(WORKLOAD)?.body).ok()?;
+        let Some(secret::Type::TlsCertificate(certificate)) = secret.r#type else { return None };
+        let bytes = |source: Option<DataSource>| match source?.specifier? {
+            Specifier::InlineBytes(bytes) => Some(bytes),
+            _ => None,
+        };
+        Some((bytes(certificate.certificate_chain)?, bytes(certificate.private_key)?))
+    }
+}
+
+impl RootsSink for SecretHub {
+    fn name(&self) -> &str {
+        ROOT
+    }
+
+    fn set_roots(&self, body: &[u8]) -> Result<(), String> {
+        let secret = Secret::decode(body).map_err(|error| format!("not a Secret message: {error}"))?;
+        if secret.name != ROOT {
+            return Err(format!("the message is named {:?}", secret.name));
+        }
+        self.set_control_plane_root(secret);
+        Ok(())
+    }
+
+    fn clear_roots(&self) {
+        self.clear_control_plane_root();
+    }
+}
+
 /// A version that never repeats within and across runs.
-fn uuid_like() -> String {
+fn fresh_version() -> String {
     format!("{:016x}{:016x}", fastrand::u64(..), fastrand::u64(..))
 }
 

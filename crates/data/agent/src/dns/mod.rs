@@ -22,6 +22,7 @@ use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 use self::table::Table;
+use crate::xds_client::NameTableSink;
 
 /// Seconds that an answer of ours may be kept (Istio's value): addresses of the mesh change rarely, and
 /// routing goes by host name anyway.
@@ -83,13 +84,6 @@ impl DnsProxy {
                 slots: Arc::new(Semaphore::new(MAX_QUESTIONS)),
             }),
         }
-    }
-
-    /// Takes over a name table from the control plane.
-    pub fn set_table(&self, body: &[u8]) -> Result<(), String> {
-        let names = NameTable::decode(body).map_err(|error| format!("not a NameTable: {error}"))?;
-        self.inner.table.store(Arc::new(Table::new(&names, &self.inner.namespace)));
-        Ok(())
     }
 
     /// Binds both sockets on loopback.
@@ -216,6 +210,14 @@ impl DnsProxy {
         response.answers.clear();
         response.metadata.truncation = true;
         response.to_vec().ok()
+    }
+}
+
+impl NameTableSink for DnsProxy {
+    fn set_table(&self, body: &[u8]) -> Result<(), String> {
+        let names = NameTable::decode(body).map_err(|error| format!("not a NameTable: {error}"))?;
+        self.inner.table.store(Arc::new(Table::new(&names, &self.inner.namespace)));
+        Ok(())
     }
 }
 

@@ -29,7 +29,7 @@ pub(crate) struct Known<'a> {
 
 impl Table {
     /// Builds the look-up table for a proxy in `namespace`. Kubernetes hosts also have the short names that the
-    /// resolver of a Pod would expand (spec/istio.md 4).
+    /// resolver of a Pod would expand.
     pub(crate) fn new(names: &NameTable, namespace: &str) -> Self {
         let mut hosts = HashMap::new();
         for (host, info) in &names.table {

@@ -1,12 +1,11 @@
-//! The bootstrap that Envoy is started with (spec/istio.md 3.1, 3.2, 4).
+//! The bootstrap that Envoy is started with.
 //!
 //! Only what stock Envoy has, in its current API. Configuration comes from the agent's XDS socket, certificates
 //! from its SDS socket; the two public listeners lead to Envoy's own metrics and to the agent's health check.
 
 use serde_json::{Value, json};
 
-use super::env::AgentConfig;
-use super::node;
+use crate::settings::{AgentConfig, metadata, node};
 
 /// Statistics that are kept unless `proxyStatsMatcher` adds some: few, because a mesh has many clusters.
 const STAT_PREFIXES: [&str; 7] = [
@@ -28,7 +27,7 @@ const MAX_CONNECTIONS: u32 = 100_000;
 
 /// Where the agent's sockets and files are.
 #[derive(Debug, Clone)]
-pub(super) struct Paths {
+pub struct Paths {
     /// SDS socket.
     pub sds: String,
     /// XDS socket.
@@ -37,15 +36,15 @@ pub(super) struct Paths {
 
 impl Paths {
     /// `<config path>/SDS` and `<config path>/XDS`.
-    pub(super) fn new(config_path: &str) -> Self {
+    pub fn new(config_path: &str) -> Self {
         let base = config_path.trim_end_matches('/');
         Paths { sds: format!("{base}/SDS"), xds: format!("{base}/XDS") }
     }
 }
 
 /// Renders the bootstrap.
-pub(super) fn render(config: &AgentConfig, paths: &Paths) -> Value {
-    let node = node::node(config);
+pub fn render(config: &AgentConfig, paths: &Paths) -> Value {
+    let node = node(config);
     let mut clusters = vec![
         tcp_cluster("prometheus_stats", "127.0.0.1", config.admin_port),
         tcp_cluster("agent", "127.0.0.1", config.status_port),
@@ -57,7 +56,7 @@ pub(super) fn render(config: &AgentConfig, paths: &Paths) -> Value {
             "id": node.id,
             "cluster": node.cluster,
             "locality": node.locality.map(|l| json!({"region": l.region, "zone": l.zone, "sub_zone": l.sub_zone})),
-            "metadata": Value::Object(node::metadata(config)),
+            "metadata": Value::Object(metadata(config)),
         },
         "layered_runtime": {
             "layers": [
@@ -241,8 +240,8 @@ fn stats_patterns(config: &AgentConfig) -> Value {
 
 #[cfg(test)]
 mod tests {
-    use super::super::env::tests::sidecar;
     use super::*;
+    use crate::settings::sidecar;
 
     #[test]
     fn is_a_valid_bootstrap() {

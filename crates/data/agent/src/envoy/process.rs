@@ -8,8 +8,8 @@ use rustix::process::{Pid, Signal, kill_process};
 use tokio::process::{Child, Command};
 use tokio_util::sync::CancellationToken;
 
-use super::env::AgentConfig;
 use crate::fetch::Fetch;
+use crate::settings::AgentConfig;
 
 /// Time that Envoy gets between SIGTERM and SIGKILL.
 const TERM_GRACE: Duration = Duration::from_secs(5);
@@ -21,12 +21,12 @@ const BOOTSTRAP_FILE: &str = "envoy-rev0.json";
 const LOG_FORMAT: &str = "%Y-%m-%dT%T.%fZ\t%l\tenvoy %n\t%v";
 
 /// Hidden command of this program that becomes another program, tied to the life of its parent.
-pub(crate) const TIED: &str = "exec-tied";
+pub const TIED: &str = "exec-tied";
 
 /// Replaces this process by `program`, which the kernel kills when `parent` dies. Envoy must not outlive its
 /// agent, however that ends: it would serve with certificates that nobody renews. The setting survives the
 /// replacement (PR_SET_PDEATHSIG(2const)). Returns only if it fails.
-pub(crate) fn exec_tied(parent: u32, program: &Path, arguments: &[String]) -> std::io::Error {
+pub fn exec_tied(parent: u32, program: &Path, arguments: &[String]) -> std::io::Error {
     use std::os::unix::process::CommandExt;
     if let Err(error) = rustix::process::set_parent_process_death_signal(Some(Signal::KILL)) {
         return error.into();
@@ -69,10 +69,7 @@ pub enum EnvoyError {
 }
 
 /// Writes the bootstrap; returns its path.
-pub(super) fn write_bootstrap(
-    directory: &Path,
-    bootstrap: &serde_json::Value,
-) -> Result<PathBuf, EnvoyError> {
+pub fn write_bootstrap(directory: &Path, bootstrap: &serde_json::Value) -> Result<PathBuf, EnvoyError> {
     let path = directory.join(BOOTSTRAP_FILE);
     let write = || {
         std::fs::create_dir_all(directory)?;
@@ -83,7 +80,7 @@ pub(super) fn write_bootstrap(
 }
 
 /// Runs Envoy until it ends or `quit` is cancelled, and then drains and stops it.
-pub(super) async fn run(
+pub async fn run(
     config: &AgentConfig,
     program: &Path,
     bootstrap: &Path,

@@ -1,4 +1,4 @@
-//! The SDS server that Envoy gets its certificates from, on a unix socket (spec/istio.md 3.6).
+//! The SDS server that Envoy gets its certificates from, on a unix socket.
 //!
 //! Both variants of the protocol are served. A name that the agent does not supply is never answered: Envoy
 //! then keeps the listener or cluster warming, as with istio-agent.
@@ -18,7 +18,7 @@ use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
 
-use super::secrets::{SecretHub, is_own};
+use crate::certificates::{SecretHub, is_own};
 use portolan_dataplane::config::ResourceKind;
 
 /// Responses waiting for a slow Envoy.
@@ -230,8 +230,8 @@ fn log_rejection(detail: Option<&envoy_types::pb::google::rpc::Status>) {
 
 #[cfg(test)]
 mod tests {
-    use super::super::secrets::{ROOT, WORKLOAD, certificate_secret, root_secret};
     use super::*;
+    use crate::certificates::{ROOT, WORKLOAD, certificate_secret, root_secret};
 
     #[test]
     fn a_session_sends_what_is_there_and_what_changes() {

@@ -1,4 +1,4 @@
-//! The XDS proxy that Envoy talks to instead of istiod, on a unix socket (spec/istio.md 4).
+//! The XDS proxy that Envoy talks to instead of istiod, on a unix socket.
 //!
 //! Every stream of Envoy gets one stream to istiod, with the token that Envoy does not have. In delta streams
 //! the proxy adds subscriptions of its own: the `ROOTCA` secret, which istiod answers where a mesh trusts
@@ -22,9 +22,8 @@ use tonic::client::Grpc;
 use tonic::{Request, Response, Status, Streaming};
 use tonic_prost::ProstCodec;
 
-use super::dns::DnsProxy;
-use super::secrets::{ROOT, SecretHub};
-use crate::xds_client::{MAX_MESSAGE, Upstream, XdsStatus, chain, take_roots};
+use crate::upstream::{MAX_MESSAGE, Upstream, chain};
+use crate::xds_client::{NameTableSink, RootsSink, XdsStatus};
 use portolan_dataplane::config::ResourceKind;
 
 /// Messages in flight per direction and stream.
@@ -38,23 +37,23 @@ const DELTA: &str = "/envoy.service.discovery.v3.AggregatedDiscoveryService/Delt
 type Output<T> = Pin<Box<dyn tokio_stream::Stream<Item = Result<T, Status>> + Send>>;
 
 /// The service.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub(super) struct XdsProxy {
     upstream: Upstream,
-    hub: SecretHub,
-    names: Option<DnsProxy>,
+    roots: Arc<dyn RootsSink>,
+    names: Option<Arc<dyn NameTableSink>>,
     status: Arc<XdsStatus>,
 }
 
 impl XdsProxy {
-    /// Forwards to `upstream`; roots go to `hub`, the name table to `names`, facts to `status`.
+    /// Forwards to `upstream`; roots go to `roots`, the name table to `names`, facts to `status`.
     pub(super) fn service(
         upstream: Upstream,
-        hub: SecretHub,
-        names: Option<DnsProxy>,
+        roots: Arc<dyn RootsSink>,
+        names: Option<Arc<dyn NameTableSink>>,
         status: Arc<XdsStatus>,
     ) -> AggregatedDiscoveryServiceServer<XdsProxy> {
-        AggregatedDiscoveryServiceServer::new(XdsProxy { upstream, hub, names, status })
+        AggregatedDiscoveryServiceServer::new(XdsProxy { upstream, roots, names, status })
             .max_decoding_message_size(MAX_MESSAGE)
             .max_encoding_message_size(MAX_MESSAGE)
     }
@@ -172,7 +171,7 @@ impl AggregatedDiscoveryService for XdsProxy {
                         if up_sender.send(request).await.is_err() { break }
                         // After Envoy's first request, because that one carries the node.
                         if !std::mem::replace(&mut asked, true) {
-                            let mut own = vec![ask_for_roots()];
+                            let mut own = vec![ask_for_roots(proxy.roots.name())];
                             own.extend(proxy.names.is_some().then(ask_for_names));
                             let mut closed = false;
                             for request in own {
@@ -183,9 +182,9 @@ impl AggregatedDiscoveryService for XdsProxy {
                     }
                     message = up.message() => match message {
                         Ok(Some(mut response)) => {
-                            let answer = match keep_names(proxy.names.as_ref(), &response) {
+                            let answer = match keep_names(proxy.names.as_deref(), &response) {
                                 Some(answer) => Some(answer),
-                                None => keep_roots(&proxy.hub, &mut response),
+                                None => keep_roots(&*proxy.roots, &mut response),
                             };
                             if let Some(answer) = answer {
                                 if up_sender.send(answer).await.is_err() { break }
@@ -213,10 +212,10 @@ fn end_status(error: Option<Status>) -> Status {
     )
 }
 
-fn ask_for_roots() -> DeltaDiscoveryRequest {
+fn ask_for_roots(name: &str) -> DeltaDiscoveryRequest {
     DeltaDiscoveryRequest {
         type_url: ResourceKind::Secret.type_url().to_owned(),
-        resource_names_subscribe: vec![ROOT.to_owned()],
+        resource_names_subscribe: vec![name.to_owned()],
         ..DeltaDiscoveryRequest::default()
     }
 }
@@ -226,7 +225,10 @@ fn ask_for_names() -> DeltaDiscoveryRequest {
 }
 
 /// Takes a response with the name table, and returns the answer to it.
-fn keep_names(names: Option<&DnsProxy>, response: &DeltaDiscoveryResponse) -> Option<DeltaDiscoveryRequest> {
+fn keep_names(
+    names: Option<&dyn NameTableSink>,
+    response: &DeltaDiscoveryResponse,
+) -> Option<DeltaDiscoveryRequest> {
     let names = names.filter(|_| response.type_url == NAME_TABLE)?;
     let mut bodies = response.resources.iter().filter_map(|resource| resource.resource.as_ref());
     let reason = bodies.find_map(|body| names.set_table(&body.value).err());
@@ -242,34 +244,35 @@ fn keep_names(names: Option<&DnsProxy>, response: &DeltaDiscoveryResponse) -> Op
     })
 }
 
-/// Takes `ROOTCA` out of a response. Returns the answer to it when nothing is left that Envoy should see.
-fn keep_roots(hub: &SecretHub, response: &mut DeltaDiscoveryResponse) -> Option<DeltaDiscoveryRequest> {
+/// Takes the peers' roots out of a response. Returns the answer to it when nothing is left that Envoy should see.
+fn keep_roots(roots: &dyn RootsSink, response: &mut DeltaDiscoveryResponse) -> Option<DeltaDiscoveryRequest> {
     if response.type_url != ResourceKind::Secret.type_url() {
         return None;
     }
     let mut ours = false;
     let mut rejection = None;
     response.resources.retain(|resource| {
-        if resource.name != ROOT {
+        if resource.name != roots.name() {
             return true;
         }
         ours = true;
         let body = resource.resource.as_ref().map(|any| any.value.as_slice()).unwrap_or_default();
-        if let Err(reason) = take_roots(hub, body) {
+        if let Err(reason) = roots.set_roots(body) {
             rejection = Some(rpc::Status {
                 code: INVALID_ARGUMENT,
-                message: format!("{ROOT}: {reason}"),
+                message: format!("{}: {reason}", resource.name),
                 ..rpc::Status::default()
             });
         }
         false
     });
     response.removed_resources.retain(|name| {
-        if name == ROOT {
+        let gone = name == roots.name();
+        if gone {
             ours = true;
-            hub.clear_control_plane_root();
+            roots.clear_roots();
         }
-        name != ROOT
+        !gone
     });
     if !ours || !response.resources.is_empty() || !response.removed_resources.is_empty() {
         return None;
@@ -288,8 +291,8 @@ mod tests {
     use envoy_types::pb::google::protobuf::Any;
     use prost::Message;
 
-    use super::super::secrets::root_secret;
     use super::*;
+    use crate::certificates::{ROOT, SecretHub, root_secret};
 
     fn secret(name: &str) -> Resource {
         Resource {

@@ -1,4 +1,4 @@
-//! The xDS node: id and metadata that a control plane knows a proxy by (spec/istio.md 2.2).
+//! The xDS node: id and metadata that a control plane knows a proxy by.
 
 use std::collections::BTreeMap;
 
@@ -6,13 +6,13 @@ use envoy_types::pb::envoy::config::core::v3::{Locality, Node};
 use envoy_types::pb::google::protobuf::{ListValue, Struct, Value as PbValue, value::Kind};
 use serde_json::{Map, Value};
 
-use super::env::{AgentConfig, DataPlaneChoice, ISTIO_VERSION};
+use super::config::{AgentConfig, DataPlaneChoice, ISTIO_VERSION};
 
 /// Prefix of variables whose text is the metadata value.
 const META: &str = "ISTIO_META_";
 /// Prefix of variables whose JSON is the metadata value.
 const METAJSON: &str = "ISTIO_METAJSON_";
-/// Label that carries the locality, dots for slashes (spec/istio.md 3.9).
+/// Label that carries the locality, dots for slashes.
 const LOCALITY_LABEL: &str = "istio-locality";
 
 /// The metadata document.
@@ -119,7 +119,7 @@ fn to_value(value: &Value) -> PbValue {
 
 #[cfg(test)]
 mod tests {
-    use super::super::env::tests::sidecar;
+    use super::super::resolve::tests::sidecar;
     use super::*;
 
     #[test]

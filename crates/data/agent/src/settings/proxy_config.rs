@@ -6,9 +6,10 @@ use std::time::Duration;
 use serde_json::{Map, Value};
 
 use super::duration;
+use crate::yaml;
 
 /// The annotation that overlays the mesh-wide proxy configuration.
-pub const ANNOTATION: &str = "proxy.istio.io/config";
+pub(super) const ANNOTATION: &str = "proxy.istio.io/config";
 
 /// A text that is not a `ProxyConfig`.
 #[derive(Debug, thiserror::Error)]
@@ -81,7 +82,7 @@ pub struct StatsMatcher {
 }
 
 impl Default for ProxyConfig {
-    /// Istio's defaults (spec/istio.md 4, MeshConfig defaults of 1.9).
+    /// Istio's defaults (`MeshConfig.defaultConfig` of version 1.9).
     fn default() -> Self {
         ProxyConfig {
             discovery_address: "istiod.istio-system.svc:15012".to_owned(),
@@ -162,7 +163,7 @@ impl ProxyConfig {
 }
 
 fn parse(origin: &'static str, text: &str) -> Result<Map<String, Value>, ProxyConfigError> {
-    let value = crate::yaml::parse(text).map_err(|reason| ProxyConfigError::Syntax { origin, reason })?;
+    let value = yaml::parse(text).map_err(|reason| ProxyConfigError::Syntax { origin, reason })?;
     match value {
         Value::Object(map) => Ok(map),
         Value::Null => Ok(Map::new()),

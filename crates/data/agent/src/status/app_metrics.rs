@@ -1,4 +1,4 @@
-//! Merged metrics of the Pod on 15020: the proxy's, the agent's and the application's (spec/istio.md 2.5, 4).
+//! Merged metrics of the Pod on 15020: the proxy's, the agent's and the application's.
 
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ const MAX_APP_METRICS: usize = 32 * 1024 * 1024;
 
 /// The application's own scrape target, from `ISTIO_PROMETHEUS_ANNOTATIONS`.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct AppTarget {
+pub struct AppTarget {
     /// Port.
     pub port: u16,
     /// Path.
@@ -32,7 +32,7 @@ struct Annotations {
 
 impl AppTarget {
     /// Reads the variable. `None` when the application does not want to be scraped or would be the agent.
-    pub(super) fn parse(text: Option<&str>, own_port: u16) -> Option<Self> {
+    pub fn parse(text: Option<&str>, own_port: u16) -> Option<Self> {
         let annotations: Annotations = serde_json::from_str(text?).ok()?;
         if !matches!(annotations.scrape.as_str(), "true") {
             return None;
@@ -48,7 +48,7 @@ impl AppTarget {
     }
 
     /// Scrapes the application; what fails is left out and logged.
-    pub(super) async fn scrape(&self, host: &str) -> String {
+    pub async fn scrape(&self, host: &str) -> String {
         let address = format!("{host}:{}", self.port);
         match Fetch::get(address, self.path.as_str(), APP_TIMEOUT, MAX_APP_METRICS).send().await {
             Ok(answer) if answer.status.is_success() => clean(&String::from_utf8_lossy(&answer.body)),

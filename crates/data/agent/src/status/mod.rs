@@ -1,11 +1,16 @@
 //! The status server (15020), and for our own data plane the health (15021) and metrics (15090) ports, which
 //! Envoy serves itself.
 
+mod app_metrics;
+mod probes;
+
 use std::fmt::Write as _;
+use std::future::Future;
 use std::net::SocketAddr;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
 use bytes::Bytes;
 use http::{Method, Request, Response, StatusCode};
@@ -13,40 +18,34 @@ use http_body_util::Full;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use super::ca::{CaStatus, CertificateInfo};
-use super::merge::AppTarget;
-use super::probes::{PREFIX, Probes};
-use crate::admin::{AdminState, ServerState, stats};
-use crate::fetch::Fetch;
+pub use self::app_metrics::AppTarget;
+pub use self::probes::{ProbeError, Probes};
+use crate::certificates::{CaStatus, CertificateInfo};
 use crate::serve::{Handler, method_not_allowed, text, with_type};
 use crate::xds_client::XdsStatus;
 
-/// How long Envoy may take to answer on loopback.
-const ENVOY_TIMEOUT: Duration = Duration::from_secs(2);
-/// Largest metrics answer of Envoy.
-const MAX_ENVOY_METRICS: usize = 64 * 1024 * 1024;
 /// Media type of the Prometheus text format.
 const PROMETHEUS: &str = "text/plain; version=0.0.4; charset=utf-8";
 /// Where the application is reached: in the same network namespace.
 const APPLICATION: &str = "127.0.0.1";
 
-/// The data plane that the agent looks after.
-#[derive(Debug, Clone)]
-pub(super) enum Backend {
-    /// Ours.
-    Own(Arc<AdminState>),
-    /// Envoy with its admin port.
-    Envoy {
-        /// Loopback port of its admin endpoints.
-        admin_port: u16,
-    },
+/// A future of a [`DataPlaneStatus`].
+pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
+
+/// What the status server asks of the data plane beside it.
+pub trait DataPlaneStatus: std::fmt::Debug + Send + Sync {
+    /// `Ok` when it can take traffic, else what is missing.
+    fn ready(&self) -> BoxFuture<'_, Result<(), String>>;
+
+    /// Its metrics in the Prometheus text format; what cannot be had is left out.
+    fn metrics(&self) -> BoxFuture<'_, String>;
 }
 
 /// What the status server needs.
 #[derive(Debug, Clone)]
-pub(super) struct StatusState {
+pub struct StatusState {
     /// Data plane.
-    pub backend: Backend,
+    pub data_plane: Arc<dyn DataPlaneStatus>,
     /// Control plane connection.
     pub xds: Arc<XdsStatus>,
     /// The application's probes.
@@ -63,37 +62,18 @@ pub(super) struct StatusState {
 
 impl StatusState {
     /// `Ok` when traffic can be taken, else what is missing.
-    pub(super) async fn ready(&self) -> Result<(), String> {
+    pub async fn ready(&self) -> Result<(), String> {
         if self.quit.is_cancelled() {
             return Err("shutting down".into());
         }
         if !self.xds.is_configured() {
             return Err("no listeners and clusters from the control plane yet".into());
         }
-        match &self.backend {
-            Backend::Own(admin) => match admin.state() {
-                ServerState::Live => Ok(()),
-                state => Err(format!("the proxy is {}", state.as_str())),
-            },
-            Backend::Envoy { admin_port } => envoy_ready(*admin_port).await,
-        }
+        self.data_plane.ready().await
     }
 
     async fn metrics(&self) -> String {
-        let mut out = match &self.backend {
-            Backend::Own(admin) => stats::prometheus(admin),
-            Backend::Envoy { admin_port } => {
-                let address = format!("127.0.0.1:{admin_port}");
-                match Fetch::get(address, "/stats/prometheus", ENVOY_TIMEOUT, MAX_ENVOY_METRICS).send().await
-                {
-                    Ok(answer) => String::from_utf8_lossy(&answer.body).into_owned(),
-                    Err(error) => {
-                        tracing::warn!(%error, "Envoy's metrics are left out");
-                        String::new()
-                    }
-                }
-            }
-        };
+        let mut out = self.data_plane.metrics().await;
         if let Some(app) = &self.app {
             out.push_str(&app.scrape(APPLICATION).await);
         }
@@ -118,26 +98,8 @@ impl StatusState {
     }
 }
 
-/// Envoy is ready when it is live and its workers run; that is later than `/ready` of its admin endpoint says.
-async fn envoy_ready(admin_port: u16) -> Result<(), String> {
-    const FILTER: &str = "/stats?filter=%5E(server.state%7Clistener_manager.workers_started)%24";
-    let address = format!("127.0.0.1:{admin_port}");
-    let answer = Fetch::get(address, FILTER, ENVOY_TIMEOUT, MAX_ENVOY_METRICS)
-        .send()
-        .await
-        .map_err(|e| e.to_string())?;
-    let body = String::from_utf8_lossy(&answer.body);
-    let value = |name: &str| {
-        body.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(": ")?.trim().parse::<u64>().ok())
-    };
-    match (value("server.state"), value("listener_manager.workers_started")) {
-        (Some(0), Some(1)) => Ok(()),
-        (state, workers) => Err(format!("Envoy's state is {state:?}, its workers started: {workers:?}")),
-    }
-}
-
 /// Everything of the status port.
-pub(super) fn handler(state: StatusState) -> Handler {
+pub fn handler(state: StatusState) -> Handler {
     Arc::new(move |request: Request<Bytes>, peer: SocketAddr| {
         let state = state.clone();
         Box::pin(async move { respond(&state, request, peer).await })
@@ -145,7 +107,7 @@ pub(super) fn handler(state: StatusState) -> Handler {
 }
 
 /// Only `/healthz/ready`, for the kubelet.
-pub(super) fn health_handler(state: StatusState) -> Handler {
+pub fn health_handler(state: StatusState) -> Handler {
     Arc::new(move |request: Request<Bytes>, _| {
         let state = state.clone();
         Box::pin(async move {
@@ -157,14 +119,16 @@ pub(super) fn health_handler(state: StatusState) -> Handler {
     })
 }
 
-/// Only `/stats/prometheus` of our own proxy.
-pub(super) fn prometheus_handler(admin: Arc<AdminState>) -> Handler {
+/// Only `/stats/prometheus` of the data plane.
+pub fn metrics_handler(data_plane: Arc<dyn DataPlaneStatus>) -> Handler {
     Arc::new(move |request: Request<Bytes>, _| {
-        let response = match request.uri().path() {
-            "/stats/prometheus" => with_type(StatusCode::OK, PROMETHEUS, stats::prometheus(&admin)),
-            _ => text(StatusCode::NOT_FOUND, ""),
-        };
-        Box::pin(std::future::ready(response))
+        let data_plane = data_plane.clone();
+        Box::pin(async move {
+            match request.uri().path() {
+                "/stats/prometheus" => with_type(StatusCode::OK, PROMETHEUS, data_plane.metrics().await),
+                _ => text(StatusCode::NOT_FOUND, ""),
+            }
+        })
     })
 }
 
@@ -191,7 +155,9 @@ async fn respond(state: &StatusState, request: Request<Bytes>, peer: SocketAddr)
             state.quit.cancel();
             text(StatusCode::OK, "OK\n")
         }
-        path if path.starts_with(PREFIX) => state.probes.run(path, APPLICATION, request.headers()).await,
+        path if path.starts_with(probes::PREFIX) => {
+            state.probes.run(path, APPLICATION, request.headers()).await
+        }
         _ => text(StatusCode::NOT_FOUND, ""),
     }
 }

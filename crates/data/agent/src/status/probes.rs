@@ -1,4 +1,4 @@
-//! The application's probes, run on behalf of the kubelet (spec/istio.md 2.5, 4).
+//! The application's probes, run on behalf of the kubelet.
 //!
 //! Injection rewrites a container's probes to `/app-health/<container>/{livez,readyz,startupz}` on the status
 //! port, because the kubelet has no mesh certificate, and hands the original ones over in
@@ -28,7 +28,7 @@ pub(super) const PREFIX: &str = "/app-health/";
 
 /// All probes by their path on the status port.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Probes(BTreeMap<String, Probe>);
+pub struct Probes(BTreeMap<String, Probe>);
 
 #[derive(Debug, Clone, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -75,7 +75,7 @@ pub enum ProbeError {
 
 impl Probes {
     /// Parses the variable; an empty one means no probes.
-    pub(super) fn parse(text: Option<&str>) -> Result<Self, ProbeError> {
+    pub fn parse(text: Option<&str>) -> Result<Self, ProbeError> {
         let Some(text) = text.filter(|text| !text.trim().is_empty()) else { return Ok(Probes::default()) };
         let probes: BTreeMap<String, Probe> = serde_json::from_str(text)?;
         for (path, probe) in &probes {
@@ -88,7 +88,7 @@ impl Probes {
 
     /// Runs the probe behind `path`; `host` is the address that the application listens on. `agent` are the
     /// kubelet's request headers, of which the user agent is passed on.
-    pub(super) async fn run(&self, path: &str, host: &str, agent: &HeaderMap) -> Response<Full<Bytes>> {
+    pub async fn run(&self, path: &str, host: &str, agent: &HeaderMap) -> Response<Full<Bytes>> {
         let Some(probe) = self.0.get(path) else {
             return text(StatusCode::NOT_FOUND, format!("no probe is registered for {path}\n"));
         };

@@ -4,11 +4,11 @@
 //! [`portolan_xds::sotw_client::SotwClient`] when the control plane has no delta; this module carries it,
 //! hands resources to the data path and subscribes to what the data path needs. Main invariant: nothing that
 //! happens to the stream takes configuration away; the data path keeps what it has until the control plane
-//! says otherwise (spec/reliability.md 0).
+//! says otherwise.
 
 mod machine;
+mod sinks;
 mod status;
-mod upstream;
 
 use std::collections::BTreeSet;
 use std::convert::Infallible;
@@ -17,27 +17,22 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use envoy_types::pb::envoy::config::core::v3::Node;
-use envoy_types::pb::envoy::extensions::transport_sockets::tls::v3::Secret;
 use portolan_xds::client::{DeltaClient, Rejection, ResponseError, Upsert};
 use portolan_xds::grpc::DELTA_PATH;
 use portolan_xds::sotw_client::SotwClient;
 use portolan_xds::type_url::NAME_TABLE;
-use prost::Message;
 use tokio::sync::{mpsc, watch};
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
 use tonic::client::Grpc;
 use tonic_prost::ProstCodec;
 
+pub use sinks::{NameTableSink, RootsSink};
 pub use status::{TypeStatus, XdsStatus};
-pub use upstream::{
-    MAX_MESSAGE, OwnIdentity, Roots, Target, Upstream, UpstreamError, UpstreamTls, chain, read_file,
-};
 
 use self::machine::Machine;
-use crate::agent::dns::DnsProxy;
-use crate::agent::secrets::{self, SecretHub};
 use crate::backoff::Backoff;
+use crate::upstream::{MAX_MESSAGE, Upstream, UpstreamError, chain};
 use portolan_dataplane::config::{ConfigStore, ConfigUpdate, Needs, ResourceKind};
 
 /// Wait before the first reconnect; doubles up to [`BACKOFF_CAP`].
@@ -61,9 +56,9 @@ pub struct XdsClient {
     /// The data path.
     pub store: ConfigStore,
     /// Takes `ROOTCA` when the control plane answers it; `None` = do not subscribe to it.
-    pub roots: Option<SecretHub>,
+    pub roots: Option<Arc<dyn RootsSink>>,
     /// Takes the name table; `None` = do not subscribe to it.
-    pub names: Option<DnsProxy>,
+    pub names: Option<Arc<dyn NameTableSink>>,
     /// Wildcard subscriptions, in order.
     pub wildcards: Vec<ResourceKind>,
     /// Names that are not asked for.
@@ -248,8 +243,8 @@ impl XdsClient {
         ] {
             let mut wanted: BTreeSet<String> =
                 names.iter().filter(|name| !(self.exclude)(kind, name)).cloned().collect();
-            if kind == ResourceKind::Secret && self.roots.is_some() {
-                wanted.insert(secrets::ROOT.to_owned());
+            if let (ResourceKind::Secret, Some(roots)) = (kind, &self.roots) {
+                wanted.insert(roots.name().to_owned());
             }
             let gone: Vec<String> =
                 machine.held(kind.type_url()).into_iter().filter(|name| !wanted.contains(name)).collect();
@@ -275,10 +270,8 @@ impl XdsClient {
         let mut rejected = Vec::new();
         let mut config = ConfigUpdate::new(kind);
         for upsert in upserts {
-            if let (ResourceKind::Secret, secrets::ROOT, Some(hub)) =
-                (kind, upsert.name.as_str(), &self.roots)
-            {
-                if let Err(reason) = take_roots(hub, &upsert.body.value) {
+            if let Some(roots) = self.roots_of(kind, &upsert.name) {
+                if let Err(reason) = roots.set_roots(&upsert.body.value) {
                     rejected.push(Rejection { name: upsert.name.clone(), reason });
                 }
                 continue;
@@ -286,9 +279,9 @@ impl XdsClient {
             config = config.upsert(upsert.name.clone(), upsert.version.clone(), upsert.body.value.clone());
         }
         for name in removed {
-            match (kind, name.as_str(), &self.roots) {
-                (ResourceKind::Secret, secrets::ROOT, Some(hub)) => hub.clear_control_plane_root(),
-                _ => config.removed.push(name.clone()),
+            match self.roots_of(kind, name) {
+                Some(roots) => roots.clear_roots(),
+                None => config.removed.push(name.clone()),
             }
         }
         if (!config.upserts.is_empty() || !config.removed.is_empty())
@@ -302,16 +295,11 @@ impl XdsClient {
         self.status.count(kind, rejected.is_empty());
         rejected
     }
-}
 
-/// Takes the roots that the control plane sends over those of our certificate's chain.
-pub(crate) fn take_roots(hub: &SecretHub, body: &[u8]) -> Result<(), String> {
-    let secret = Secret::decode(body).map_err(|error| format!("not a Secret message: {error}"))?;
-    if secret.name != secrets::ROOT {
-        return Err(format!("the message is named {:?}", secret.name));
+    /// The sink of a secret that is the peers' roots and not the data path's.
+    fn roots_of(&self, kind: ResourceKind, name: &str) -> Option<&dyn RootsSink> {
+        self.roots.as_deref().filter(|roots| kind == ResourceKind::Secret && roots.name() == name)
     }
-    hub.set_control_plane_root(secret);
-    Ok(())
 }
 
 async fn send<Q>(sender: &mpsc::Sender<Q>, request: Q) -> Result<(), StreamError> {

@@ -69,7 +69,7 @@ impl XdsStatus {
         self.connected.load(Ordering::Relaxed)
     }
 
-    /// Whether the expected types have arrived at least once: the first half of readiness (spec/istio.md 4).
+    /// Whether the expected types have arrived at least once: the first half of readiness.
     /// A response that was rejected counts too: its good part is in force, and one bad resource must not keep
     /// the proxy from serving the others.
     pub fn is_configured(&self) -> bool {

@@ -1,11 +1,11 @@
-//! Where a bootstrap says that configuration comes from: a control plane behind a static cluster, or files.
+//! The control plane that a bootstrap names, behind one of its static clusters.
 
 use std::path::PathBuf;
 
 use envoy_types::pb::envoy::config::bootstrap::v3::Bootstrap;
 use envoy_types::pb::envoy::config::cluster::v3::Cluster;
 use envoy_types::pb::envoy::config::core::v3::{
-    ApiConfigSource, ConfigSource, DataSource, address, config_source::ConfigSourceSpecifier, data_source,
+    ApiConfigSource, DataSource, address, config_source::ConfigSourceSpecifier, data_source,
     grpc_service::TargetSpecifier,
 };
 use envoy_types::pb::envoy::config::endpoint::v3::lb_endpoint::HostIdentifier;
@@ -13,16 +13,13 @@ use envoy_types::pb::envoy::extensions::transport_sockets::tls::v3::{
     CommonTlsContext, UpstreamTlsContext, common_tls_context::ValidationContextType,
 };
 use prost::Message;
-use serde_json::Value;
 
-use super::files::FileSource;
-use crate::xds_client::{OwnIdentity, Roots, Target, Upstream, UpstreamTls};
+use super::address::socket_address;
+use crate::upstream::{OwnIdentity, Roots, Target, Upstream, UpstreamTls};
 use portolan_dataplane::config::ResourceKind;
 
 /// Type name of the TLS settings of a cluster.
 const UPSTREAM_TLS: &str = "envoy.extensions.transport_sockets.tls.v3.UpstreamTlsContext";
-/// Depth of nesting in a resource that is searched for references to files.
-const MAX_DEPTH: usize = 64;
 
 /// The control plane of a bootstrap.
 #[derive(Debug, Clone)]
@@ -125,7 +122,7 @@ fn target(cluster: &Cluster) -> Option<Target> {
         })
         .find_map(|address| match address.address.as_ref()? {
             address::Address::Pipe(pipe) => Some(Target::Unix(PathBuf::from(&pipe.path))),
-            _ => super::socket_address(address).map(Target::Tcp),
+            _ => socket_address(address).map(Target::Tcp),
         })
 }
 
@@ -186,63 +183,13 @@ fn file_name(source: &DataSource) -> Option<PathBuf> {
     }
 }
 
-/// The file that a configuration source names.
-pub(super) fn file_of(source: &ConfigSource) -> Option<PathBuf> {
-    match source.config_source_specifier.as_ref()? {
-        ConfigSourceSpecifier::PathConfigSource(path) => Some(path.path.clone().into()),
-        #[allow(deprecated, reason = "files of older Envoy versions use `path`")]
-        ConfigSourceSpecifier::Path(path) => Some(path.into()),
-        _ => None,
-    }
-}
-
-/// All files that a resource (as JSON) refers to as configuration sources, found by the fields that hold
-/// sources: `eds_config`, `rds.config_source`, `sds_config`.
-pub fn file_references(document: &Value) -> Vec<(ResourceKind, FileSource)> {
-    let mut found = Vec::new();
-    walk(document, &mut found, 0);
-    found
-}
-
-fn walk(value: &Value, found: &mut Vec<(ResourceKind, FileSource)>, depth: usize) {
-    if depth > MAX_DEPTH {
-        return;
-    }
-    match value {
-        Value::Array(list) => list.iter().for_each(|item| walk(item, found, depth + 1)),
-        Value::Object(map) => {
-            for (key, item) in map {
-                let source = match key.as_str() {
-                    "eds_config" | "edsConfig" => Some((ResourceKind::Endpoints, item)),
-                    "sds_config" | "sdsConfig" => Some((ResourceKind::Secret, item)),
-                    "rds" => item
-                        .get("config_source")
-                        .or_else(|| item.get("configSource"))
-                        .map(|source| (ResourceKind::Routes, source)),
-                    _ => None,
-                };
-                match source.and_then(|(kind, source)| Some((kind, path_in(source)?))) {
-                    Some((kind, path)) => found.push((kind, FileSource::new(path))),
-                    None => walk(item, found, depth + 1),
-                }
-            }
-        }
-        _ => {}
-    }
-}
-
-fn path_in(source: &Value) -> Option<PathBuf> {
-    let nested = source.get("path_config_source").or_else(|| source.get("pathConfigSource"));
-    nested.and_then(|nested| nested.get("path")).or_else(|| source.get("path"))?.as_str().map(PathBuf::from)
-}
-
 #[cfg(test)]
 mod tests {
     use std::path::Path;
 
-    use serde_json::json;
+    use serde_json::{Value, json};
 
-    use super::super::from_document;
+    use super::super::document::from_document;
     use super::*;
 
     fn bootstrap(ads_cluster: Value) -> Bootstrap {
@@ -309,17 +256,5 @@ mod tests {
         let mut broken = bootstrap(cluster(json!({"pipe": {"path": "x"}}), json!({})));
         broken.static_resources = None;
         assert!(matches!(ads(&broken), Err(SourceError::NoCluster(name)) if name == "xds"));
-    }
-
-    #[test]
-    fn references_to_files() {
-        let found = file_references(&json!({
-            "eds_cluster_config": {"eds_config": {"path_config_source": {"path": "/eds.yaml"}}},
-            "filter_chains": [{"filters": [{"typed_config": {
-                "rds": {"route_config_name": "r", "config_source": {"path": "/rds.yaml"}}}}]}],
-            "other": {"sds_config": {"ads": {}}, "path": "/not-a-source"}
-        }));
-        let paths: Vec<_> = found.iter().map(|(kind, file)| (*kind, file.path.to_str().unwrap())).collect();
-        assert_eq!(paths, [(ResourceKind::Endpoints, "/eds.yaml"), (ResourceKind::Routes, "/rds.yaml")]);
     }
 }
