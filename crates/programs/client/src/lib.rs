@@ -1,4 +1,5 @@
-//! Which cluster a command talks to, and how it reaches what runs in it.
+//! Which cluster a program for people talks to, and how it reaches what runs in it: through the API server only, so
+//! that it works alike on every Kubernetes.
 
 use std::path::PathBuf;
 
@@ -13,21 +14,21 @@ use serde_json::Value;
 
 /// Flags that every command takes.
 #[derive(Debug, Clone, Default, Args)]
-pub(crate) struct Target {
+pub struct Target {
     /// State directory of an embedded cluster; its kubeconfig is used.
     #[arg(long, global = true, env = "PORTOLAN_STATE_DIR", value_name = "DIR")]
-    pub(crate) state_dir: Option<PathBuf>,
+    pub state_dir: Option<PathBuf>,
     /// Kubeconfig file; the default is that of kubectl.
     #[arg(long, global = true, value_name = "FILE")]
-    pub(crate) kubeconfig: Option<PathBuf>,
+    pub kubeconfig: Option<PathBuf>,
     /// Context in the kubeconfig.
     #[arg(long, global = true)]
-    pub(crate) context: Option<String>,
+    pub context: Option<String>,
 }
 
 impl Target {
     /// A client of the chosen cluster, which has answered.
-    pub(crate) async fn client(&self) -> anyhow::Result<Client> {
+    pub async fn client(&self) -> anyhow::Result<Client> {
         let options = KubeConfigOptions { context: self.context.clone(), ..KubeConfigOptions::default() };
         let path =
             self.kubeconfig.clone().or_else(|| self.state_dir.as_ref().map(|dir| dir.join("kubeconfig")));
@@ -66,10 +67,13 @@ fn root_cause(error: &dyn std::error::Error) -> String {
 
 /// A Pod and the port in it that a request goes to.
 #[derive(Debug, Clone)]
-pub(crate) struct PodPort {
-    pub(crate) namespace: String,
-    pub(crate) name: String,
-    pub(crate) port: u16,
+pub struct PodPort {
+    /// Namespace of the Pod.
+    pub namespace: String,
+    /// Name of the Pod.
+    pub name: String,
+    /// Port in it.
+    pub port: u16,
 }
 
 impl PodPort {
@@ -84,7 +88,7 @@ impl PodPort {
     }
 
     /// GETs text from the Pod through the API server.
-    pub(crate) async fn get(&self, client: &Client, path: &str) -> anyhow::Result<String> {
+    pub async fn get(&self, client: &Client, path: &str) -> anyhow::Result<String> {
         let request = http::Request::get(self.url(path)).body(Vec::new())?;
         client
             .request_text(request)
@@ -93,14 +97,14 @@ impl PodPort {
     }
 
     /// GETs JSON from the Pod through the API server.
-    pub(crate) async fn get_json(&self, client: &Client, path: &str) -> anyhow::Result<Value> {
+    pub async fn get_json(&self, client: &Client, path: &str) -> anyhow::Result<Value> {
         let text = self.get(client, path).await?;
         serde_json::from_str(&text)
             .with_context(|| format!("{path} of {}.{} is no JSON", self.name, self.namespace))
     }
 
     /// POSTs to the Pod through the API server.
-    pub(crate) async fn post(&self, client: &Client, path: &str) -> anyhow::Result<String> {
+    pub async fn post(&self, client: &Client, path: &str) -> anyhow::Result<String> {
         let request = http::Request::post(self.url(path)).body(Vec::new())?;
         client
             .request_text(request)
@@ -110,7 +114,7 @@ impl PodPort {
 }
 
 /// The monitoring port of every running istiod.
-pub(crate) async fn control_planes(client: &Client) -> anyhow::Result<Vec<PodPort>> {
+pub async fn control_planes(client: &Client) -> anyhow::Result<Vec<PodPort>> {
     let pods: Api<Pod> = Api::namespaced(client.clone(), names::ISTIO_SYSTEM);
     let found = pods.list(&ListParams::default().labels("app=istiod")).await.context("looking for istiod")?;
     let running: Vec<PodPort> = found
@@ -135,11 +139,7 @@ fn is_running(pod: &Pod) -> bool {
 }
 
 /// Finds the Pod that a user means: `POD`, `POD.NAMESPACE`, `deploy/NAME[.NAMESPACE]`.
-pub(crate) async fn find_pod(
-    client: &Client,
-    name: &str,
-    namespace: &str,
-) -> anyhow::Result<(String, String)> {
+pub async fn find_pod(client: &Client, name: &str, namespace: &str) -> anyhow::Result<(String, String)> {
     let (kind, rest) = name.split_once('/').unwrap_or(("pod", name));
     let (name, namespace) = rest.split_once('.').unwrap_or((rest, namespace));
     let pods: Api<Pod> = Api::namespaced(client.clone(), namespace);

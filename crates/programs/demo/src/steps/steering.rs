@@ -6,8 +6,8 @@ use anyhow::ensure;
 
 use super::apply::apply;
 use super::federation::{LOCAL, answers};
-use crate::demo::report::Report;
-use crate::demo::world::{World, eventually};
+use crate::report::Report;
+use crate::world::{World, eventually};
 
 /// Time for a route to take effect.
 const SETTLE: Duration = Duration::from_secs(20);

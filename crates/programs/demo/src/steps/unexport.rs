@@ -6,8 +6,8 @@ use anyhow::ensure;
 use tokio::time::Instant;
 
 use super::federation::{IMPORTED, answers};
-use crate::demo::report::Report;
-use crate::demo::world::{MESH, World, eventually};
+use crate::report::Report;
+use crate::world::{MESH, World, eventually};
 
 /// How fast the exporter must close the door.
 const LIMIT: Duration = Duration::from_secs(1);

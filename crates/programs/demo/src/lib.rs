@@ -12,7 +12,7 @@ mod report;
 mod steps;
 mod world;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{Args, ValueEnum};
@@ -20,11 +20,9 @@ use clap::{Args, ValueEnum};
 use report::Report;
 use world::World;
 
-use crate::connect::Target;
-
 /// Which proxies the demo runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(crate) enum ProxyChoice {
+pub enum ProxyChoice {
     /// Ours everywhere.
     Portolan,
     /// Envoy everywhere.
@@ -36,7 +34,7 @@ pub(crate) enum ProxyChoice {
 /// Flags of `portolan demo`. `--state-dir` is where both clusters keep their state; the default is a new
 /// directory under the temporary one.
 #[derive(Debug, Args)]
-pub(crate) struct Demo {
+pub struct Demo {
     /// Run the steps as a test: exit with an error on the first that does not come true, and do not stay.
     #[arg(long)]
     check: bool,
@@ -55,9 +53,9 @@ pub(crate) struct Demo {
 }
 
 /// Runs the demo. Whatever happens, both clusters are down and cleaned up when this returns.
-pub(crate) async fn run(args: &Demo, target: &Target) -> anyhow::Result<ExitCode> {
+pub async fn run(args: &Demo, state_dir: Option<&Path>) -> anyhow::Result<ExitCode> {
     let mut report = Report::new();
-    let mut world = World::plan(args, target.state_dir.as_deref())?;
+    let mut world = World::plan(args, state_dir)?;
     let outcome = tokio::select! {
         outcome = perform(&mut world, &mut report, args) => outcome,
         () = world::interrupted() => {

@@ -10,9 +10,9 @@ use portolan_resources::{ImportedServiceSet, ServiceMeshPeer};
 use serde_json::json;
 
 use super::apply::apply;
-use crate::demo::capture::{Capture, Segment};
-use crate::demo::report::Report;
-use crate::demo::world::{APP, APP_PORT, Cluster, MESH, World, eventually};
+use crate::capture::{Capture, Segment};
+use crate::report::Report;
+use crate::world::{APP, APP_PORT, Cluster, MESH, World, eventually};
 
 /// Time for the meshes to find each other.
 const CONNECT: Duration = Duration::from_secs(60);
@@ -92,7 +92,7 @@ pub(super) async fn run(world: &World, report: &mut Report) -> anyhow::Result<()
     Ok(())
 }
 
-fn list(results: &[crate::demo::world::Fetched]) -> String {
+fn list(results: &[crate::world::Fetched]) -> String {
     results.iter().find(|fetched| !fetched.is_ok()).map(ToString::to_string).unwrap_or_default()
 }
 

@@ -10,8 +10,8 @@ use serde_json::json;
 use tokio::time::Instant;
 
 use super::federation::{IMPORTED, answers};
-use crate::demo::report::Report;
-use crate::demo::world::{Cluster, MESH, World, eventually};
+use crate::report::Report;
+use crate::world::{Cluster, MESH, World, eventually};
 
 /// How long traffic is watched without a control plane.
 const WITHOUT: Duration = Duration::from_secs(5);

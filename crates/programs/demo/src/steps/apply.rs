@@ -1,7 +1,7 @@
 //! Applying the sample's files, as all steps do it.
 
-use crate::demo::report::Report;
-use crate::demo::world::{APP, Cluster, World};
+use crate::report::Report;
+use crate::world::{APP, Cluster, World};
 
 /// Applies files to the sample's namespace.
 pub(super) async fn apply(

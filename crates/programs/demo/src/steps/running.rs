@@ -10,8 +10,8 @@ use kube::ResourceExt;
 use serde_json::json;
 
 use super::apply::apply;
-use crate::demo::report::Report;
-use crate::demo::world::{APP, Cluster, World, eventually, is_ready};
+use crate::report::Report;
+use crate::world::{APP, Cluster, World, eventually, is_ready};
 
 /// Time for the sample's Pods to come up.
 const READY: Duration = Duration::from_secs(120);

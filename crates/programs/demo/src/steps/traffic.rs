@@ -6,8 +6,8 @@ use std::time::Duration;
 use anyhow::ensure;
 
 use super::apply::apply;
-use crate::demo::report::Report;
-use crate::demo::world::{Cluster, World, eventually};
+use crate::report::Report;
+use crate::world::{Cluster, World, eventually};
 
 /// Time for a route to take effect.
 const SETTLE: Duration = Duration::from_secs(20);

@@ -7,10 +7,10 @@ use anyhow::{Context, bail, ensure};
 use kube::ResourceExt;
 
 use super::apply::apply;
-use crate::demo::capture::Capture;
-use crate::demo::report::Report;
-use crate::demo::world::{APP, APP_PORT, Cluster, MESH, World, eventually};
-use crate::demo::{http, metrics};
+use crate::capture::Capture;
+use crate::report::Report;
+use crate::world::{APP, APP_PORT, Cluster, MESH, World, eventually};
+use crate::{http, metrics};
 
 /// Time for a new Gateway to take effect.
 const SETTLE: Duration = Duration::from_secs(30);

@@ -10,7 +10,7 @@ use super::ProxyChoice;
 
 macro_rules! files {
     ($($name:literal),* $(,)?) => {
-        &[$(($name, include_str!(concat!("../../../../../samples/bookinfo/", $name)))),*]
+        &[$(($name, include_str!(concat!("../../../../samples/bookinfo/", $name)))),*]
     };
 }
 

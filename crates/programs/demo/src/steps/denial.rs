@@ -5,8 +5,8 @@ use std::time::Duration;
 use anyhow::ensure;
 
 use super::apply::{apply, delete};
-use crate::demo::report::Report;
-use crate::demo::world::{APP, World, eventually};
+use crate::report::Report;
+use crate::world::{APP, World, eventually};
 
 /// Time for a policy to take effect.
 const SETTLE: Duration = Duration::from_secs(20);

@@ -19,7 +19,7 @@ use super::kubectl::{self, Kubectl};
 use super::manifests::Manifests;
 use super::report::Report;
 use super::{Demo, ProxyChoice, http};
-use crate::connect::PodPort;
+use portolan_client::PodPort;
 
 /// Time for a cluster with its mesh to come up: a slow machine with two cores takes a minute.
 const UP_TIMEOUT: Duration = Duration::from_secs(240);
@@ -269,7 +269,7 @@ impl Cluster {
 
     async fn wait_up(&mut self) -> anyhow::Result<()> {
         let child = self.child.as_mut().context("not started")?;
-        crate::commands::up::wait_ready(&self.state, child, UP_TIMEOUT, |_| {})
+        portolan_cluster::progress::wait_ready(&self.state, child, UP_TIMEOUT, |_| {})
             .await
             .with_context(|| format!("cluster {}", self.name))
     }
