@@ -9,7 +9,7 @@ use k8s_openapi::api::core::v1::Pod;
 use kube::api::ListParams;
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Api, Client, ResourceExt};
-use portolan_resources::well_known::{names, ports};
+use portolan_names::{names, ports};
 use serde_json::Value;
 
 /// Flags that every command takes.

@@ -12,7 +12,7 @@ mod secret;
 
 use clap::{Args, Subcommand};
 use kube::Client;
-use portolan_resources::well_known::ports;
+use portolan_names::ports;
 use serde_json::Value;
 
 use crate::output::{Format, Table, print, print_value};

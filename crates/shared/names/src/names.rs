@@ -1,9 +1,11 @@
-//! Names of objects, files and domains (spec/istio.md 2.4, 2.5, 3.1; spec/federation.md 1, 2, 3).
+//! Names of objects, containers, domains and of what a proxy asks for by name.
 
 /// Default namespace of the control plane, also the root namespace of configuration.
 pub const ISTIO_SYSTEM: &str = "istio-system";
 /// Service, Deployment and ServiceAccount of the control plane.
 pub const ISTIOD: &str = "istiod";
+/// Address of the control plane, unless MeshConfig's `discoveryAddress` says otherwise.
+pub const DISCOVERY_ADDRESS: &str = "istiod.istio-system.svc:15012";
 /// ConfigMap with key [`MESH_CONFIG_KEY`].
 pub const MESH_CONFIG_MAP: &str = "istio";
 /// Key of MeshConfig in [`MESH_CONFIG_MAP`].
@@ -18,17 +20,11 @@ pub const CA_SECRET: &str = "istio-ca-secret";
 pub const PLUGGED_CA_SECRET: &str = "cacerts";
 /// Audience of workload tokens.
 pub const TOKEN_AUDIENCE: &str = "istio-ca";
-/// Path of the workload token in the sidecar.
-pub const TOKEN_PATH: &str = "/var/run/secrets/tokens/istio-token";
-/// Path of the control plane's root certificate in the sidecar.
-pub const ISTIOD_ROOT_CERT_PATH: &str = "/var/run/secrets/istio/root-cert.pem";
-/// Directory of the downward API volume in the sidecar.
-pub const POD_INFO_PATH: &str = "/etc/istio/pod";
 /// Name of the sidecar's container.
 pub const PROXY_CONTAINER: &str = "istio-proxy";
 /// Name of the capture init container.
 pub const INIT_CONTAINER: &str = "istio-init";
-/// User id of the proxy; its own traffic is never captured.
+/// User and group id of the proxy; its own traffic is never captured.
 pub const PROXY_UID: u32 = 1337;
 /// Default domain of the cluster.
 pub const CLUSTER_DOMAIN: &str = "cluster.local";
@@ -53,35 +49,35 @@ pub const UNSPECIFIED_IP: &str = "0.0.0.0";
 /// Middle part of exported host names: `<name>.<ns>.svc.<peer>-exports.local`.
 pub const EXPORTS_SUFFIX: &str = "-exports.local";
 /// Middle part of imported host names: `<name>.<ns>.svc.<peer>-imports.local`.
-pub const IMPORTS_SUFFIX: &str = "-imports.local";
+const IMPORTS_SUFFIX: &str = "-imports.local";
 /// Suffix of a gateway's service account: `<gw>-service-account`.
-pub const GATEWAY_SERVICE_ACCOUNT_SUFFIX: &str = "-service-account";
+const GATEWAY_SERVICE_ACCOUNT_SUFFIX: &str = "-service-account";
 /// Value of the node metadata and Pod annotation for our own data plane.
 pub const PROXY_PORTOLAN: &str = "portolan";
 /// Value of the node metadata and Pod annotation for a stock Envoy.
 pub const PROXY_ENVOY: &str = "envoy";
 
-/// Service account of a gateway Deployment (spec/federation.md 1.6).
+/// Service account of a gateway Deployment.
 pub fn gateway_service_account(gateway: &str) -> String {
     format!("{gateway}{GATEWAY_SERVICE_ACCOUNT_SUFFIX}")
 }
 
-/// Domain suffix of what we export to `peer` (spec/federation.md 0.2).
+/// Domain suffix of what we export to `peer`.
 pub fn exports_domain(peer: &str) -> String {
     format!("svc.{peer}{EXPORTS_SUFFIX}")
 }
 
-/// Default domain suffix of what we import from `peer` (spec/federation.md 1.3).
+/// Default domain suffix of what we import from `peer`.
 pub fn imports_domain(peer: &str) -> String {
     format!("svc.{peer}{IMPORTS_SUFFIX}")
 }
 
-/// Discovery host of `peer` as seen from namespace `ns` (spec/federation.md 2.4).
+/// Discovery host of `peer` as seen from namespace `ns`.
 pub fn discovery_host(ns: &str, peer: &str) -> String {
     format!("discovery.{ns}.svc.{peer}.local")
 }
 
-/// Network id of a peer's endpoints (spec/federation.md 1.1).
+/// Network id of a peer's endpoints.
 pub fn peer_network(peer: &str) -> String {
     format!("network-{peer}")
 }

@@ -1,4 +1,4 @@
-//! Label keys (spec/istio.md 2.5, 3.6, 3.9; spec/federation.md 3.2, 4.2, 6).
+//! Label keys: Istio 1.9's and Kubernetes', and Service Mesh's for membership and federation.
 
 /// Workload that can terminate mesh mTLS (value [`TLS_MODE_ISTIO`]).
 pub const TLS_MODE: &str = "security.istio.io/tlsMode";
@@ -42,8 +42,6 @@ pub const LOCALITY: &str = "istio-locality";
 pub const SERVICE_NAME: &str = "kubernetes.io/service-name";
 /// Hash of the Pod template, cut off to find the Deployment's name.
 pub const POD_TEMPLATE_HASH: &str = "pod-template-hash";
-/// Namespace (or copied object) that belongs to the mesh of the named control plane namespace.
-pub const MEMBER_OF: &str = "maistra.io/member-of";
 /// Namespace that is never injected.
 pub const IGNORE_NAMESPACE: &str = "maistra.io/ignore-namespace";
 /// Service of an egress gateway, the peer that it serves.

@@ -1,4 +1,4 @@
-//! Environment variables of the agent and the control plane (spec/istio.md 2.5 and 2.9).
+//! Environment variables of the agent and the control plane: those of Istio's `pilot-agent`, and our own few.
 
 /// Pod name.
 pub const POD_NAME: &str = "POD_NAME";
@@ -28,6 +28,24 @@ pub const TRUST_DOMAIN: &str = "TRUST_DOMAIN";
 pub const ISTIO_META_PREFIX: &str = "ISTIO_META_";
 /// Prefix: like [`ISTIO_META_PREFIX`], with a JSON value.
 pub const ISTIO_METAJSON_PREFIX: &str = "ISTIO_METAJSON_";
+/// Ports of the application's containers (JSON), as node metadata.
+pub const ISTIO_META_POD_PORTS: &str = "ISTIO_META_POD_PORTS";
+/// Names of the application's containers, comma separated, as node metadata.
+pub const ISTIO_META_APP_CONTAINERS: &str = "ISTIO_META_APP_CONTAINERS";
+/// Cluster that the Pod runs in, as node metadata.
+pub const ISTIO_META_CLUSTER_ID: &str = "ISTIO_META_CLUSTER_ID";
+/// How the Pod's traffic is captured: `REDIRECT`, `TPROXY` or `NONE`, as node metadata.
+pub const ISTIO_META_INTERCEPTION_MODE: &str = "ISTIO_META_INTERCEPTION_MODE";
+/// Name of the Pod's controller, as node metadata.
+pub const ISTIO_META_WORKLOAD_NAME: &str = "ISTIO_META_WORKLOAD_NAME";
+/// Address of the Pod's controller in the Kubernetes API, as node metadata.
+pub const ISTIO_META_OWNER: &str = "ISTIO_META_OWNER";
+/// Mesh id, as node metadata.
+pub const ISTIO_META_MESH_ID: &str = "ISTIO_META_MESH_ID";
+/// Set when the proxy may not bind ports below 1024, as node metadata.
+pub const ISTIO_META_UNPRIVILEGED_POD: &str = "ISTIO_META_UNPRIVILEGED_POD";
+/// The Pod's annotations (JSON), as node metadata.
+pub const ISTIO_METAJSON_ANNOTATIONS: &str = "ISTIO_METAJSON_ANNOTATIONS";
 /// HTTP probes of the application, rewritten (JSON).
 pub const ISTIO_KUBE_APP_PROBERS: &str = "ISTIO_KUBE_APP_PROBERS";
 /// The application's own Prometheus annotations (JSON).

@@ -1,14 +1,14 @@
-//! Ports (spec/istio.md 2.1 and 3.2; spec/federation.md 1.1).
+//! Ports: Istio 1.9's of proxy, agent and control plane, and those of Service Mesh federation.
 
 /// Proxy admin interface, loopback only.
 pub const ADMIN: u16 = 15000;
 /// `virtualOutbound`: captured outbound traffic.
 pub const OUTBOUND: u16 = 15001;
-/// Listener of the capture-rule validation (`--run-validation`).
+/// Port that the validation of capture rules connects to (`--run-validation`); nothing may listen there.
 pub const CAPTURE_VALIDATION: u16 = 15002;
 /// `virtualInbound`: captured inbound traffic.
 pub const INBOUND: u16 = 15006;
-/// HBONE tunnel; excluded from inbound capture.
+/// HBONE tunnel; never captured.
 pub const TUNNEL: u16 = 15008;
 /// Plaintext xDS of the control plane.
 pub const XDS_PLAINTEXT: u16 = 15010;
@@ -35,11 +35,11 @@ pub const FEDERATION_DISCOVERY: u16 = 8188;
 /// Plain HTTP port of istiod (`/ready`, `/debug`).
 pub const ISTIOD_HTTP: u16 = 8080;
 
-/// Ports that inbound capture leaves alone (spec/istio.md 3.2), besides SSH.
+/// Ports that inbound capture leaves alone (`istio-iptables -d`), besides SSH.
 pub const INBOUND_CAPTURE_EXCLUDED: [u16; 3] = [PROXY_METRICS, HEALTH, AGENT_STATUS];
-/// SSH, excluded from inbound capture.
+/// SSH, never captured inbound when everything else is, so that a machine stays reachable.
 pub const SSH: u16 = 22;
 
 /// Service ports that are plain TCP when nothing declares their protocol, because the server speaks first or the
-/// protocol cannot be sniffed: SMTP, DNS, MySQL, MongoDB (spec/istio.md 3.3).
+/// protocol cannot be sniffed: SMTP, DNS, MySQL, MongoDB.
 pub const TCP_BY_CONVENTION: [u16; 4] = [25, 53, 3306, 27017];

@@ -1,4 +1,4 @@
-//! Annotation keys (spec/istio.md 2.5; spec/federation.md 2.4).
+//! Annotation keys: Istio 1.9's resource annotations, Prometheus' and Service Mesh's.
 
 /// Asks for or refuses injection.
 pub const SIDECAR_INJECT: &str = "sidecar.istio.io/inject";
@@ -34,8 +34,6 @@ pub const READINESS_INITIAL_DELAY: &str = "readiness.status.sidecar.istio.io/ini
 pub const READINESS_PERIOD: &str = "readiness.status.sidecar.istio.io/periodSeconds";
 /// Failure threshold of the sidecar's readiness probe.
 pub const READINESS_FAILURE_THRESHOLD: &str = "readiness.status.sidecar.istio.io/failureThreshold";
-/// Application ports that readiness waits for.
-pub const READINESS_APPLICATION_PORTS: &str = "readiness.status.sidecar.istio.io/applicationPorts";
 /// Outbound CIDRs to capture.
 pub const INCLUDE_OUTBOUND_IP_RANGES: &str = "traffic.sidecar.istio.io/includeOutboundIPRanges";
 /// Outbound CIDRs to leave alone.
