@@ -7,7 +7,7 @@ use envoy_types::pb::google::protobuf;
 use ipnet::IpNet;
 use prost::Message;
 
-use super::pb::{self, core};
+use crate::pb::{self, core};
 
 /// Why a message is not usable: field path and reason.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -89,6 +89,14 @@ pub(crate) fn fraction(value: Option<&pb::types::FractionalPercent>) -> PerMilli
 
 pub(crate) fn runtime_fraction(value: Option<&core::RuntimeFractionalPercent>) -> Option<PerMillion> {
     value.map(|value| fraction(value.default_value.as_ref()))
+}
+
+/// `traffic_direction`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Direction {
+    Unspecified,
+    Inbound,
+    Outbound,
 }
 
 /// True for a share of the calls.

@@ -2,10 +2,10 @@
 
 use http::HeaderMap;
 
-use crate::config::listener::Direction;
-use crate::net::Worker;
+use crate::serve::worker::Worker;
 use crate::telemetry::StreamInfo;
 use crate::telemetry::peer::{PEER_METADATA, PEER_METADATA_ID};
+use crate::value::Direction;
 
 /// On the way in: learn about the client; on the way out to another proxy: introduce ourselves.
 pub(crate) fn on_request(

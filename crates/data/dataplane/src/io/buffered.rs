@@ -11,8 +11,8 @@ use bytes::{Buf, Bytes, BytesMut};
 use portolan_h1::{BodyDecoder, Decoded};
 use tokio::io::{AsyncRead as _, AsyncWrite as _, ReadBuf};
 
-use super::body::{BodyFail, Frame};
-use crate::net::stream::Stream;
+use super::stream::Stream;
+use super::{BodyFail, Frame};
 
 /// First read of a message: most heads fit, and it is on the stack.
 const FIRST_READ: usize = 4 * 1024;

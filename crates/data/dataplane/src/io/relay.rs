@@ -10,8 +10,8 @@ use std::time::{Duration, Instant};
 use tokio::io::AsyncWrite as _;
 use tokio_util::sync::CancellationToken;
 
-use crate::http::connection::Alarm;
-use crate::http::h1::H1Io;
+use super::buffered::H1Io;
+use super::timer::Alarm;
 
 /// Why a relay ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -5,15 +5,15 @@ use std::time::Duration;
 
 use http::HeaderValue;
 
-use super::cluster::header_case;
-use super::listener::{Compile, Direction};
-use super::pb::hcm;
-use super::value::{At as _, Invalid, Valid, bool_or, cidr, duration, timeout, u32_or};
+use super::compile::Compile;
 use crate::filters::{HttpFilter, NamedFilter, compile_http};
-use crate::http::body::Trailers;
+use crate::io::Trailers;
+use crate::pb::hcm;
 use crate::route::RouteTable;
+use crate::stats::metrics::{HttpStats, PerWorker};
 use crate::telemetry::access_log::AccessLog;
-use crate::telemetry::metrics::{HttpStats, PerWorker};
+use crate::upstream::config::header_case;
+use crate::value::{At as _, Direction, Invalid, Valid, bool_or, cidr, duration, timeout, u32_or};
 
 /// Envoy's `stream_idle_timeout`.
 const DEFAULT_STREAM_IDLE: Duration = Duration::from_secs(300);

@@ -7,13 +7,13 @@ use std::time::Duration;
 use ipnet::IpNet;
 use tokio_util::sync::CancellationToken;
 
+use super::compile::Compile;
 use super::connection_manager::Hcm;
-use super::listener::Compile;
-use super::pb::{core, listener, net_rbac, tcp_proxy, tls};
-use super::value::{At as _, Invalid, Valid, cidr, duration, type_of, unpack};
+use super::tcp_proxy::TcpProxy;
 use crate::filters::rbac::Rbac;
-use crate::filters::tcp_proxy::TcpProxy;
+use crate::pb::{core, listener, net_rbac, tcp_proxy, tls};
 use crate::tls::ServerTls;
+use crate::value::{At as _, Invalid, Valid, cidr, duration, type_of, unpack};
 
 /// Time for a TLS handshake unless `transport_socket_connect_timeout` says otherwise.
 const DEFAULT_HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(15);
@@ -81,6 +81,11 @@ impl FilterChain {
             drain: CancellationToken::new(),
             source: from.clone(),
         })
+    }
+
+    /// Whether connections are counted in Istio's TCP metrics.
+    pub(crate) fn counts_tcp(&self) -> bool {
+        self.filters.iter().any(|filter| matches!(filter, NetworkFilter::Stats))
     }
 }
 

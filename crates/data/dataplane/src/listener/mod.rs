@@ -1,57 +1,27 @@
 //! Listeners, compiled.
 
-use std::collections::{BTreeSet, HashMap};
+pub(crate) mod bind;
+pub(crate) mod compile;
+pub(crate) mod connection_manager;
+pub(crate) mod filter_chain;
+pub(crate) mod tcp_proxy;
+
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::bind::BindOptions;
-use super::connection_manager::Hcm;
-use super::filter_chain::{ChainMatch, FilterChain, NetworkFilter, Observed, Terminal, choose};
-use super::pb::{core, listener};
-use super::value::{At as _, Invalid, NetAddress, Valid, address, bool_or, duration, type_of};
+use crate::listener::bind::BindOptions;
+use crate::listener::compile::{Compile, StatScopes};
+use crate::listener::connection_manager::Hcm;
+use crate::listener::filter_chain::{ChainMatch, FilterChain, Observed, Terminal, choose};
+use crate::pb::{core, listener};
+use crate::stats::metrics::{ListenerStats, PerWorker};
 use crate::telemetry::access_log::AccessLog;
-use crate::telemetry::metrics::{HttpStats, ListenerStats, PerWorker, TcpStats};
+use crate::value::{At as _, Direction, Invalid, NetAddress, Valid, address, bool_or, duration, type_of};
 
 /// Envoy's `listener_filters_timeout`.
 const DEFAULT_LISTENER_FILTERS_TIMEOUT: Duration = Duration::from_secs(15);
-
-/// `traffic_direction`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Direction {
-    Unspecified,
-    Inbound,
-    Outbound,
-}
-
-/// Statistics that outlive single versions of resources.
-#[derive(Debug, Default)]
-pub(crate) struct StatScopes {
-    pub(crate) listeners: HashMap<String, Arc<PerWorker<ListenerStats>>>,
-    pub(crate) http: HashMap<String, Arc<PerWorker<HttpStats>>>,
-    pub(crate) tcp: HashMap<String, Arc<PerWorker<TcpStats>>>,
-}
-
-/// What compilation needs besides the message.
-pub(crate) struct Compile<'a> {
-    pub(crate) workers: usize,
-    pub(crate) scopes: std::cell::RefCell<&'a mut StatScopes>,
-    pub(crate) direction: Direction,
-    /// The version in use, for chains that did not change.
-    pub(crate) previous: Option<&'a Listener>,
-}
-
-impl Compile<'_> {
-    pub(crate) fn http_stats(&self, prefix: &str) -> Arc<PerWorker<HttpStats>> {
-        let mut scopes = self.scopes.borrow_mut();
-        scopes.http.entry(prefix.to_owned()).or_insert_with(|| Arc::new(PerWorker::new(self.workers))).clone()
-    }
-
-    pub(crate) fn tcp_stats(&self, prefix: &str) -> Arc<PerWorker<TcpStats>> {
-        let mut scopes = self.scopes.borrow_mut();
-        scopes.tcp.entry(prefix.to_owned()).or_insert_with(|| Arc::new(PerWorker::new(self.workers))).clone()
-    }
-}
 
 /// A compiled listener.
 #[derive(Debug)]
@@ -164,7 +134,7 @@ impl Listener {
             if from.stat_prefix.is_empty() { address.to_string() } else { from.stat_prefix.clone() };
         let stats =
             scopes.listeners.entry(stat_name).or_insert_with(|| Arc::new(PerWorker::new(workers))).clone();
-        let context = Compile { workers, scopes: std::cell::RefCell::new(scopes), direction, previous };
+        let context = Compile { workers, scopes: std::cell::RefCell::new(scopes), direction };
         let mut out = Listener {
             name: from.name.as_str().into(),
             address,
@@ -186,7 +156,7 @@ impl Listener {
             chains: Vec::new(),
             default_chain: None,
             access_log: AccessLog::compile_all(&from.access_log)?,
-            keepalive: from.tcp_keepalive.as_ref().map(super::cluster::keepalive),
+            keepalive: from.tcp_keepalive.as_ref().map(crate::upstream::config::keepalive),
             stats,
         };
         for filter in &from.listener_filters {
@@ -195,10 +165,10 @@ impl Listener {
         for chain in &from.filter_chains {
             let field = format!("filter chain {:?}", chain.name);
             out.matches.push(ChainMatch::compile(chain.filter_chain_match.as_ref()).at(&field)?);
-            out.chains.push(chain_of(chain, &context).at(&field)?);
+            out.chains.push(chain_of(chain, previous, &context).at(&field)?);
         }
         if let Some(chain) = &from.default_filter_chain {
-            out.default_chain = Some(chain_of(chain, &context).at("default_filter_chain")?);
+            out.default_chain = Some(chain_of(chain, previous, &context).at("default_filter_chain")?);
         }
         if out.chains.is_empty() && out.default_chain.is_none() {
             return Err(Invalid::new("no filter chains"));
@@ -258,17 +228,14 @@ impl Listener {
 }
 
 /// A chain whose message did not change is kept, and its connections with it.
-fn chain_of(from: &listener::FilterChain, context: &Compile<'_>) -> Valid<Arc<FilterChain>> {
+fn chain_of(
+    from: &listener::FilterChain,
+    previous: Option<&Listener>,
+    context: &Compile<'_>,
+) -> Valid<Arc<FilterChain>> {
     let same = |chain: &&Arc<FilterChain>| chain.source == *from && !chain.drain.is_cancelled();
-    if let Some(chain) = context.previous.and_then(|previous| previous.all_chains().find(same)) {
+    if let Some(chain) = previous.and_then(|previous| previous.all_chains().find(same)) {
         return Ok(chain.clone());
     }
     FilterChain::compile(from, context).map(Arc::new)
-}
-
-impl FilterChain {
-    /// Whether connections are counted in Istio's TCP metrics.
-    pub(crate) fn counts_tcp(&self) -> bool {
-        self.filters.iter().any(|filter| matches!(filter, NetworkFilter::Stats))
-    }
 }

@@ -6,53 +6,28 @@ use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
-use http::HeaderMap;
 use portolan_h1::BodyDecoder;
 
-use super::h1::H1Io;
-use crate::config::pb::core;
-use crate::upstream::h1_client::H1ClientBody;
+use crate::io::buffered::H1Io;
+use crate::io::{BodyFail, Frame, Trailers};
 
-/// A piece of a body.
+/// The body of an upstream HTTP/1 response: it gives its connection back to the pool at its end.
+pub(crate) trait LeasedBody: std::fmt::Debug {
+    /// True when it is known that nothing follows.
+    fn is_end(&self) -> bool;
+    /// Bytes that are still to come, if that is known.
+    fn remaining(&self) -> Option<u64>;
+    fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Result<Frame, BodyFail>>;
+    /// The raw connection after a protocol switch.
+    fn into_raw(self: Box<Self>) -> Option<RawConnection>;
+}
+
+/// An upstream connection that left its pool for good.
 #[derive(Debug)]
-pub(crate) enum Frame {
-    Data(Bytes),
-    /// The body ended with trailers.
-    Trailers(HeaderMap),
-    /// The body ended.
-    End,
-}
-
-/// Whether trailers of HTTP/1 pass (`enable_trailers`). They are read in any case.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Trailers {
-    Pass,
-    Drop,
-}
-
-impl Trailers {
-    pub(crate) fn of(options: Option<&core::Http1ProtocolOptions>) -> Self {
-        if options.is_some_and(|options| options.enable_trailers) { Trailers::Pass } else { Trailers::Drop }
-    }
-
-    /// The frame, or the end of the body in place of trailers that do not pass.
-    pub(crate) fn filter(self, frame: Frame) -> Frame {
-        match (self, frame) {
-            (Trailers::Drop, Frame::Trailers(_)) => Frame::End,
-            (_, frame) => frame,
-        }
-    }
-}
-
-/// Why a body ended early.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum BodyFail {
-    /// The connection ended.
-    Reset,
-    /// The peer reset the stream.
-    StreamReset,
-    /// The peer broke the framing.
-    Protocol(portolan_h1::BodyError),
+pub(crate) struct RawConnection {
+    pub(crate) io: Rc<RefCell<H1Io>>,
+    /// Counts the connection as open while it lives.
+    pub(crate) _lease: Box<dyn std::any::Any>,
 }
 
 /// A body that is read piece by piece. After `Trailers` or `End` it must not be polled again.
@@ -63,7 +38,7 @@ pub(crate) enum Body {
     /// Body of a request on a downstream HTTP/1 connection.
     H1Server(Rc<RefCell<H1Io>>, Rc<RefCell<BodyDecoder>>, Trailers),
     /// Body of an upstream HTTP/1 response.
-    H1Client(Box<H1ClientBody>),
+    H1Client(Box<dyn LeasedBody>),
     H2(h2::RecvStream),
     /// Pieces that were read before, then the rest.
     Replay(VecDeque<Bytes>, Box<Body>),

@@ -1,60 +1,10 @@
-//! Workers, sockets, connections.
-
-pub(crate) mod accept;
-pub(crate) mod hello;
-pub(crate) mod housekeeping;
-pub(crate) mod inspect;
-pub(crate) mod relay;
-pub(crate) mod stream;
-pub(crate) mod worker;
+//! What is known of a downstream connection.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::AtomicUsize;
-use std::time::Duration;
 
-use arc_swap::ArcSwapOption;
 use portolan_identity::CertificateFacts;
-use rustls::sign::CertifiedKey;
-
-use crate::config::filter_chain::FilterChain;
-use crate::dataplane::DataPlaneOptions;
-use crate::telemetry::istio::IstioRegistry;
-use crate::telemetry::peer::LocalNode;
-
-pub(crate) use worker::Worker;
-
-/// What all threads share. Written rarely, read without locks on the request path.
-#[derive(Debug)]
-pub(crate) struct Shared {
-    pub(crate) workers: usize,
-    pub(crate) node: LocalNode,
-    pub(crate) drain_time: Duration,
-    /// Workers that took over a snapshot.
-    pub(crate) started: AtomicUsize,
-    pub(crate) istio: IstioRegistry,
-    /// URI name of our own certificate, for metric labels.
-    pub(crate) principal: ArcSwapOption<String>,
-}
-
-impl Shared {
-    pub(crate) fn new(workers: usize, options: &DataPlaneOptions) -> Self {
-        Shared {
-            workers,
-            node: LocalNode::new(&options.node_id, &options.node_metadata),
-            drain_time: options.drain_time,
-            started: AtomicUsize::new(0),
-            istio: IstioRegistry::default(),
-            principal: ArcSwapOption::empty(),
-        }
-    }
-
-    pub(crate) fn set_principal(&self, key: &CertifiedKey) {
-        let facts = key.cert.first().and_then(|leaf| CertificateFacts::from_der(leaf).ok());
-        let uri = facts.and_then(|facts| facts.uris.first().cloned());
-        self.principal.store(uri.map(Arc::new));
-    }
-}
+use tokio_util::sync::CancellationToken;
 
 /// The certificate that a client showed.
 #[derive(Debug)]
@@ -83,7 +33,8 @@ pub(crate) struct ConnectionInfo {
     pub(crate) restored: bool,
     pub(crate) sni: Option<String>,
     pub(crate) tls: Option<TlsInfo>,
-    pub(crate) chain: Arc<FilterChain>,
+    /// Cancelled when the filter chain that took the connection is replaced or its listener drains.
+    pub(crate) drain: CancellationToken,
     /// URI name of our own certificate.
     pub(crate) own_principal: Option<Arc<String>>,
 }

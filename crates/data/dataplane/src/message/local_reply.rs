@@ -5,8 +5,7 @@ use std::borrow::Cow;
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 
-use super::request::{Request, ResponseHead};
-use crate::telemetry::Flags;
+use super::{Flags, Request, ResponseHead};
 
 /// An answer without an upstream.
 #[derive(Debug, Clone)]

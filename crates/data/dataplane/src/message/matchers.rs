@@ -4,9 +4,9 @@ use http::HeaderName;
 use regex_automata::meta::Regex;
 use regex_automata::util::syntax;
 
-use super::pb::{matcher, route};
-use super::value::{At as _, Invalid, Valid};
-use crate::http::Request;
+use super::Request;
+use crate::pb::{matcher, route};
+use crate::value::{At as _, Invalid, Valid};
 
 /// Largest compiled automaton of one expression; RE2's default budget in Envoy is of this order.
 const MAX_REGEX_BYTES: usize = 1024 * 1024;

@@ -11,18 +11,18 @@ use sha2::Digest as _;
 use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::TlsAcceptor;
 
-use super::inspect::{Inspected, inspect};
-use super::stream::{RawStream, Socket, Stream};
+use super::http::connection;
+use super::tcp;
 use super::worker::Worker;
-use super::{ConnectionInfo, PeerCertificate, TlsInfo};
-use crate::config::filter_chain::{FilterChain, NetworkFilter, Observed, Terminal};
-use crate::config::listener::Listener;
 use crate::filters::rbac::Subject;
-use crate::filters::tcp_proxy;
-use crate::http::connection;
+use crate::io::inspect::{Inspected, inspect};
+use crate::io::stream::{RawStream, Socket, Stream};
+use crate::listener::Listener;
+use crate::listener::filter_chain::{FilterChain, NetworkFilter, Observed, Terminal};
+use crate::message::{ConnectionInfo, Flags, PeerCertificate, TlsInfo};
+use crate::stats::metrics::ListenerStats;
+use crate::telemetry::StreamInfo;
 use crate::telemetry::format::Context;
-use crate::telemetry::metrics::ListenerStats;
-use crate::telemetry::{Flags, StreamInfo};
 use crate::tls::HandshakeFault;
 
 /// Pause after `accept` failed (too many open files), so that the loop does not spin.
@@ -140,7 +140,7 @@ async fn handle(worker: Rc<Worker>, listener: Arc<Listener>, mut stream: TcpStre
         restored,
         sni,
         tls,
-        chain: chain.clone(),
+        drain: chain.drain.clone(),
         own_principal: worker.shared.principal.load_full(),
     });
     let mut cluster_override: Option<Arc<str>> = None;
@@ -154,7 +154,7 @@ async fn handle(worker: Rc<Worker>, listener: Arc<Listener>, mut stream: TcpStre
                     Subject { connection: &info, request: None, remote: remote.ip(), metadata: &metadata };
                 if let Some(decision) = rbac.decide(&subject).filter(|decision| !decision.allowed) {
                     if let Terminal::Tcp(proxy) = &chain.terminal {
-                        proxy.deny(&worker, &info, start, decision.details());
+                        tcp::deny(proxy, &worker, &info, start, decision.details());
                     }
                     return;
                 }
@@ -164,7 +164,8 @@ async fn handle(worker: Rc<Worker>, listener: Arc<Listener>, mut stream: TcpStre
     match &chain.terminal {
         Terminal::Http(hcm) => connection::serve(worker, hcm.clone(), info, stream).await,
         Terminal::Tcp(proxy) => {
-            Box::pin(tcp_proxy::serve(&worker, proxy, info, stream, cluster_override, start)).await;
+            Box::pin(tcp::serve(&worker, proxy, info, stream, cluster_override, chain.counts_tcp(), start))
+                .await;
         }
         Terminal::Close => {}
     }
@@ -268,7 +269,7 @@ fn log_unmatched(
         restored: false,
         sni: found.sni.clone(),
         tls: None,
-        chain: chain.clone(),
+        drain: chain.drain.clone(),
         own_principal: None,
     });
     let mut info = StreamInfo::new(info, start);

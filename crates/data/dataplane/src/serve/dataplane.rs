@@ -7,9 +7,9 @@ use std::time::Duration;
 use envoy_types::pb::google::protobuf::Struct;
 use tokio_util::sync::CancellationToken;
 
-use crate::config::ConfigStore;
-use crate::net::{Shared, housekeeping, worker};
-use crate::telemetry::StatsHandle;
+use super::{housekeeping, worker};
+use crate::store::{ConfigStore, Shared, StatsHandle};
+use crate::telemetry::peer::LocalNode;
 
 /// How long connections may finish their work after a drain began, unless configured otherwise: Istio's
 /// `drainDuration`.
@@ -78,7 +78,8 @@ impl DataPlane {
             0 => std::thread::available_parallelism().map_or(1, std::num::NonZero::get),
             count => count,
         };
-        let shared = Arc::new(Shared::new(workers, &options));
+        let node = LocalNode::new(&options.node_id, &options.node_metadata);
+        let shared = Arc::new(Shared::new(workers, node, options.drain_time));
         let config = ConfigStore::new(shared.clone());
         let stats = StatsHandle::new(config.clone(), shared.clone());
         let stop = CancellationToken::new();

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use tokio_util::sync::CancellationToken;
 
-use crate::config::ConfigStore;
+use crate::store::ConfigStore;
 use crate::upstream::{dns, outlier};
 
 /// Granularity of everything done here.

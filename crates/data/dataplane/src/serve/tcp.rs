@@ -4,20 +4,17 @@ use std::cell::RefCell;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use crate::config::listener::{Compile, Direction};
-use crate::config::pb::{tcp_proxy, types};
-use crate::config::value::{At as _, Invalid, Valid, timeout, u32_or};
-use crate::http::h1::H1Io;
-use crate::net::relay::{RelayEnd, relay};
-use crate::net::stream::Stream;
-use crate::net::{ConnectionInfo, Worker};
-use crate::telemetry::access_log::AccessLog;
+use super::worker::Worker;
+use crate::io::buffered::H1Io;
+use crate::io::relay::{RelayEnd, relay};
+use crate::io::stream::Stream;
+use crate::listener::tcp_proxy::TcpProxy;
+use crate::message::{ConnectionInfo, Flags};
+use crate::stats::metrics::TcpStats;
 use crate::telemetry::format::Context;
-use crate::telemetry::istio;
-use crate::telemetry::metrics::{PerWorker, TcpStats};
-use crate::telemetry::{Flags, StreamInfo};
+use crate::telemetry::{StreamInfo, istio};
 use crate::tls::Offer;
 use crate::upstream::breaker::Held;
 use crate::upstream::connect::connect;
@@ -26,84 +23,23 @@ use crate::upstream::outlier::{self, Outcome};
 use crate::upstream::pool::OpenGuard;
 use crate::upstream::ring::hash;
 
-/// Envoy's TCP idle timeout.
-const DEFAULT_IDLE: Duration = Duration::from_secs(3600);
-
-/// A compiled TCP proxy.
-#[derive(Debug)]
-pub(crate) struct TcpProxy {
-    clusters: Vec<(Arc<str>, u64)>,
-    total: u64,
-    idle_timeout: Option<Duration>,
-    max_attempts: u32,
-    hash_source: bool,
-    access_log: Vec<AccessLog>,
-    stats: Arc<PerWorker<TcpStats>>,
-    direction: Direction,
+/// Logs a connection that network RBAC closed.
+pub(crate) fn deny(
+    proxy: &TcpProxy,
+    worker: &Worker,
+    connection: &Rc<ConnectionInfo>,
+    start: Instant,
+    details: String,
+) {
+    proxy.stats.of(worker.id).rbac_denied.inc();
+    let mut info = StreamInfo::new(connection.clone(), start);
+    info.termination_details = Some(details.into());
+    log(proxy, worker, &info);
 }
 
-impl TcpProxy {
-    pub(crate) fn compile(from: &tcp_proxy::TcpProxy, context: &Compile<'_>) -> Valid<TcpProxy> {
-        use tcp_proxy::tcp_proxy::ClusterSpecifier as C;
-        let clusters: Vec<(Arc<str>, u64)> = match &from.cluster_specifier {
-            Some(C::Cluster(name)) => vec![(name.as_str().into(), 1)],
-            Some(C::WeightedClusters(weighted)) => weighted
-                .clusters
-                .iter()
-                .map(|one| (one.name.as_str().into(), u64::from(one.weight)))
-                .collect(),
-            None => return Err(Invalid::new("no cluster")),
-        };
-        let total = clusters.iter().map(|(_, weight)| weight).sum();
-        if total == 0 {
-            return Err(Invalid::new("the sum of weights is 0"));
-        }
-        if from.tunneling_config.is_some() {
-            return Err(Invalid::new("tunneling_config is not supported"));
-        }
-        let hash_source = from.hash_policy.iter().any(|policy| {
-            matches!(policy.policy_specifier, Some(types::hash_policy::PolicySpecifier::SourceIp(_)))
-        });
-        Ok(TcpProxy {
-            clusters,
-            total,
-            idle_timeout: timeout(from.idle_timeout.as_ref(), Some(DEFAULT_IDLE)).at("idle_timeout")?,
-            max_attempts: u32_or(from.max_connect_attempts.as_ref(), 1).clamp(1, 16),
-            hash_source,
-            access_log: AccessLog::compile_all(&from.access_log)?,
-            stats: context.tcp_stats(&from.stat_prefix),
-            direction: context.direction,
-        })
-    }
-
-    fn choose(&self) -> Option<Arc<str>> {
-        let mut draw = fastrand::u64(0..self.total);
-        let hit = self.clusters.iter().find(|(_, weight)| {
-            let hit = draw < *weight;
-            draw = draw.saturating_sub(*weight);
-            hit
-        })?;
-        Some(hit.0.clone())
-    }
-
-    /// Logs a connection that network RBAC closed.
-    pub(crate) fn deny(
-        &self,
-        worker: &Worker,
-        connection: &Rc<ConnectionInfo>,
-        start: Instant,
-        details: String,
-    ) {
-        self.stats.of(worker.id).rbac_denied.inc();
-        let mut info = StreamInfo::new(connection.clone(), start);
-        info.termination_details = Some(details.into());
-        self.log(worker, &info);
-    }
-
-    fn log(&self, worker: &Worker, info: &StreamInfo) {
-        let context = Context { info, request: None, response: None, trailers: None, now: Instant::now() };
-        self.access_log.iter().for_each(|log| log.log(&context, &worker.logs));
-    }
+fn log(proxy: &TcpProxy, worker: &Worker, info: &StreamInfo) {
+    let context = Context { info, request: None, response: None, trailers: None, now: Instant::now() };
+    proxy.access_log.iter().for_each(|log| log.log(&context, &worker.logs));
 }
 
 /// Counts a connection as active while it lives.
@@ -115,13 +51,14 @@ impl Drop for Active<'_> {
     }
 }
 
-/// Serves one connection to its end.
+/// Serves one connection to its end. `counts`: whether it is counted in Istio's TCP metrics.
 pub(crate) async fn serve(
     worker: &Rc<Worker>,
     proxy: &Arc<TcpProxy>,
     connection: Rc<ConnectionInfo>,
     stream: Stream,
     cluster: Option<Arc<str>>,
+    counts: bool,
     start: Instant,
 ) {
     let stats = proxy.stats.of(worker.id);
@@ -130,13 +67,12 @@ pub(crate) async fn serve(
     let _active = Active(stats);
     let mut info = StreamInfo::new(connection.clone(), start);
     info.cluster_name = cluster.or_else(|| proxy.choose());
-    let counts = connection.chain.counts_tcp();
     if let Some((host, guard)) = open(worker, proxy, &mut info).await {
         if counts {
             istio::record_tcp(worker, proxy.direction, &info, true);
         }
         let client = Rc::new(RefCell::new(H1Io::new(stream)));
-        let drain = &connection.chain.drain;
+        let drain = &connection.drain;
         let (relayed, end) = relay(&client, &host, proxy.idle_timeout, drain, worker.shared.drain_time).await;
         info.bytes_received = relayed.received;
         info.bytes_sent = relayed.sent;
@@ -161,7 +97,7 @@ pub(crate) async fn serve(
             istio::record_tcp(worker, proxy.direction, &info, false);
         }
     }
-    proxy.log(worker, &info);
+    log(proxy, worker, &info);
 }
 
 type Opened = (Rc<RefCell<H1Io>>, (OpenGuard, Option<Held>));

@@ -11,10 +11,10 @@ use tokio::sync::watch;
 use tokio::task::{JoinHandle, LocalSet};
 use tokio_util::sync::CancellationToken;
 
-use super::Shared;
 use super::accept::accept_loop;
-use crate::config::{Bound, Snapshot};
+use crate::listener::bind::Bound;
 use crate::route::RouteTable;
+use crate::store::{Shared, Snapshot};
 use crate::telemetry::access_log::LogBuffers;
 use crate::telemetry::istio::IstioStats;
 use crate::telemetry::peer::Peers;

@@ -84,13 +84,13 @@ pub(crate) struct Distribution {
 }
 
 impl Distribution {
-    pub(crate) fn value(&self) -> super::SampleValue {
+    pub(crate) fn value(&self) -> crate::stats::SampleValue {
         let mut seen = 0u64;
         let buckets = BUCKETS.iter().zip(&self.buckets).map(|(bound, count)| {
             seen += count;
             (*bound, seen)
         });
-        super::SampleValue::Histogram {
+        crate::stats::SampleValue::Histogram {
             buckets: buckets.collect(),
             sum: self.sum_milli as f64 / 1000.0,
             count: self.count,
@@ -127,13 +127,13 @@ macro_rules! stats_block {
     ($(#[$meta:meta])* $name:ident { $($(#[$fmeta:meta])* $kind:ident $field:ident,)* }) => {
         $(#[$meta])*
         #[derive(Debug, Default)]
-        pub(crate) struct $name { $($(#[$fmeta])* pub(crate) $field: $crate::telemetry::metrics::Stat,)* }
+        pub(crate) struct $name { $($(#[$fmeta])* pub(crate) $field: $crate::stats::metrics::Stat,)* }
         impl $name {
             /// Name, kind and sum of each statistic over all workers.
             pub(crate) fn totals<'a>(
                 blocks: impl Iterator<Item = &'a $name>,
-            ) -> Vec<(&'static str, $crate::telemetry::MetricKind, u64)> {
-                let mut out = vec![$((stringify!($field), $crate::telemetry::MetricKind::$kind, 0u64),)*];
+            ) -> Vec<(&'static str, $crate::stats::MetricKind, u64)> {
+                let mut out = vec![$((stringify!($field), $crate::stats::MetricKind::$kind, 0u64),)*];
                 for block in blocks {
                     let mut at = 0;
                     $(

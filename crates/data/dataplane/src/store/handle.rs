@@ -9,17 +9,18 @@ use bytes::Bytes;
 use parking_lot::Mutex;
 use tokio::sync::watch;
 
+use super::Shared;
 use super::api::{ConfigUpdate, DrainKind, Needs, Rejection, ResourceKind, Upsert};
-use super::bind::Bound;
-use super::cluster::{ClusterConfig, Discovery};
-use super::listener::{Direction, Listener, StatScopes};
-use super::pb::{cluster, endpoint, listener, route, tls};
 use super::snapshot::{ActiveListener, Snapshot};
-use super::value::{Invalid, Valid};
-use crate::net::Shared;
+use crate::listener::Listener;
+use crate::listener::bind::Bound;
+use crate::listener::compile::StatScopes;
+use crate::pb::{cluster, endpoint, listener, route, tls};
 use crate::route::RouteTable;
 use crate::tls::{SecretMap, SecretValue};
+use crate::upstream::config::{ClusterConfig, Discovery};
 use crate::upstream::{Cluster, ClusterShared};
+use crate::value::{Direction, Invalid, Valid};
 
 /// Handle to the configuration of a running data plane. Cheap to clone, usable from any thread except the
 /// workers: `apply` compiles on the caller's thread under a lock that no worker ever takes.
@@ -455,7 +456,7 @@ impl State {
         };
         entry.bound = bound;
         if let Some(old) = entry.active.replace(next.clone()) {
-            let kept = |chain: &&Arc<super::filter_chain::FilterChain>| {
+            let kept = |chain: &&Arc<crate::listener::filter_chain::FilterChain>| {
                 next.all_chains().any(|other| Arc::ptr_eq(other, chain))
             };
             old.all_chains().filter(|chain| !kept(chain)).for_each(|chain| chain.drain.cancel());

@@ -5,29 +5,24 @@
 //!              <--needs(), status(), dump()--
 //! ```
 //!
-//! Rules (spec/dataplane.md 85, spec/reliability.md 0):
+//! Rules:
 //! - a resource is accepted or rejected whole; a rejected one leaves its predecessor in force;
 //! - a listener becomes active when its route tables and secrets are there, a cluster when its endpoints and
 //!   secrets are there; until then the predecessor (if any) keeps serving;
 //! - what is removed drains; requests in flight finish on what they started with.
 
 mod api;
-mod bind;
-pub(crate) mod cluster;
-pub(crate) mod connection_manager;
-pub(crate) mod filter_chain;
-pub(crate) mod listener;
-pub(crate) mod matchers;
-pub(crate) mod pb;
+mod export;
+mod handle;
+mod shared;
 mod snapshot;
 mod status;
-mod store;
-pub(crate) mod value;
 
 pub use api::{
     ClusterStatus, ConfigStatus, ConfigUpdate, DrainKind, DumpEntry, DumpState, HostStatus, ListenerStatus,
     Needs, Rejection, ResourceKind, ResourceState, Upsert,
 };
-pub(crate) use bind::Bound;
+pub use export::StatsHandle;
+pub use handle::ConfigStore;
+pub(crate) use shared::Shared;
 pub use snapshot::Snapshot;
-pub use store::ConfigStore;

@@ -3,8 +3,8 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use super::bind::Bound;
-use super::listener::Listener;
+use crate::listener::Listener;
+use crate::listener::bind::Bound;
 use crate::route::RouteTable;
 use crate::upstream::Cluster;
 

@@ -6,10 +6,10 @@ use super::api::{
     ClusterStatus, ConfigStatus, DrainKind, DumpEntry, DumpState, HostStatus, ListenerStatus, ResourceKind,
     ResourceState,
 };
-use super::cluster::Discovery;
-use super::store::{ClusterEntry, ConfigStore, State, waits_for};
-use crate::telemetry::metrics::{ClusterStats, Distribution, HttpStats, ListenerStats, TcpStats};
-use crate::telemetry::{MetricKind, Sample, SampleValue};
+use super::handle::{ClusterEntry, ConfigStore, State, waits_for};
+use crate::stats::metrics::{ClusterStats, Distribution, HttpStats, ListenerStats, TcpStats};
+use crate::stats::{MetricKind, Sample, SampleValue};
+use crate::upstream::config::Discovery;
 use crate::upstream::host::Health;
 
 impl ConfigStore {

@@ -8,13 +8,13 @@ use std::sync::Arc;
 use hashbrown::{DefaultHashBuilder, HashTable};
 use parking_lot::Mutex;
 
-use super::metrics::{Distribution, Histogram, Stat};
 use super::peer::PeerMetadata;
 use super::stream_info::StreamInfo;
-use super::{MetricKind, Sample, SampleValue};
-use crate::config::listener::Direction;
-use crate::http::Request;
-use crate::net::Worker;
+use crate::message::Request;
+use crate::serve::worker::Worker;
+use crate::stats::metrics::{Distribution, Histogram, Stat};
+use crate::stats::{MetricKind, Sample, SampleValue};
+use crate::value::Direction;
 
 /// Series per worker; what does not fit is not counted, and a warning says so once.
 const MAX_SERIES: usize = 20_000;
@@ -34,7 +34,7 @@ struct Labels {
     protocol: &'static str,
     code: u16,
     grpc: Option<u32>,
-    flags: super::Flags,
+    flags: crate::message::Flags,
     mtls: Option<bool>,
 }
 
@@ -51,7 +51,7 @@ struct View<'a> {
     protocol: &'static str,
     code: u16,
     grpc: Option<u32>,
-    flags: super::Flags,
+    flags: crate::message::Flags,
     mtls: Option<bool>,
 }
 
@@ -147,7 +147,7 @@ fn series_of(
     let described = match (&info.upstream_peer, &info.host) {
         (None, Some(host)) => {
             let istio = host.metadata.as_ref().and_then(|metadata| metadata.filter_metadata.get("istio"));
-            let text = istio.and_then(|fields| crate::config::value::struct_string(fields, "workload"));
+            let text = istio.and_then(|fields| crate::value::struct_string(fields, "workload"));
             text.and_then(|text| worker.peers.endpoint(text))
         }
         _ => None,
@@ -162,7 +162,7 @@ fn series_of(
                 Some(
                     name @ ("PassthroughCluster" | "BlackHoleCluster" | "InboundPassthroughClusterIpv4"),
                 ) => name,
-                _ => request.map_or(UNKNOWN, |request| crate::route::table::without_port(&request.authority)),
+                _ => request.map_or(UNKNOWN, |request| crate::message::without_port(&request.authority)),
             };
             [name, name, if inbound { local.namespace.as_str() } else { UNKNOWN }]
         }

@@ -7,17 +7,17 @@ use std::time::Duration;
 
 use portolan_h1::HeaderCase;
 
-use super::pb::{self, cluster, core, endpoint, tls, upstream_http};
-use super::value::{
+use super::breaker::Limits;
+use super::host::{Health, HostState, LocalityHosts};
+use super::outlier::OutlierConfig;
+use super::{Host, HostSet};
+use crate::io::Trailers;
+use crate::pb::{self, cluster, core, endpoint, tls, upstream_http};
+use crate::tls::{ClientTls, SecretMap};
+use crate::value::{
     At as _, Invalid, NetAddress, Valid, address, duration, fraction, socket_address, struct_string, timeout,
     type_of, u32_or, unpack,
 };
-use crate::http::body::Trailers;
-use crate::tls::{ClientTls, SecretMap};
-use crate::upstream::breaker::Limits;
-use crate::upstream::host::{Health, HostState, LocalityHosts};
-use crate::upstream::outlier::OutlierConfig;
-use crate::upstream::{Host, HostSet};
 
 /// Envoy's `connect_timeout`.
 const DEFAULT_CONNECT_TIMEOUT: Duration = Duration::from_secs(5);

@@ -4,9 +4,8 @@ use std::net::{IpAddr, SocketAddr};
 
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 
-use super::request::Request;
-use crate::config::connection_manager::{ForwardCert, Hcm};
-use crate::net::ConnectionInfo;
+use crate::listener::connection_manager::{ForwardCert, Hcm};
+use crate::message::{ConnectionInfo, Request};
 
 const XFF: HeaderName = HeaderName::from_static("x-forwarded-for");
 const XFP: HeaderName = HeaderName::from_static("x-forwarded-proto");

@@ -13,14 +13,14 @@ use http::Method;
 use portolan_h1::{BodyDecoder, Reject, RequestHead, RequestParser, Target, Version};
 use tokio::io::AsyncWrite as _;
 
-use super::connection::Alarm;
-use super::h1::H1Io;
 use super::manager::{self, Incoming, Scope};
 use super::respond::Responder;
-use super::{Body, Protocol};
-use crate::config::connection_manager::Hcm;
-use crate::net::stream::Stream;
-use crate::net::{ConnectionInfo, Worker};
+use crate::io::buffered::H1Io;
+use crate::io::stream::Stream;
+use crate::io::timer::Alarm;
+use crate::listener::connection_manager::Hcm;
+use crate::message::{Body, ConnectionInfo, Protocol};
+use crate::serve::worker::Worker;
 
 /// How long a closing connection is read on, so that the client gets the answer before a reset (Envoy's
 /// `delayed_close_timeout`).
@@ -90,7 +90,7 @@ async fn read_head(
     let hcm = &scope.hcm;
     let start = Instant::now();
     let mut first_byte: Option<Instant> = None;
-    let drain = &scope.connection.chain.drain;
+    let drain = &scope.connection.drain;
     let mut drained = std::pin::pin!(drain.cancelled());
     poll_fn(|cx| {
         let mut io = io.borrow_mut();
@@ -146,7 +146,7 @@ async fn serve_one(
         Version::Http10 => Protocol::Http10,
         Version::Http11 => Protocol::Http11,
     };
-    let drain = scope.connection.chain.drain.is_cancelled();
+    let drain = scope.connection.drain.is_cancelled();
     let spent = hcm.max_requests > 0 && served >= hcm.max_requests;
     let keep_alive = head.keep_alive && !drain && !spent;
     if drain {

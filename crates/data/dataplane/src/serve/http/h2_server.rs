@@ -9,12 +9,13 @@ use h2::RecvStream;
 use h2::server::SendResponse;
 use http::{HeaderMap, HeaderValue, Request as HttpRequest, header};
 
-use super::connection::{Alarm, Prefixed};
 use super::manager::{self, Incoming, Scope};
 use super::respond::Responder;
-use super::{Body, Protocol};
-use crate::config::connection_manager::Hcm;
-use crate::net::{ConnectionInfo, Worker};
+use crate::io::prefixed::Prefixed;
+use crate::io::timer::Alarm;
+use crate::listener::connection_manager::Hcm;
+use crate::message::{Body, ConnectionInfo, Protocol};
+use crate::serve::worker::Worker;
 
 /// Receive window of a stream.
 const STREAM_WINDOW: u32 = 256 * 1024;
@@ -48,7 +49,7 @@ pub(crate) async fn serve(worker: Rc<Worker>, hcm: Arc<Hcm>, info: Rc<Connection
         }
     };
     let active = Rc::new(std::cell::Cell::new(0usize));
-    let drain = scope.connection.chain.drain.clone();
+    let drain = scope.connection.drain.clone();
     let mut drained = std::pin::pin!(drain.cancelled());
     let mut draining = false;
     let mut cut_at: Option<tokio::time::Instant> = None;

@@ -11,26 +11,26 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use portolan_h1::Reject;
 
-use super::connection::Alarm;
 use super::forwarded::{self, Client};
-use super::h1::H1Io;
-use super::local_reply::LocalReply;
 use super::normalize::{normalize, strip_hop_by_hop};
 use super::respond::Responder;
 use super::stream;
-use super::{Body, Frame, Protocol, Request, ResponseHead};
-use crate::config::connection_manager::{Hcm, Routes};
 use crate::filters::cors::{CorsPolicy, Policies};
 use crate::filters::fault::Abort;
 use crate::filters::rbac::{Rbac, Subject};
 use crate::filters::{HttpFilter, metadata_exchange};
-use crate::net::{ConnectionInfo, Worker};
+use crate::io::Frame;
+use crate::io::buffered::H1Io;
+use crate::io::timer::Alarm;
+use crate::listener::connection_manager::{Hcm, Routes};
+use crate::message::{Body, ConnectionInfo, Flags, LocalReply, Protocol, Request, ResponseHead};
 use crate::route::action::{RouteAction, WeightedCluster};
 use crate::route::table::RequireTls;
 use crate::route::{Action, Matched};
+use crate::serve::worker::Worker;
+use crate::stats::metrics::HttpStats;
 use crate::telemetry::format::Context;
-use crate::telemetry::metrics::HttpStats;
-use crate::telemetry::{Flags, StreamInfo, istio};
+use crate::telemetry::{StreamInfo, istio};
 
 /// What a connection's requests have in common.
 pub(crate) struct Scope {

@@ -3,11 +3,10 @@
 use http::{HeaderMap, HeaderName, Method, StatusCode, header};
 use portolan_h1::{connection_tokens, is_valid_authority};
 
-use super::local_reply::LocalReply;
 use super::manager::Incoming;
-use super::request::{Protocol, Request, is_grpc};
-use crate::config::connection_manager::{Hcm, StripPort};
-use crate::net::ConnectionInfo;
+use crate::listener::connection_manager::{Hcm, StripPort};
+use crate::message::is_grpc;
+use crate::message::{ConnectionInfo, LocalReply, Protocol, Request};
 
 /// Fields of one hop (RFC 9110 7.6.1); what `Connection` names comes on top.
 const HOP_BY_HOP: [HeaderName; 6] = [
@@ -160,7 +159,7 @@ fn strip_trailing_dot(authority: &mut String) {
 }
 
 fn strip_port(hcm: &Hcm, connection: &ConnectionInfo, authority: &mut String) {
-    let bare = crate::route::table::without_port(authority);
+    let bare = crate::message::without_port(authority);
     let port = authority.get(bare.len() + 1..).and_then(|port| port.parse::<u16>().ok());
     let strip = match hcm.strip_port {
         StripPort::None => false,

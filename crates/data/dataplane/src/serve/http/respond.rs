@@ -13,9 +13,9 @@ use portolan_h1::{
     BodyDecoder, BodyLength, HeaderCase, encode_chunk_head, encode_last_chunk, encode_response_head,
 };
 
-use super::body::Trailers;
-use super::h1::{H1Io, MAX_READ_AHEAD};
-use super::{Frame, Protocol, ResponseHead};
+use crate::io::buffered::{H1Io, MAX_READ_AHEAD};
+use crate::io::{Frame, Trailers};
+use crate::message::{Protocol, ResponseHead};
 use crate::upstream::h2_client::poll_data;
 
 /// Where a response goes.

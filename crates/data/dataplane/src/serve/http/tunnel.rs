@@ -6,9 +6,8 @@ use std::rc::Rc;
 
 use super::manager::Stream;
 use super::respond::Responder;
-use super::{Body, ResponseHead};
-use crate::net::relay::{RelayEnd, relay};
-use crate::telemetry::Flags;
+use crate::io::relay::{RelayEnd, relay};
+use crate::message::{Body, Flags, ResponseHead};
 use crate::upstream::exchange::Exchange;
 
 /// Sends the 101 and copies bytes until both sides are done. Always ends the downstream connection.
@@ -21,7 +20,7 @@ pub(crate) async fn switch(
     responder: &mut Responder,
 ) -> bool {
     let Body::H1Client(upstream) = body else { return false };
-    let Some(connection) = upstream.into_connection() else { return false };
+    let Some(connection) = upstream.into_raw() else { return false };
     let _exchange = exchange;
     if responder.start(head, None).is_err() {
         return false;
@@ -35,7 +34,7 @@ pub(crate) async fn switch(
     }
     let scope = stream.scope;
     let idle = scope.hcm.stream_idle_timeout;
-    let drain = &scope.connection.chain.drain;
+    let drain = &scope.connection.drain;
     let (relayed, end) = relay(&client, &connection.io, idle, drain, scope.worker.shared.drain_time).await;
     stream.info.bytes_received = relayed.received;
     stream.info.bytes_sent = relayed.sent;

@@ -4,9 +4,9 @@ use std::time::{Duration, Instant};
 
 use http::HeaderName;
 
-use crate::http::manager::Stream;
 use crate::route::action::RouteAction;
 use crate::route::retry::RetryPolicy;
+use crate::serve::http::manager::Stream;
 
 pub(super) const UPSTREAM_TIMEOUT: HeaderName = HeaderName::from_static("x-envoy-upstream-rq-timeout-ms");
 pub(super) const PER_TRY_TIMEOUT: HeaderName =

@@ -10,11 +10,12 @@ use http::HeaderMap;
 
 use super::Forwarding;
 use super::upload::Upload;
-use crate::config::cluster::UpstreamProtocol;
-use crate::http::manager::Stream;
-use crate::http::{Body, Frame};
-use crate::net::Worker;
+use crate::io::Frame;
+use crate::message::Body;
+use crate::serve::http::manager::Stream;
+use crate::serve::worker::Worker;
 use crate::tls::Offer;
+use crate::upstream::config::UpstreamProtocol;
 use crate::upstream::exchange::{Exchange, OutgoingHead};
 use crate::upstream::lb::LbContext;
 use crate::upstream::pool::acquire;
@@ -41,7 +42,7 @@ pub(super) fn send_mirror(
     let scheme = stream.request.scheme;
     let mut authority = forwarding.authority.clone();
     if suffix {
-        let bare = crate::route::table::without_port(&authority);
+        let bare = crate::message::without_port(&authority);
         authority = format!("{bare}-shadow{}", &authority[bare.len()..]);
     }
     let (path, mut headers, hash) = (forwarding.path.clone(), headers.clone(), forwarding.hash);

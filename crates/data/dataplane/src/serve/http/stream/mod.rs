@@ -21,28 +21,27 @@ use mirror::send_mirror;
 use replies::{RESET_BODY, overflow, reset_reply, tell_of_retry, timeout_reply};
 use upload::{MAX_REPLAY, Upload, timeout_status, upload_length};
 
-use super::connection::Alarm;
-use super::local_reply::LocalReply;
-use super::manager::{Stream, weighted_of};
-use super::respond::Responder;
-use super::tunnel;
-use super::{Body, BodyFail, Frame, Protocol, ResponseHead};
-use crate::config::cluster::UpstreamProtocol;
-use crate::config::value::{NetAddress, drawn};
+use crate::io::timer::Alarm;
+use crate::io::{BodyFail, Frame};
+use crate::message::{Body, Flags, LocalReply, Protocol, ResponseHead};
 use crate::route::Matched;
 use crate::route::action::{HashPolicy, HostRewrite, RouteAction, is_idempotent, substitute};
 use crate::route::retry::{
     Failure, MAX_RETRIES_ASKED, RETRY_GRPC_ON, RETRY_ON, RetryPolicy, STATUS_CODES_ASKED,
 };
-use crate::telemetry::Flags;
-use crate::telemetry::metrics::ClusterStats;
+use crate::serve::http::manager::{Stream, weighted_of};
+use crate::serve::http::respond::Responder;
+use crate::serve::http::tunnel;
+use crate::stats::metrics::ClusterStats;
 use crate::tls::Offer;
 use crate::upstream::breaker::Held;
+use crate::upstream::config::UpstreamProtocol;
 use crate::upstream::exchange::{Exchange, OutgoingHead, Receiver, SendFail, Sender, UpstreamFail};
 use crate::upstream::lb::LbContext;
 use crate::upstream::outlier::{self, Outcome};
 use crate::upstream::pool::{AcquireError, acquire};
 use crate::upstream::{Cluster, Host, WorkerCluster};
+use crate::value::{NetAddress, drawn};
 
 /// Fields by which a request asks the router for something; they go no further.
 const ASKED: [HeaderName; 6] =

@@ -2,8 +2,7 @@
 
 use http::{HeaderName, HeaderValue, StatusCode};
 
-use crate::http::local_reply::LocalReply;
-use crate::telemetry::Flags;
+use crate::message::{Flags, LocalReply};
 use crate::upstream::exchange::UpstreamFail;
 
 /// How Envoy begins the body of an answer for an upstream that failed; people search for it.

@@ -5,7 +5,7 @@ use std::task::{Context, Poll};
 use bytes::Bytes;
 use http::{HeaderMap, StatusCode, header};
 
-use crate::http::Body;
+use crate::message::Body;
 use crate::upstream::exchange::{SendFail, Sender};
 
 /// Request bytes that are kept for another try or a mirror (Envoy: the connection's buffer limit, 1 MiB). A longer
