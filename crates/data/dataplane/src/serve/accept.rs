@@ -141,7 +141,7 @@ async fn handle(worker: Rc<Worker>, listener: Arc<Listener>, mut stream: TcpStre
         sni,
         tls,
         drain: chain.drain.clone(),
-        own_principal: worker.shared.principal.load_full(),
+        own_principal: worker.node.node.principal.load_full(),
     });
     let mut cluster_override: Option<Arc<str>> = None;
     for filter in &chain.filters {

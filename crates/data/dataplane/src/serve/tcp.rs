@@ -69,7 +69,7 @@ pub(crate) async fn serve(
     info.cluster_name = cluster.or_else(|| proxy.choose());
     if let Some((host, guard)) = open(worker, proxy, &mut info).await {
         if counts {
-            istio::record_tcp(worker, proxy.direction, &info, true);
+            istio::record_tcp(&worker.istio, &worker.node, proxy.direction, &info, true);
         }
         let client = Rc::new(RefCell::new(H1Io::new(stream)));
         let drain = &connection.drain;
@@ -94,7 +94,7 @@ pub(crate) async fn serve(
         }
         drop(guard);
         if counts {
-            istio::record_tcp(worker, proxy.direction, &info, false);
+            istio::record_tcp(&worker.istio, &worker.node, proxy.direction, &info, false);
         }
     }
     log(proxy, worker, &info);

@@ -17,7 +17,7 @@ use crate::route::RouteTable;
 use crate::store::{Shared, Snapshot};
 use crate::telemetry::access_log::LogBuffers;
 use crate::telemetry::istio::IstioStats;
-use crate::telemetry::peer::Peers;
+use crate::telemetry::node::WorkerNode;
 use crate::upstream::{Cluster, WorkerCluster};
 
 /// How often access logs are handed over.
@@ -34,7 +34,7 @@ pub(crate) struct Worker {
     clusters: RefCell<HashMap<Arc<str>, Rc<WorkerCluster>>>,
     pub(crate) logs: LogBuffers,
     pub(crate) istio: IstioStats,
-    pub(crate) peers: Peers,
+    pub(crate) node: WorkerNode,
     next_connection: Cell<u64>,
 }
 
@@ -107,13 +107,13 @@ pub(crate) fn run(
     };
     let worker = Rc::new(Worker {
         id,
-        shared,
         snapshot: RefCell::default(),
         clusters: RefCell::default(),
         logs: LogBuffers::default(),
-        istio: IstioStats::default(),
-        peers: Peers::default(),
+        istio: IstioStats::new(shared.istio.clone()),
+        node: WorkerNode::new(shared.node.clone()),
         next_connection: Cell::new(0),
+        shared,
     });
     let local = LocalSet::new();
     local.block_on(&runtime, supervise(worker.clone(), snapshots, stop));

@@ -321,7 +321,7 @@ impl State {
                 check(&message.name)?;
                 let value = SecretValue::compile(&message)?;
                 if let ("default", SecretValue::Certificate(key)) = (upsert.name.as_str(), &value) {
-                    shared.set_principal(key);
+                    shared.node.set_principal(key);
                 }
                 self.secrets.insert(upsert.name.clone(), value);
                 self.refresh_secret(&upsert.name);

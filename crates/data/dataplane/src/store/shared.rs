@@ -4,41 +4,29 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 use std::time::Duration;
 
-use arc_swap::ArcSwapOption;
-use portolan_identity::CertificateFacts;
-use rustls::sign::CertifiedKey;
-
 use crate::telemetry::istio::IstioRegistry;
+use crate::telemetry::node::Node;
 use crate::telemetry::peer::LocalNode;
 
 /// What all threads share. Written rarely, read without locks on the request path.
 #[derive(Debug)]
 pub(crate) struct Shared {
     pub(crate) workers: usize,
-    pub(crate) node: LocalNode,
+    pub(crate) node: Arc<Node>,
     pub(crate) drain_time: Duration,
     /// Workers that took over a snapshot.
     pub(crate) started: AtomicUsize,
-    pub(crate) istio: IstioRegistry,
-    /// URI name of our own certificate, for metric labels.
-    pub(crate) principal: ArcSwapOption<String>,
+    pub(crate) istio: Arc<IstioRegistry>,
 }
 
 impl Shared {
-    pub(crate) fn new(workers: usize, node: LocalNode, drain_time: Duration) -> Self {
+    pub(crate) fn new(workers: usize, local: LocalNode, drain_time: Duration) -> Self {
         Shared {
             workers,
-            node,
+            node: Arc::new(Node::new(local)),
             drain_time,
             started: AtomicUsize::new(0),
-            istio: IstioRegistry::default(),
-            principal: ArcSwapOption::empty(),
+            istio: Arc::default(),
         }
-    }
-
-    pub(crate) fn set_principal(&self, key: &CertifiedKey) {
-        let facts = key.cert.first().and_then(|leaf| CertificateFacts::from_der(leaf).ok());
-        let uri = facts.and_then(|facts| facts.uris.first().cloned());
-        self.principal.store(uri.map(Arc::new));
     }
 }

@@ -262,7 +262,7 @@ impl<'a> Stream<'a> {
                     self.cors = policy.allowed_origin(&self.request);
                 }
                 HttpFilter::MetadataExchange => metadata_exchange::on_request(
-                    &scope.worker,
+                    &scope.worker.node,
                     scope.hcm.direction,
                     &mut self.info,
                     &mut self.request.headers,
@@ -448,7 +448,7 @@ impl<'a> Stream<'a> {
         for named in hcm.filters.iter().rev() {
             if matches!(named.filter, HttpFilter::MetadataExchange) {
                 metadata_exchange::on_response(
-                    &scope.worker,
+                    &scope.worker.node,
                     hcm.direction,
                     &mut self.info,
                     &mut head.headers,
@@ -572,7 +572,13 @@ impl<'a> Stream<'a> {
         }
         let hcm = &self.scope.hcm;
         if hcm.has_stats {
-            istio::record_request(&self.scope.worker, hcm.direction, &self.info, &self.request);
+            istio::record_request(
+                &self.scope.worker.istio,
+                &self.scope.worker.node,
+                hcm.direction,
+                &self.info,
+                &self.request,
+            );
         }
         let context = Context {
             info: &self.info,
