@@ -3,6 +3,7 @@
 //! Only what stock Envoy has, in its current API. Configuration comes from the agent's XDS socket, certificates
 //! from its SDS socket; the two public listeners lead to Envoy's own metrics and to the agent's health check.
 
+use portolan_names::names;
 use serde_json::{Value, json};
 
 use crate::settings::{AgentConfig, metadata, node};
@@ -48,8 +49,8 @@ pub fn render(config: &AgentConfig, paths: &Paths) -> Value {
     let mut clusters = vec![
         tcp_cluster("prometheus_stats", "127.0.0.1", config.admin_port),
         tcp_cluster("agent", "127.0.0.1", config.status_port),
-        socket_cluster("sds-grpc", &paths.sds),
-        socket_cluster("xds-grpc", &paths.xds),
+        socket_cluster(names::SDS_CLUSTER, &paths.sds),
+        socket_cluster(names::XDS_CLUSTER, &paths.xds),
     ];
     let mut bootstrap = json!({
         "node": {
@@ -96,7 +97,7 @@ pub fn render(config: &AgentConfig, paths: &Paths) -> Value {
                 "api_type": "DELTA_GRPC",
                 "transport_api_version": "V3",
                 "set_node_on_first_message_only": true,
-                "grpc_services": [{"envoy_grpc": {"cluster_name": "xds-grpc"}}],
+                "grpc_services": [{"envoy_grpc": {"cluster_name": names::XDS_CLUSTER}}],
             },
         },
         "static_resources": {

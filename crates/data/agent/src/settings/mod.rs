@@ -12,7 +12,7 @@ mod resolve;
 pub use config::{AgentConfig, DataPlaneChoice, Flags, ISTIO_VERSION, Role};
 pub use env::EnvError;
 pub use node::{metadata, node, to_struct};
-pub use pod_info::{POD_INFO, PodInfo, parse_downward_map};
+pub use pod_info::{PodInfo, parse_downward_map};
 pub use proxy_config::{ProxyConfig, ProxyConfigError, StatsMatcher};
 #[cfg(test)]
 pub(crate) use resolve::tests::sidecar;

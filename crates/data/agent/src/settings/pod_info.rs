@@ -3,9 +3,6 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-/// Where injectors have the downward API write labels and annotations.
-pub const POD_INFO: &str = "/etc/istio/pod";
-
 /// The Pod's downward API files.
 #[derive(Debug, Clone, Default)]
 pub struct PodInfo {

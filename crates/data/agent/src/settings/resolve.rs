@@ -6,31 +6,19 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use portolan_names::{annotations, names, paths, ports};
+
 use super::config::{AgentConfig, DataPlaneChoice, Flags, Role};
 use super::env::{EnvError, Variables};
 use super::pod_info::PodInfo;
-use super::proxy_config::{self, ProxyConfig};
+use super::proxy_config::ProxyConfig;
 
-/// Projected token with audience `istio-ca`.
-const THIRD_PARTY_TOKEN: &str = "/var/run/secrets/tokens/istio-token";
-/// The Pod's ordinary ServiceAccount token.
-const FIRST_PARTY_TOKEN: &str = "/var/run/secrets/kubernetes.io/serviceaccount/token";
-/// Root that istiod publishes in ConfigMap `istio-ca-root-cert`.
-const ISTIOD_ROOT: &str = "/var/run/secrets/istio/root-cert.pem";
-/// Root of the Kubernetes API server, for `PILOT_CERT_PROVIDER=kubernetes`.
-const KUBERNETES_ROOT: &str = "/var/run/secrets/kubernetes.io/serviceaccount/ca.crt";
 /// Lifetime asked for in a certificate request unless `SECRET_TTL` says otherwise.
 const DEFAULT_SECRET_TTL: Duration = Duration::from_secs(24 * 3600);
 /// Part of a certificate's lifetime that is left when it is renewed (`SECRET_GRACE_PERIOD_RATIO`).
 const DEFAULT_GRACE_RATIO: f64 = 0.5;
 /// Shortest drain under `EXIT_ON_ZERO_ACTIVE_CONNECTIONS` unless `MINIMUM_DRAIN_DURATION` says otherwise.
 const DEFAULT_MINIMUM_DRAIN: Duration = Duration::from_secs(5);
-/// Where the kubelet asks for the proxy's health.
-const HEALTH_PORT: u16 = 15021;
-/// Where the proxy's own metrics are served.
-const PROMETHEUS_PORT: u16 = 15090;
-/// Where captured DNS questions arrive.
-const DNS_PORT: u16 = 15053;
 /// Worker threads of a sidecar, which shares the machine with its application. A gateway has it for itself.
 const SIDECAR_CONCURRENCY: u32 = 2;
 
@@ -39,7 +27,7 @@ impl AgentConfig {
     pub fn resolve(flags: Flags, mut env: BTreeMap<String, String>, pod: PodInfo) -> Result<Self, EnvError> {
         let proxy = ProxyConfig::load(
             env.get("PROXY_CONFIG").map(String::as_str),
-            pod.annotations.get(proxy_config::ANNOTATION).map(String::as_str),
+            pod.annotations.get(annotations::PROXY_CONFIG).map(String::as_str),
         )?;
         env.extend(proxy.proxy_metadata.iter().cloned());
         let vars = Variables(&env);
@@ -70,15 +58,15 @@ impl AgentConfig {
             xds_root: vars.text_or("XDS_ROOT_CA", root).into(),
             ca_root: vars.text_or("CA_ROOT_CA", root).into(),
             token_path: token_path(vars),
-            cluster_id: vars.text_or("ISTIO_META_CLUSTER_ID", "Kubernetes"),
-            trust_domain: vars.text_or("TRUST_DOMAIN", "cluster.local"),
+            cluster_id: vars.text_or("ISTIO_META_CLUSTER_ID", names::CLUSTER_ID),
+            trust_domain: vars.text_or("TRUST_DOMAIN", names::TRUST_DOMAIN),
             secret_ttl: vars.duration("SECRET_TTL", DEFAULT_SECRET_TTL)?,
             grace_ratio: vars.ratio("SECRET_GRACE_PERIOD_RATIO", DEFAULT_GRACE_RATIO)?,
             output_certs: vars.text("OUTPUT_CERTS").map(PathBuf::from),
             admin_port: vars.port("ENVOY_ADMIN_PORT", proxy.proxy_admin_port)?,
             status_port: vars.port("STATUS_PORT", proxy.status_port)?,
-            health_port: vars.port("ENVOY_STATUS_PORT", HEALTH_PORT)?,
-            prometheus_port: vars.port("ENVOY_PROMETHEUS_PORT", PROMETHEUS_PORT)?,
+            health_port: vars.port("ENVOY_STATUS_PORT", ports::HEALTH)?,
+            prometheus_port: vars.port("ENVOY_PROMETHEUS_PORT", ports::PROXY_METRICS)?,
             dns_port: dns_port(vars)?,
             drain_until_idle: drain_until_idle(vars)?,
             pod_namespace,
@@ -113,15 +101,15 @@ fn local_address() -> Option<String> {
 
 fn root(vars: Variables<'_>) -> &'static str {
     match vars.text("PILOT_CERT_PROVIDER").as_deref() {
-        Some("kubernetes") => KUBERNETES_ROOT,
-        _ => ISTIOD_ROOT,
+        Some("kubernetes") => paths::KUBERNETES_ROOT,
+        _ => paths::ISTIOD_ROOT,
     }
 }
 
 fn token_path(vars: Variables<'_>) -> PathBuf {
     let default = match vars.text("JWT_POLICY").as_deref() {
-        Some("first-party-jwt") => FIRST_PARTY_TOKEN,
-        _ => THIRD_PARTY_TOKEN,
+        Some("first-party-jwt") => paths::SERVICE_ACCOUNT_TOKEN,
+        _ => paths::TOKEN,
     };
     vars.text_or("PORTOLAN_TOKEN_PATH", default).into()
 }
@@ -150,7 +138,7 @@ fn data_plane(
 
 fn dns_port(vars: Variables<'_>) -> Result<Option<u16>, EnvError> {
     match vars.text("ISTIO_META_DNS_CAPTURE").as_deref() {
-        Some("true" | "1" | "ALL") => vars.port("DNS_PROXY_PORT", DNS_PORT).map(Some),
+        Some("true" | "1" | "ALL") => vars.port("DNS_PROXY_PORT", ports::DNS).map(Some),
         _ => Ok(None),
     }
 }
@@ -194,8 +182,8 @@ pub(crate) mod tests {
         let config = sidecar(&[("SERVICE_ACCOUNT", "productpage"), ("TRUST_DOMAIN", "west.local")]);
         assert_eq!(config.node_id(), "sidecar~10.64.0.9~productpage-1.bookinfo~bookinfo.svc.cluster.local");
         assert_eq!(config.spiffe_id(), "spiffe://west.local/ns/bookinfo/sa/productpage");
-        assert_eq!(config.token_path, PathBuf::from(THIRD_PARTY_TOKEN));
-        assert_eq!(config.xds_root, PathBuf::from(ISTIOD_ROOT));
+        assert_eq!(config.token_path, PathBuf::from(paths::TOKEN));
+        assert_eq!(config.xds_root, PathBuf::from(paths::ISTIOD_ROOT));
         assert_eq!((config.admin_port, config.status_port), (15000, 15020));
         assert_eq!((config.health_port, config.prometheus_port), (15021, 15090));
         assert_eq!(config.data_plane, DataPlaneChoice::Portolan);
@@ -213,7 +201,7 @@ pub(crate) mod tests {
         ]);
         assert_eq!(config.secret_ttl, Duration::from_secs(3600));
         assert_eq!(config.data_plane, DataPlaneChoice::Envoy("/e".into()));
-        assert_eq!(config.token_path, PathBuf::from(FIRST_PARTY_TOKEN));
+        assert_eq!(config.token_path, PathBuf::from(paths::SERVICE_ACCOUNT_TOKEN));
     }
 
     #[test]
