@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use portolan_dataplane::telemetry::{SampleValue, StatsHandle};
+use portolan_dataplane::StatsHandle;
+use portolan_dataplane::stats::SampleValue;
 
 /// How often a drain looks whether connections are left.
 const DRAIN_POLL: Duration = Duration::from_millis(100);

@@ -7,9 +7,8 @@ use portolan_agent::envoy::bootstrap::{Paths, render};
 use portolan_agent::settings::{self, AgentConfig, DataPlaneChoice, Role};
 use portolan_agent::status::{self, BoxFuture, DataPlaneStatus};
 use portolan_agent::{Agent, AgentError, Endpoint, bootstrap};
-use portolan_dataplane::StartError;
 use portolan_dataplane::config::{ConfigStore, ConfigUpdate, DrainKind, ResourceKind};
-use portolan_dataplane::telemetry::StatsHandle;
+use portolan_dataplane::{StartError, StatsHandle};
 use prost::Message;
 use tokio_util::sync::CancellationToken;
 
