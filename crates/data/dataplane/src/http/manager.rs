@@ -12,12 +12,12 @@ use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use portolan_h1::Reject;
 
 use super::connection::Alarm;
+use super::forward;
 use super::forwarded::{self, Client};
 use super::h1::H1Io;
 use super::local_reply::LocalReply;
 use super::normalize::{normalize, strip_hop_by_hop};
 use super::respond::Responder;
-use super::stream;
 use super::{Body, Frame, Protocol, Request, ResponseHead};
 use crate::config::connection_manager::{Hcm, Routes};
 use crate::filters::cors::{CorsPolicy, Policies};
@@ -400,7 +400,7 @@ impl<'a> Stream<'a> {
             return self.answer(reply, responder, alarm).await;
         };
         self.info.cluster = Some(cluster.clone());
-        stream::proxy(self, matched, action, cluster, own, body, responder, alarm).await
+        forward::proxy(self, matched, action, cluster, own, body, responder, alarm).await
     }
 
     /// Sends an answer of our own.

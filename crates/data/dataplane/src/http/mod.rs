@@ -2,6 +2,7 @@
 
 pub(crate) mod body;
 pub(crate) mod connection;
+pub(crate) mod forward;
 pub(crate) mod forwarded;
 pub(crate) mod h1;
 pub(crate) mod h1_server;
@@ -11,7 +12,6 @@ pub(crate) mod manager;
 pub(crate) mod normalize;
 pub(crate) mod request;
 pub(crate) mod respond;
-pub(crate) mod stream;
 pub(crate) mod tunnel;
 
 pub(crate) use body::{Body, BodyFail, Frame};
