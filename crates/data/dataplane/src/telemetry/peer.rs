@@ -6,6 +6,7 @@ use std::rc::Rc;
 
 use base64::Engine as _;
 use http::{HeaderName, HeaderValue};
+use portolan_names::labels;
 use prost::Message as _;
 
 use crate::pb;
@@ -48,8 +49,8 @@ impl PeerMetadata {
             app: label("app"),
             version: label("version"),
             cluster: text("CLUSTER_ID"),
-            canonical_service: or(label("service.istio.io/canonical-name"), &workload),
-            canonical_revision: or(label("service.istio.io/canonical-revision"), "latest"),
+            canonical_service: or(label(labels::CANONICAL_NAME), &workload),
+            canonical_revision: or(label(labels::CANONICAL_REVISION), "latest"),
             workload,
         }
     }
