@@ -4,6 +4,7 @@ pub(crate) mod accept;
 mod dataplane;
 pub(crate) mod housekeeping;
 pub(crate) mod http;
+mod run;
 mod tcp;
 pub(crate) mod worker;
 

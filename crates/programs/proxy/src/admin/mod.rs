@@ -25,8 +25,8 @@ use tokio_util::sync::CancellationToken;
 use crate::log::LogControl;
 use crate::serve::{Handler, method_not_allowed, text, with_type};
 use crate::xds_client::XdsStatus;
+use portolan_dataplane::StatsHandle;
 use portolan_dataplane::config::{ConfigStore, ResourceState};
-use portolan_dataplane::telemetry::StatsHandle;
 
 pub use server_info::ServerState;
 

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use super::AdminState;
 use crate::serve::{json as json_response, param, query, text, with_type};
 use portolan_dataplane::config::ResourceState;
-use portolan_dataplane::telemetry::SampleValue;
+use portolan_dataplane::stats::SampleValue;
 
 /// Longest `filter`.
 const MAX_FILTER: usize = 1024;

@@ -19,8 +19,8 @@ use crate::bootstrap;
 use crate::log::LogControl;
 use crate::xds_client::XdsClient;
 use portolan_dataplane::config::{ConfigStore, ConfigUpdate, DrainKind, Needs, ResourceKind};
-use portolan_dataplane::telemetry::{SampleValue, StatsHandle};
 use portolan_dataplane::{DataPlane, DataPlaneOptions};
+use portolan_dataplane::{StatsHandle, stats::SampleValue};
 
 /// How often a drain looks whether connections are left.
 const DRAIN_POLL: Duration = Duration::from_millis(100);
