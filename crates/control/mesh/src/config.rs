@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use portolan_names::names::MESH_GATEWAY;
 use portolan_resources::{
     DestinationRule, VirtualService,
     networking::{DestinationRuleSpec, VirtualServiceSpec},
@@ -96,7 +97,7 @@ pub(crate) fn resolve_virtual_service(
     let tcp = spec.tcp.iter_mut().flat_map(|r| &mut r.route);
     tls.chain(tcp).filter_map(|r| r.destination.as_mut()).for_each(|d| full(&mut d.host));
     let gateway = |name: &mut String| {
-        if name != "mesh" && !name.contains('/') {
+        if name != MESH_GATEWAY && !name.contains('/') {
             *name = format!("{ns}/{name}");
         }
     };
@@ -105,7 +106,7 @@ pub(crate) fn resolve_virtual_service(
     spec.tls.iter_mut().flat_map(|r| &mut r.match_).flat_map(|m| &mut m.gateways).for_each(gateway);
     spec.tcp.iter_mut().flat_map(|r| &mut r.match_).flat_map(|m| &mut m.gateways).for_each(gateway);
     if spec.gateways.is_empty() {
-        spec.gateways.push("mesh".to_owned());
+        spec.gateways.push(MESH_GATEWAY.to_owned());
     }
     Resolved { meta, spec }
 }

@@ -7,11 +7,11 @@ use std::{
 };
 
 use k8s_openapi::api::core::v1::Service as KubeService;
+use portolan_names::{labels, names};
 use portolan_resources::{
     MeshConfig,
     networking::{GatewaySpec, SidecarSpec},
     security::{AuthorizationPolicySpec, RequestAuthenticationSpec},
-    well_known::{labels, names},
 };
 
 use crate::{

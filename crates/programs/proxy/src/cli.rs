@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use portolan_names::{paths, ports};
 use tokio_util::sync::CancellationToken;
 
 use crate::agent::env::{self, AgentConfig, PodInfo};
@@ -150,7 +151,7 @@ struct ProxyArgs {
     #[arg(long, value_name = "PROGRAM")]
     envoy: Option<PathBuf>,
     /// Directory of the downward API's labels and annotations.
-    #[arg(long, default_value = env::POD_INFO, hide = true)]
+    #[arg(long, default_value = paths::POD_INFO, hide = true)]
     pod_info: PathBuf,
     /// Accepted for pilot-agent's sake; trustDomain comes from TRUST_DOMAIN.
     #[arg(long = "trust-domain", hide = true)]
@@ -178,7 +179,7 @@ struct WaitArgs {
     #[arg(long = "periodMillis", default_value_t = 500)]
     period_millis: u64,
     /// Readiness endpoint.
-    #[arg(long, default_value = "http://localhost:15021/healthz/ready")]
+    #[arg(long, default_value_t = format!("http://localhost:{}/healthz/ready", ports::HEALTH))]
     url: String,
 }
 
@@ -200,7 +201,7 @@ struct RequestArgs {
     /// Path and query, for example `clusters?format=json`.
     path: String,
     /// Admin port.
-    #[arg(long = "debug-port", default_value_t = 15000)]
+    #[arg(long = "debug-port", default_value_t = ports::ADMIN)]
     port: u16,
 }
 

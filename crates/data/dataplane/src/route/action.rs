@@ -10,11 +10,10 @@ use regex_automata::meta::Regex;
 use super::mutation::Mutations;
 use super::retry::RetryPolicy;
 use super::table::PathMatch;
-use crate::config::value::PerMillion;
 use crate::filters::PerFilter;
-use crate::http::Request;
-use crate::net::ConnectionInfo;
+use crate::message::{ConnectionInfo, Request};
 use crate::upstream::ring::hash;
+use crate::value::PerMillion;
 
 /// The action of a route.
 #[derive(Debug)]
@@ -210,10 +209,10 @@ impl Redirect {
         let scheme = self.scheme.as_deref().unwrap_or(request.scheme);
         let mut host = self.host.clone().unwrap_or_else(|| request.authority.clone());
         if let Some(port) = self.port {
-            host = format!("{}:{port}", super::table::without_port(&host));
+            host = format!("{}:{port}", crate::message::without_port(&host));
         } else if self.scheme.is_some() && self.host.is_none() {
             // A default port of the old scheme makes no sense with the new one.
-            let bare = super::table::without_port(&host);
+            let bare = crate::message::without_port(&host);
             if host.ends_with(":80") || host.ends_with(":443") {
                 host = bare.to_owned();
             }

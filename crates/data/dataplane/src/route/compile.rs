@@ -13,12 +13,10 @@ use super::action::{
 use super::mutation::Mutations;
 use super::retry::RetryPolicy;
 use super::table::{PathMatch, RequireTls, Route, RouteTable, VirtualHost};
-use crate::config::matchers::{HeaderMatch, QueryMatch, full_regex, search_regex};
-use crate::config::pb::{self, core, matcher, route};
-use crate::config::value::{
-    At as _, Invalid, Valid, bool_or, data, duration, runtime_fraction, timeout, u32_or,
-};
 use crate::filters::PerFilter;
+use crate::message::matchers::{HeaderMatch, QueryMatch, full_regex, search_regex};
+use crate::pb::{self, core, matcher, route};
+use crate::value::{At as _, Invalid, Valid, bool_or, data, duration, runtime_fraction, timeout, u32_or};
 
 /// Envoy's route timeout.
 const DEFAULT_TIMEOUT: Duration = Duration::from_secs(15);

@@ -6,11 +6,10 @@ use std::sync::Arc;
 use super::action::Action;
 use super::mutation::Mutations;
 use super::retry::RetryPolicy;
-use crate::config::matchers::{HeaderMatch, QueryMatch};
-use crate::config::value::{PerMillion, drawn};
 use crate::filters::PerFilter;
-use crate::http::Request;
-use crate::net::ConnectionInfo;
+use crate::message::matchers::{HeaderMatch, QueryMatch};
+use crate::message::{ConnectionInfo, Request, without_port};
+use crate::value::{PerMillion, drawn};
 
 /// A compiled route configuration.
 #[derive(Debug, Default)]
@@ -123,16 +122,6 @@ impl RouteTable {
         let host = self.virtual_host(&request.authority)?;
         let route = host.routes.iter().find(|route| route.matches(request, connection))?;
         Some(Matched { table: self.clone(), host: host.clone(), route: route.clone() })
-    }
-}
-
-/// `host:port` without the port; IPv6 literals keep their brackets.
-pub(crate) fn without_port(authority: &str) -> &str {
-    match authority.rsplit_once(':') {
-        Some((host, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) && !host.is_empty() => {
-            if host.starts_with('[') == host.ends_with(']') { host } else { authority }
-        }
-        _ => authority,
     }
 }
 

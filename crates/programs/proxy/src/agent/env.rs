@@ -1,26 +1,17 @@
 //! The agent's settings, from the environment, the Pod's downward API files and the command line.
 //!
-//! Names of variables and files are Istio's (spec/istio.md 2.5, 4), so that any injector's output works.
+//! Names of variables and files are those of Istio's `pilot-agent`, so that any injector's output works.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use portolan_names::{annotations, names, paths, ports};
 use serde_json::Value;
 
 use super::duration;
-use super::proxy_config::{self, ProxyConfig, ProxyConfigError};
+use super::proxy_config::{ProxyConfig, ProxyConfigError};
 
-/// Projected token with audience `istio-ca`.
-pub const THIRD_PARTY_TOKEN: &str = "/var/run/secrets/tokens/istio-token";
-/// The Pod's ordinary ServiceAccount token.
-pub const FIRST_PARTY_TOKEN: &str = "/var/run/secrets/kubernetes.io/serviceaccount/token";
-/// Root that istiod publishes in ConfigMap `istio-ca-root-cert`.
-pub const ISTIOD_ROOT: &str = "/var/run/secrets/istio/root-cert.pem";
-/// Root of the Kubernetes API server, for `PILOT_CERT_PROVIDER=kubernetes`.
-pub const KUBERNETES_ROOT: &str = "/var/run/secrets/kubernetes.io/serviceaccount/ca.crt";
-/// Where the downward API writes labels and annotations.
-pub const POD_INFO: &str = "/etc/istio/pod";
 /// Lifetime asked for in a certificate request unless `SECRET_TTL` says otherwise.
 pub const DEFAULT_SECRET_TTL: Duration = Duration::from_secs(24 * 3600);
 /// Part of a certificate's lifetime that is left when it is renewed (`SECRET_GRACE_PERIOD_RATIO`).
@@ -198,7 +189,7 @@ impl AgentConfig {
     pub fn resolve(flags: Flags, mut env: BTreeMap<String, String>, pod: PodInfo) -> Result<Self, EnvError> {
         let proxy = ProxyConfig::load(
             env.get("PROXY_CONFIG").map(String::as_str),
-            pod.annotations.get(proxy_config::ANNOTATION).map(String::as_str),
+            pod.annotations.get(annotations::PROXY_CONFIG).map(String::as_str),
         )?;
         env.extend(proxy.proxy_metadata.iter().cloned());
         let get = |name: &str| env.get(name).filter(|value| !value.is_empty()).cloned();
@@ -221,13 +212,13 @@ impl AgentConfig {
             .map(|ip| ip.trim().to_owned())
             .collect();
         let root = match get("PILOT_CERT_PROVIDER").as_deref() {
-            Some("kubernetes") => KUBERNETES_ROOT,
-            _ => ISTIOD_ROOT,
+            Some("kubernetes") => paths::KUBERNETES_ROOT,
+            _ => paths::ISTIOD_ROOT,
         };
         let token_path = get("PORTOLAN_TOKEN_PATH").map(PathBuf::from).unwrap_or_else(|| {
             match get("JWT_POLICY").as_deref() {
-                Some("first-party-jwt") => FIRST_PARTY_TOKEN,
-                _ => THIRD_PARTY_TOKEN,
+                Some("first-party-jwt") => paths::SERVICE_ACCOUNT_TOKEN,
+                _ => paths::TOKEN,
             }
             .into()
         });
@@ -298,17 +289,17 @@ impl AgentConfig {
             xds_root: get("XDS_ROOT_CA").unwrap_or_else(|| root.to_owned()).into(),
             ca_root: get("CA_ROOT_CA").unwrap_or_else(|| root.to_owned()).into(),
             token_path,
-            cluster_id: get("ISTIO_META_CLUSTER_ID").unwrap_or_else(|| "Kubernetes".to_owned()),
-            trust_domain: get("TRUST_DOMAIN").unwrap_or_else(|| "cluster.local".to_owned()),
+            cluster_id: get("ISTIO_META_CLUSTER_ID").unwrap_or_else(|| names::CLUSTER_ID.to_owned()),
+            trust_domain: get("TRUST_DOMAIN").unwrap_or_else(|| names::TRUST_DOMAIN.to_owned()),
             secret_ttl: duration_of("SECRET_TTL", DEFAULT_SECRET_TTL)?,
             grace_ratio,
             output_certs: get("OUTPUT_CERTS").map(PathBuf::from),
             admin_port: port_of("ENVOY_ADMIN_PORT", proxy.proxy_admin_port)?,
             status_port: port_of("STATUS_PORT", proxy.status_port)?,
-            health_port: port_of("ENVOY_STATUS_PORT", 15021)?,
-            prometheus_port: port_of("ENVOY_PROMETHEUS_PORT", 15090)?,
+            health_port: port_of("ENVOY_STATUS_PORT", ports::HEALTH)?,
+            prometheus_port: port_of("ENVOY_PROMETHEUS_PORT", ports::PROXY_METRICS)?,
             dns_port: match get("ISTIO_META_DNS_CAPTURE").as_deref() {
-                Some("true" | "1" | "ALL") => Some(port_of("DNS_PROXY_PORT", 15053)?),
+                Some("true" | "1" | "ALL") => Some(port_of("DNS_PROXY_PORT", ports::DNS)?),
                 _ => None,
             },
             pod_name,
@@ -385,8 +376,8 @@ pub(crate) mod tests {
         let config = sidecar(&[("SERVICE_ACCOUNT", "productpage"), ("TRUST_DOMAIN", "west.local")]);
         assert_eq!(config.node_id(), "sidecar~10.64.0.9~productpage-1.bookinfo~bookinfo.svc.cluster.local");
         assert_eq!(config.spiffe_id(), "spiffe://west.local/ns/bookinfo/sa/productpage");
-        assert_eq!(config.token_path, PathBuf::from(THIRD_PARTY_TOKEN));
-        assert_eq!(config.xds_root, PathBuf::from(ISTIOD_ROOT));
+        assert_eq!(config.token_path, PathBuf::from(paths::TOKEN));
+        assert_eq!(config.xds_root, PathBuf::from(paths::ISTIOD_ROOT));
         assert_eq!((config.admin_port, config.status_port), (15000, 15020));
         assert_eq!((config.health_port, config.prometheus_port), (15021, 15090));
         assert_eq!(config.data_plane, DataPlaneChoice::Portolan);
@@ -404,7 +395,7 @@ pub(crate) mod tests {
         ]);
         assert_eq!(config.secret_ttl, Duration::from_secs(3600));
         assert_eq!(config.data_plane, DataPlaneChoice::Envoy("/e".into()));
-        assert_eq!(config.token_path, PathBuf::from(FIRST_PARTY_TOKEN));
+        assert_eq!(config.token_path, PathBuf::from(paths::SERVICE_ACCOUNT_TOKEN));
     }
 
     #[test]

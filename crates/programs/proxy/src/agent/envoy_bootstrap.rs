@@ -1,8 +1,9 @@
-//! The bootstrap that Envoy is started with (spec/istio.md 3.1, 3.2, 4).
+//! The bootstrap that Envoy is started with.
 //!
 //! Only what stock Envoy has, in its current API. Configuration comes from the agent's XDS socket, certificates
 //! from its SDS socket; the two public listeners lead to Envoy's own metrics and to the agent's health check.
 
+use portolan_names::names;
 use serde_json::{Value, json};
 
 use super::env::AgentConfig;
@@ -49,8 +50,8 @@ pub(super) fn render(config: &AgentConfig, paths: &Paths) -> Value {
     let mut clusters = vec![
         tcp_cluster("prometheus_stats", "127.0.0.1", config.admin_port),
         tcp_cluster("agent", "127.0.0.1", config.status_port),
-        socket_cluster("sds-grpc", &paths.sds),
-        socket_cluster("xds-grpc", &paths.xds),
+        socket_cluster(names::SDS_CLUSTER, &paths.sds),
+        socket_cluster(names::XDS_CLUSTER, &paths.xds),
     ];
     let mut bootstrap = json!({
         "node": {
@@ -97,7 +98,7 @@ pub(super) fn render(config: &AgentConfig, paths: &Paths) -> Value {
                 "api_type": "DELTA_GRPC",
                 "transport_api_version": "V3",
                 "set_node_on_first_message_only": true,
-                "grpc_services": [{"envoy_grpc": {"cluster_name": "xds-grpc"}}],
+                "grpc_services": [{"envoy_grpc": {"cluster_name": names::XDS_CLUSTER}}],
             },
         },
         "static_resources": {

@@ -1,31 +1,25 @@
-//! The xDS node: id and metadata that a control plane knows a proxy by (spec/istio.md 2.2).
+//! The xDS node: id and metadata that a control plane knows a proxy by.
 
 use std::collections::BTreeMap;
 
 use envoy_types::pb::envoy::config::core::v3::{Locality, Node};
 use envoy_types::pb::google::protobuf::{ListValue, Struct, Value as PbValue, value::Kind};
+use portolan_names::{env, labels, names};
 use serde_json::{Map, Value};
 
 use super::env::{AgentConfig, DataPlaneChoice, ISTIO_VERSION};
-
-/// Prefix of variables whose text is the metadata value.
-const META: &str = "ISTIO_META_";
-/// Prefix of variables whose JSON is the metadata value.
-const METAJSON: &str = "ISTIO_METAJSON_";
-/// Label that carries the locality, dots for slashes (spec/istio.md 3.9).
-const LOCALITY_LABEL: &str = "istio-locality";
 
 /// The metadata document.
 pub fn metadata(config: &AgentConfig) -> Map<String, Value> {
     let mut out = Map::new();
     for (name, value) in &config.env {
-        if let Some(key) = name.strip_prefix(METAJSON) {
+        if let Some(key) = name.strip_prefix(env::ISTIO_METAJSON_PREFIX) {
             // LABELS and ANNOTATIONS are merged with the Pod's own below.
             if let (Ok(value), false) = (serde_json::from_str(value), matches!(key, "LABELS" | "ANNOTATIONS"))
             {
                 out.insert(key.to_owned(), value);
             }
-        } else if let Some(key) = name.strip_prefix(META) {
+        } else if let Some(key) = name.strip_prefix(env::ISTIO_META_PREFIX) {
             out.insert(key.to_owned(), Value::String(value.clone()));
         }
     }
@@ -41,10 +35,10 @@ pub fn metadata(config: &AgentConfig) -> Map<String, Value> {
     set("ANNOTATIONS", strings(&config.annotations));
     set("PROXY_CONFIG", Value::Object(config.proxy.document.clone()));
     set(
-        "PORTOLAN_PROXY",
+        env::PORTOLAN_PROXY,
         match config.data_plane {
-            DataPlaneChoice::Portolan => "portolan",
-            DataPlaneChoice::Envoy(_) => "envoy",
+            DataPlaneChoice::Portolan => names::PROXY_PORTOLAN,
+            DataPlaneChoice::Envoy(_) => names::PROXY_ENVOY,
         }
         .into(),
     );
@@ -54,8 +48,8 @@ pub fn metadata(config: &AgentConfig) -> Map<String, Value> {
         out.entry("MESH_ID").or_insert_with(|| mesh.clone().into());
     }
     for (label, key) in [
-        ("service.istio.io/canonical-name", "CANONICAL_SERVICE"),
-        ("service.istio.io/canonical-revision", "CANONICAL_REVISION"),
+        (labels::CANONICAL_NAME, env::CANONICAL_SERVICE),
+        (labels::CANONICAL_REVISION, env::CANONICAL_REVISION),
     ] {
         // Workloads that were not injected by a template with these labels have them in the environment.
         if let (None, Some(value)) = (config.labels.get(label), config.env.get(key))
@@ -82,7 +76,7 @@ pub fn node(config: &AgentConfig) -> Node {
         id: config.node_id(),
         cluster,
         metadata: Some(to_struct(&metadata(config))),
-        locality: config.labels.get(LOCALITY_LABEL).map(|text| locality(text)),
+        locality: config.labels.get(labels::LOCALITY).map(|text| locality(text)),
         user_agent_name: "portolan".to_owned(),
         user_agent_version_type: Some(
             envoy_types::pb::envoy::config::core::v3::node::UserAgentVersionType::UserAgentVersion(

@@ -3,12 +3,10 @@
 
 use std::time::Duration;
 
+use portolan_names::{annotations, env, names, ports};
 use serde_json::{Map, Value};
 
 use super::duration;
-
-/// The annotation that overlays the mesh-wide proxy configuration.
-pub const ANNOTATION: &str = "proxy.istio.io/config";
 
 /// A text that is not a `ProxyConfig`.
 #[derive(Debug, thiserror::Error)]
@@ -81,18 +79,18 @@ pub struct StatsMatcher {
 }
 
 impl Default for ProxyConfig {
-    /// Istio's defaults (spec/istio.md 4, MeshConfig defaults of 1.9).
+    /// The defaults of Istio 1.9's MeshConfig.
     fn default() -> Self {
         ProxyConfig {
-            discovery_address: "istiod.istio-system.svc:15012".to_owned(),
+            discovery_address: names::DISCOVERY_ADDRESS.to_owned(),
             config_path: "./etc/istio/proxy".to_owned(),
             binary_path: "envoy".to_owned(),
-            service_cluster: "istio-proxy".to_owned(),
+            service_cluster: names::PROXY_CONTAINER.to_owned(),
             drain_duration: Duration::from_secs(45),
             parent_shutdown_duration: Duration::from_secs(60),
             termination_drain_duration: Duration::from_secs(5),
-            proxy_admin_port: 15000,
-            status_port: 15020,
+            proxy_admin_port: ports::ADMIN,
+            status_port: ports::AGENT_STATUS,
             concurrency: None,
             zipkin_address: None,
             access_log_service: None,
@@ -107,7 +105,7 @@ impl ProxyConfig {
     /// Reads the environment's document and the annotation's on top of it.
     pub fn load(env: Option<&str>, annotation: Option<&str>) -> Result<Self, ProxyConfigError> {
         let mut document = Map::new();
-        for (origin, text) in [("PROXY_CONFIG", env), (ANNOTATION, annotation)] {
+        for (origin, text) in [(env::PROXY_CONFIG, env), (annotations::PROXY_CONFIG, annotation)] {
             if let Some(text) = text.filter(|text| !text.trim().is_empty()) {
                 merge(&mut document, parse(origin, text)?);
             }

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use hyper_util::rt::TokioIo;
+use portolan_names::ports;
 use tokio::net::UnixStream;
 use tonic::metadata::{Ascii, MetadataKey, MetadataMap, MetadataValue};
 use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity};
@@ -105,11 +106,13 @@ pub enum UpstreamError {
 impl Upstream {
     /// istiod or a CA: TLS verified with the roots in a file, a token from a file or else the certificate of `hub`.
     pub fn istiod(address: &str, roots: &Path, token_path: &Path, hub: &SecretHub) -> Self {
-        let host = address.rsplit_once(':').map_or(address, |(host, _)| host);
+        let (host, port) = match address.rsplit_once(':') {
+            Some((host, port)) => (host, port.parse().ok()),
+            None => (address, None),
+        };
         Upstream {
             target: Target::Tcp(address.to_owned()),
-            // 15010 is istiod's plain text port; everything else is TLS.
-            tls: (!address.ends_with(":15010")).then(|| UpstreamTls {
+            tls: (port != Some(ports::XDS_PLAINTEXT)).then(|| UpstreamTls {
                 roots: Roots::File(roots.to_owned()),
                 server_name: host.trim_matches(['[', ']']).to_owned(),
                 identity: Some(OwnIdentity::Workload(hub.clone())),
