@@ -39,6 +39,7 @@ pub use balancer::Balancer;
 pub use environment::{Environment, Moment};
 pub use host::{Health, Host, HostState};
 pub use host_set::{HostSet, Locality};
+pub use maglev::is_prime;
 pub use picker::{Criteria, Picked, Picker, Request};
 pub use settings::{
     HashFunction, HashSettings, KeyFallback, Policy, Settings, SlowStart, SubsetFallback, SubsetSelector,

@@ -104,8 +104,11 @@ impl Taker {
 }
 
 /// Whether a number is prime, by trial division (sizes of tables are at most 5,000,011).
-pub(crate) fn is_prime(number: u64) -> bool {
-    number > 1 && (2..).take_while(|divisor| divisor * divisor <= number).all(|divisor| number % divisor != 0)
+pub fn is_prime(number: u64) -> bool {
+    number > 1
+        && (2..)
+            .take_while(|divisor| divisor * divisor <= number)
+            .all(|divisor| !number.is_multiple_of(divisor))
 }
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! The housekeeping thread: DNS, and hosts that return from an ejection.
+//! The housekeeping thread: DNS, and who is ejected by outlier detection.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -6,8 +6,9 @@ use std::time::{Duration, Instant};
 
 use tokio_util::sync::CancellationToken;
 
+use super::outliers;
 use crate::store::ConfigStore;
-use crate::upstream::{dns, outlier};
+use crate::upstream::dns;
 
 /// Granularity of everything done here.
 const TICK: Duration = Duration::from_millis(500);
@@ -24,7 +25,9 @@ pub(crate) fn run(store: ConfigStore, stop: CancellationToken) {
             return;
         }
     };
-    runtime.block_on(housekeep(store, stop));
+    runtime.block_on(async {
+        tokio::join!(housekeep(store.clone(), stop.clone()), outliers::watch(store, stop))
+    });
     runtime.shutdown_background();
 }
 
@@ -40,10 +43,7 @@ async fn housekeep(store: ConfigStore, stop: CancellationToken) {
             () = stop.cancelled() => return,
             Some(Ok((name, addresses))) = running.join_next() => store.resolved(&name, addresses),
             _ = changes.changed() => {}
-            _ = ticker.tick() => {
-                let now = Instant::now();
-                store.active_clusters().iter().for_each(|cluster| outlier::tick(cluster, now));
-            }
+            _ = ticker.tick() => {}
         }
         let names = store.dns_names();
         due.retain(|name, _| names.contains_key(name));
