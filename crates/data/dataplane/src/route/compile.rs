@@ -7,12 +7,12 @@ use std::time::Duration;
 use http::{HeaderName, StatusCode};
 
 use super::action::{
-    Action, ClusterChoice, HashPolicy, HostRewrite, Mirror, PathRewrite, Redirect, RouteAction,
-    WeightedCluster,
+    Action, ClusterChoice, HashPolicy, HostRewrite, Mirror, Redirect, RouteAction, WeightedCluster,
 };
 use super::mutation::Mutations;
+use super::path::{PathMatch, PathRewrite};
 use super::retry::RetryPolicy;
-use super::table::{PathMatch, RequireTls, Route, RouteTable, VirtualHost};
+use super::table::{RequireTls, Route, RouteTable, VirtualHost};
 use crate::filters::PerFilter;
 use crate::message::matchers::{HeaderMatch, QueryMatch, full_regex, search_regex};
 use crate::pb::{core, matcher, route};

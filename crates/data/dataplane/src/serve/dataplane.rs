@@ -7,7 +7,7 @@ use std::time::Duration;
 use envoy_types::pb::google::protobuf::Struct;
 use tokio_util::sync::CancellationToken;
 
-use super::{housekeeping, worker};
+use super::{housekeeping, run};
 use crate::store::{ConfigStore, Shared, StatsHandle};
 use crate::telemetry::peer::LocalNode;
 
@@ -86,7 +86,7 @@ impl DataPlane {
         let mut plane = DataPlane { config: config.clone(), stats, stop: stop.clone(), threads: Vec::new() };
         for id in 0..workers {
             let (shared, snapshots, stop) = (shared.clone(), config.snapshots(), stop.clone());
-            plane.spawn(&format!("ptl-worker-{id}"), move || worker::run(id, shared, snapshots, stop))?;
+            plane.spawn(&format!("ptl-worker-{id}"), move || run::run(id, shared, snapshots, stop))?;
         }
         plane.spawn("ptl-housekeeping", move || housekeeping::run(config, stop))?;
         Ok(plane)

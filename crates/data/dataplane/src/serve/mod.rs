@@ -5,6 +5,7 @@ mod dataplane;
 pub(crate) mod housekeeping;
 pub(crate) mod http;
 mod outliers;
+mod run;
 mod tcp;
 pub(crate) mod worker;
 

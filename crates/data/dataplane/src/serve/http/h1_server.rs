@@ -13,7 +13,8 @@ use http::Method;
 use portolan_h1::{BodyDecoder, Reject, RequestHead, RequestParser, Target, Version};
 use tokio::io::AsyncWrite as _;
 
-use super::manager::{self, Incoming, Scope};
+use super::incoming::Incoming;
+use super::manager::{self, Scope};
 use super::respond::Responder;
 use crate::io::buffered::H1Io;
 use crate::io::stream::Stream;

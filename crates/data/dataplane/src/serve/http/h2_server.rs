@@ -9,7 +9,8 @@ use h2::RecvStream;
 use h2::server::SendResponse;
 use http::{HeaderMap, HeaderValue, Request as HttpRequest, header};
 
-use super::manager::{self, Incoming, Scope};
+use super::incoming::Incoming;
+use super::manager::{self, Scope};
 use super::respond::Responder;
 use crate::io::prefixed::Prefixed;
 use crate::io::timer::Alarm;

@@ -12,6 +12,7 @@ use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use portolan_h1::Reject;
 
 use super::forwarded::{self, Client};
+use super::incoming::Incoming;
 use super::normalize::{normalize, strip_hop_by_hop};
 use super::respond::Responder;
 use super::stream;
@@ -43,16 +44,6 @@ impl Scope {
     pub(crate) fn stats(&self) -> &HttpStats {
         self.hcm.stats.of(self.worker.id)
     }
-}
-
-/// A request head as a codec read it.
-pub(crate) struct Incoming {
-    pub(crate) method: Method,
-    pub(crate) authority: Option<String>,
-    pub(crate) path: String,
-    pub(crate) headers: HeaderMap,
-    pub(crate) protocol: Protocol,
-    pub(crate) expect_continue: bool,
 }
 
 /// The state of one request.

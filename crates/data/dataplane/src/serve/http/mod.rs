@@ -4,6 +4,7 @@ pub(crate) mod connection;
 pub(crate) mod forwarded;
 pub(crate) mod h1_server;
 pub(crate) mod h2_server;
+pub(crate) mod incoming;
 pub(crate) mod manager;
 pub(crate) mod normalize;
 pub(crate) mod respond;

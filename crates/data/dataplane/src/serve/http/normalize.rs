@@ -3,7 +3,7 @@
 use http::{HeaderMap, HeaderName, Method, StatusCode, header};
 use portolan_h1::{connection_tokens, is_valid_authority};
 
-use super::manager::Incoming;
+use super::incoming::Incoming;
 use crate::listener::connection_manager::{Hcm, StripPort};
 use crate::message::is_grpc;
 use crate::message::{ConnectionInfo, LocalReply, Protocol, Request};

@@ -25,7 +25,8 @@ use crate::io::timer::Alarm;
 use crate::io::{BodyFail, Frame};
 use crate::message::{Body, Flags, LocalReply, Protocol, ResponseHead};
 use crate::route::Matched;
-use crate::route::action::{HashPolicy, HostRewrite, RouteAction, is_idempotent, substitute};
+use crate::route::action::{HashPolicy, HostRewrite, RouteAction, is_idempotent};
+use crate::route::path::substitute;
 use crate::route::retry::{
     Failure, MAX_RETRIES_ASKED, RETRY_GRPC_ON, RETRY_ON, RetryPolicy, STATUS_CODES_ASKED,
 };
