@@ -1,9 +1,10 @@
-//! Repository tasks: `cargo xtask demo`, `test`, `bench`, `fuzz` and `tools`.
+//! Repository tasks: `cargo xtask demo`, `test`, `layers`, `bench`, `fuzz` and `tools`.
 //!
 //! Each task first makes sure that what it needs is there, says what it does, and can be run again at any time.
 //! The crate has no dependencies, so that it starts within seconds of a fresh clone.
 
 mod fuzz;
+mod layers;
 mod packages;
 mod run;
 mod tasks;
@@ -17,6 +18,7 @@ Usage: cargo xtask <task> [arguments]
   demo [arguments]   build everything, then run `portolan demo` with the given arguments
                      (--check: run it as a test; --proxy portolan|envoy|mixed)
   test               format, lints, unit tests and end-to-end tests: what CI runs
+  layers             what each crate may link, and which file may use which: says the arrow that is wrong
   bench [arguments]  CPU per request and memory of our proxy against Envoy and nginx, interleaved
                      (--quick; --scenario NAME; --rounds N; --output FILE.json; --help)
   fuzz [target] [seconds]
@@ -33,6 +35,7 @@ fn main() -> ExitCode {
         Some("demo") => tasks::demo(&rest),
         Some("test") => tasks::test(&rest),
         Some("fuzz") => fuzz::fuzz(&rest),
+        Some("layers") => layers::layers(),
         Some("bench") => tasks::bench(&rest),
         Some("tools") => tasks::tools(),
         Some("help" | "--help" | "-h") => {

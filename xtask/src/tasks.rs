@@ -3,7 +3,7 @@
 use std::process::Command;
 
 use crate::run::{self, Result};
-use crate::{packages, tools};
+use crate::{layers, packages, tools};
 
 /// Environment of everything that tests or demonstrates: where the foreign programs are.
 fn with_tools(command: &mut Command) -> Result<&mut Command> {
@@ -34,6 +34,8 @@ pub(crate) fn demo(arguments: &[String]) -> Result<()> {
 pub(crate) fn test(arguments: &[String]) -> Result<()> {
     packages::ensure(packages::TESTS)?;
     run::step("format", &mut run::cargo(&["fmt", "--all", "--check"]))?;
+    println!("\n==> layers");
+    layers::layers()?;
     let lints = ["clippy", "--workspace", "--all-targets", "--", "--deny", "warnings"];
     run::step("lints", &mut run::cargo(&lints))?;
     run::step("build", &mut run::cargo(&["build", "--workspace", "--bins"]))?;
