@@ -6,5 +6,8 @@ mod ads;
 mod certificate;
 mod codec;
 
-pub use ads::{Ads, AdsClient, AdsServer, BoxStream, DELTA_PATH, SOTW_PATH};
+pub use ads::{
+    AdsClient, AdsServer, Aggregated, BoxStream, DELTA_PATH, Discovery, DiscoveryServer, SOTW_PATH,
+    SdsServer, Secrets, ServiceName,
+};
 pub use certificate::{CREATE_CERTIFICATE_PATH, CertificateClient, CertificateServer, CertificateService};

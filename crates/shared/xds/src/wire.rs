@@ -7,6 +7,7 @@
 use std::sync::Arc;
 
 use bytes::{BufMut, Bytes};
+use envoy_types::pb::envoy::service::discovery::v3 as discovery;
 use prost::{
     Message,
     encoding::{WireType, encode_key, encode_varint, encoded_len_varint, key_len},
@@ -97,6 +98,26 @@ pub trait WriteMessage: Send + 'static {
     }
     /// Writes the message in protobuf's wire format.
     fn write(&self, buf: &mut impl BufMut);
+}
+
+impl WriteMessage for discovery::DeltaDiscoveryResponse {
+    fn len(&self) -> usize {
+        self.encoded_len()
+    }
+
+    fn write(&self, buf: &mut impl BufMut) {
+        self.encode_raw(buf);
+    }
+}
+
+impl WriteMessage for discovery::DiscoveryResponse {
+    fn len(&self) -> usize {
+        self.encoded_len()
+    }
+
+    fn write(&self, buf: &mut impl BufMut) {
+        self.encode_raw(buf);
+    }
 }
 
 impl WriteMessage for DeltaResponse {

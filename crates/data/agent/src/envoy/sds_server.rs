@@ -4,16 +4,13 @@
 //! then keeps the listener or cluster warming, as with istio-agent.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::pin::Pin;
 use std::sync::Arc;
 
 use envoy_types::pb::envoy::service::discovery::v3::{
     DeltaDiscoveryRequest, DeltaDiscoveryResponse, DiscoveryRequest, DiscoveryResponse, Resource,
 };
-use envoy_types::pb::envoy::service::secret::v3::secret_discovery_service_server::{
-    SecretDiscoveryService, SecretDiscoveryServiceServer,
-};
 use envoy_types::pb::google::protobuf::Any;
+use portolan_xds::grpc::{self, BoxStream, Discovery};
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
@@ -23,10 +20,10 @@ use portolan_dataplane::config::ResourceKind;
 
 /// Responses waiting for a slow Envoy.
 const QUEUE: usize = 16;
+/// A request holds names, and the node once.
+const MAX_REQUEST_BYTES: usize = 4 << 20;
 /// Names that one stream may ask for. Envoy opens one stream per secret.
 const MAX_NAMES: usize = 512;
-
-type Output<T> = Pin<Box<dyn tokio_stream::Stream<Item = Result<T, Status>> + Send>>;
 
 /// The service.
 #[derive(Debug, Clone)]
@@ -36,8 +33,8 @@ pub(super) struct SdsServer {
 
 impl SdsServer {
     /// Serves the secrets of `hub`.
-    pub(super) fn service(hub: SecretHub) -> SecretDiscoveryServiceServer<SdsServer> {
-        SecretDiscoveryServiceServer::new(SdsServer { hub })
+    pub(super) fn service(hub: SecretHub) -> grpc::SdsServer<SdsServer> {
+        grpc::SdsServer::new(Arc::new(SdsServer { hub }), MAX_REQUEST_BYTES)
     }
 }
 
@@ -133,15 +130,14 @@ impl Session {
     }
 }
 
-#[tonic::async_trait]
-impl SecretDiscoveryService for SdsServer {
-    type DeltaSecretsStream = Output<DeltaDiscoveryResponse>;
-    type StreamSecretsStream = Output<DiscoveryResponse>;
+impl Discovery for SdsServer {
+    type Delta = DeltaDiscoveryResponse;
+    type Sotw = DiscoveryResponse;
 
-    async fn delta_secrets(
+    async fn delta(
         &self,
         request: Request<Streaming<DeltaDiscoveryRequest>>,
-    ) -> Result<Response<Self::DeltaSecretsStream>, Status> {
+    ) -> Result<Response<BoxStream<Self::Delta>>, Status> {
         let mut requests = request.into_inner();
         let (sender, receiver) = mpsc::channel(QUEUE);
         let mut session = Session::new(self.hub.clone());
@@ -177,10 +173,10 @@ impl SecretDiscoveryService for SdsServer {
         Ok(Response::new(Box::pin(ReceiverStream::new(receiver))))
     }
 
-    async fn stream_secrets(
+    async fn sotw(
         &self,
         request: Request<Streaming<DiscoveryRequest>>,
-    ) -> Result<Response<Self::StreamSecretsStream>, Status> {
+    ) -> Result<Response<BoxStream<Self::Sotw>>, Status> {
         let mut requests = request.into_inner();
         let (sender, receiver) = mpsc::channel(QUEUE);
         let mut session = Session::new(self.hub.clone());
@@ -207,18 +203,6 @@ impl SecretDiscoveryService for SdsServer {
             }
         });
         Ok(Response::new(Box::pin(ReceiverStream::new(receiver))))
-    }
-
-    async fn fetch_secrets(
-        &self,
-        request: Request<DiscoveryRequest>,
-    ) -> Result<Response<DiscoveryResponse>, Status> {
-        let mut session = Session::new(self.hub.clone());
-        session.want(&request.into_inner().resource_names)?;
-        match session.world() {
-            Some(response) => Ok(Response::new(response)),
-            None => Err(Status::unavailable("the secret is not there yet; ask again")),
-        }
     }
 }
 

@@ -4,17 +4,14 @@
 //! the proxy adds subscriptions of its own: the `ROOTCA` secret, which istiod answers where a mesh trusts
 //! other meshes, and the name table of the DNS proxy. Those answers stay here; roots reach Envoy through SDS.
 
-use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use envoy_types::pb::envoy::service::discovery::v3::aggregated_discovery_service_server::{
-    AggregatedDiscoveryService, AggregatedDiscoveryServiceServer,
-};
 use envoy_types::pb::envoy::service::discovery::v3::{
     DeltaDiscoveryRequest, DeltaDiscoveryResponse, DiscoveryRequest, DiscoveryResponse,
 };
 use envoy_types::pb::google::rpc;
+use portolan_xds::grpc::{AdsServer, BoxStream, DELTA_PATH, Discovery, SOTW_PATH};
 use portolan_xds::type_url::NAME_TABLE;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
@@ -30,11 +27,6 @@ use portolan_dataplane::config::ResourceKind;
 const QUEUE: usize = 64;
 /// gRPC code INVALID_ARGUMENT, which a rejection carries.
 const INVALID_ARGUMENT: i32 = 3;
-
-const SOTW: &str = "/envoy.service.discovery.v3.AggregatedDiscoveryService/StreamAggregatedResources";
-const DELTA: &str = "/envoy.service.discovery.v3.AggregatedDiscoveryService/DeltaAggregatedResources";
-
-type Output<T> = Pin<Box<dyn tokio_stream::Stream<Item = Result<T, Status>> + Send>>;
 
 /// The service.
 #[derive(Clone)]
@@ -52,10 +44,8 @@ impl XdsProxy {
         roots: Arc<dyn RootsSink>,
         names: Option<Arc<dyn NameTableSink>>,
         status: Arc<XdsStatus>,
-    ) -> AggregatedDiscoveryServiceServer<XdsProxy> {
-        AggregatedDiscoveryServiceServer::new(XdsProxy { upstream, roots, names, status })
-            .max_decoding_message_size(MAX_MESSAGE)
-            .max_encoding_message_size(MAX_MESSAGE)
+    ) -> AdsServer<XdsProxy> {
+        AdsServer::new(Arc::new(XdsProxy { upstream, roots, names, status }), MAX_MESSAGE)
     }
 
     /// Opens the stream to istiod.
@@ -104,21 +94,20 @@ impl XdsProxy {
     }
 }
 
-#[tonic::async_trait]
-impl AggregatedDiscoveryService for XdsProxy {
-    type StreamAggregatedResourcesStream = Output<DiscoveryResponse>;
-    type DeltaAggregatedResourcesStream = Output<DeltaDiscoveryResponse>;
+impl Discovery for XdsProxy {
+    type Delta = DeltaDiscoveryResponse;
+    type Sotw = DiscoveryResponse;
 
-    async fn stream_aggregated_resources(
+    async fn sotw(
         &self,
         request: Request<Streaming<DiscoveryRequest>>,
-    ) -> Result<Response<Self::StreamAggregatedResourcesStream>, Status> {
+    ) -> Result<Response<BoxStream<Self::Sotw>>, Status> {
         let mut down = request.into_inner();
         let (up_sender, up_receiver) = mpsc::channel::<DiscoveryRequest>(QUEUE);
         let (sender, receiver) = mpsc::channel(QUEUE);
         let proxy = self.clone();
         tokio::spawn(async move {
-            let mut up: Streaming<DiscoveryResponse> = match proxy.open(SOTW, up_receiver).await {
+            let mut up: Streaming<DiscoveryResponse> = match proxy.open(SOTW_PATH, up_receiver).await {
                 Ok(up) => up,
                 Err(status) => {
                     let _ = sender.send(Err(status)).await;
@@ -146,16 +135,16 @@ impl AggregatedDiscoveryService for XdsProxy {
         Ok(Response::new(Box::pin(ReceiverStream::new(receiver))))
     }
 
-    async fn delta_aggregated_resources(
+    async fn delta(
         &self,
         request: Request<Streaming<DeltaDiscoveryRequest>>,
-    ) -> Result<Response<Self::DeltaAggregatedResourcesStream>, Status> {
+    ) -> Result<Response<BoxStream<Self::Delta>>, Status> {
         let mut down = request.into_inner();
         let (up_sender, up_receiver) = mpsc::channel::<DeltaDiscoveryRequest>(QUEUE);
         let (sender, receiver) = mpsc::channel(QUEUE);
         let proxy = self.clone();
         tokio::spawn(async move {
-            let mut up: Streaming<DeltaDiscoveryResponse> = match proxy.open(DELTA, up_receiver).await {
+            let mut up: Streaming<DeltaDiscoveryResponse> = match proxy.open(DELTA_PATH, up_receiver).await {
                 Ok(up) => up,
                 Err(status) => {
                     let _ = sender.send(Err(status)).await;

@@ -1,8 +1,10 @@
-//! `envoy.service.discovery.v3.AggregatedDiscoveryService`.
+//! The discovery services, aggregated and of secrets: each has a delta and a state-of-the-world stream. (Envoy has a unary
+//! method too, for REST.)
 
 use std::{
     convert::Infallible,
     future::Future,
+    marker::PhantomData,
     pin::Pin,
     sync::Arc,
     task::{Context, Poll},
@@ -19,7 +21,7 @@ use tonic::{
 use tonic_prost::ProstCodec;
 
 use super::codec::WriteCodec;
-use crate::wire::{DeltaDiscoveryResponse, DeltaResponse, SotwResponse};
+use crate::wire::{DeltaDiscoveryResponse, WriteMessage};
 
 /// Path of the delta method.
 pub const DELTA_PATH: &str =
@@ -32,50 +34,96 @@ pub const SOTW_PATH: &str =
 /// A stream of responses.
 pub type BoxStream<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
 
-/// The service as a server implements it.
-pub trait Ads: Send + Sync + 'static {
+/// What a discovery service and its methods are called.
+pub trait ServiceName: Send + Sync + 'static {
+    /// The service's full name.
+    const NAME: &'static str;
+    /// Path of the delta method.
+    const DELTA: &'static str;
+    /// Path of the state-of-the-world method.
+    const SOTW: &'static str;
+}
+
+/// `envoy.service.discovery.v3.AggregatedDiscoveryService`.
+#[derive(Debug)]
+pub enum Aggregated {}
+
+impl ServiceName for Aggregated {
+    const NAME: &'static str = "envoy.service.discovery.v3.AggregatedDiscoveryService";
+    const DELTA: &'static str = DELTA_PATH;
+    const SOTW: &'static str = SOTW_PATH;
+}
+
+/// `envoy.service.secret.v3.SecretDiscoveryService`.
+#[derive(Debug)]
+pub enum Secrets {}
+
+impl ServiceName for Secrets {
+    const NAME: &'static str = "envoy.service.secret.v3.SecretDiscoveryService";
+    const DELTA: &'static str = "/envoy.service.secret.v3.SecretDiscoveryService/DeltaSecrets";
+    const SOTW: &'static str = "/envoy.service.secret.v3.SecretDiscoveryService/StreamSecrets";
+}
+
+/// A discovery service as a server implements it.
+pub trait Discovery: Send + Sync + 'static {
+    /// What a delta stream answers.
+    type Delta: WriteMessage;
+    /// What a state-of-the-world stream answers.
+    type Sotw: WriteMessage;
+
     /// A delta stream opens.
     fn delta(
         &self,
         request: Request<Streaming<DeltaDiscoveryRequest>>,
-    ) -> impl Future<Output = Result<Response<BoxStream<DeltaResponse>>, Status>> + Send;
+    ) -> impl Future<Output = Result<Response<BoxStream<Self::Delta>>, Status>> + Send;
 
     /// A state-of-the-world stream opens.
     fn sotw(
         &self,
         request: Request<Streaming<DiscoveryRequest>>,
-    ) -> impl Future<Output = Result<Response<BoxStream<SotwResponse>>, Status>> + Send;
+    ) -> impl Future<Output = Result<Response<BoxStream<Self::Sotw>>, Status>> + Send;
 }
 
-/// Serves an [`Ads`].
+/// Serves a [`Discovery`] under the name `S`.
 #[derive(Debug)]
-pub struct AdsServer<T> {
+pub struct DiscoveryServer<T, S> {
     inner: Arc<T>,
     max_decoding_message_size: usize,
+    name: PhantomData<S>,
 }
 
-impl<T> AdsServer<T> {
+/// Serves all types of resources on one stream.
+pub type AdsServer<T> = DiscoveryServer<T, Aggregated>;
+
+/// Serves secrets.
+pub type SdsServer<T> = DiscoveryServer<T, Secrets>;
+
+impl<T, S> DiscoveryServer<T, S> {
     /// Requests of more than `max_decoding_message_size` bytes are refused.
     pub fn new(inner: Arc<T>, max_decoding_message_size: usize) -> Self {
-        Self { inner, max_decoding_message_size }
+        Self { inner, max_decoding_message_size, name: PhantomData }
     }
 }
 
-impl<T> Clone for AdsServer<T> {
+impl<T, S> Clone for DiscoveryServer<T, S> {
     fn clone(&self) -> Self {
-        Self { inner: self.inner.clone(), max_decoding_message_size: self.max_decoding_message_size }
+        Self {
+            inner: self.inner.clone(),
+            max_decoding_message_size: self.max_decoding_message_size,
+            name: PhantomData,
+        }
     }
 }
 
-impl<T> NamedService for AdsServer<T> {
-    const NAME: &'static str = "envoy.service.discovery.v3.AggregatedDiscoveryService";
+impl<T, S: ServiceName> NamedService for DiscoveryServer<T, S> {
+    const NAME: &'static str = S::NAME;
 }
 
 struct Delta<T>(Arc<T>);
 
-impl<T: Ads> StreamingService<DeltaDiscoveryRequest> for Delta<T> {
-    type Response = DeltaResponse;
-    type ResponseStream = BoxStream<DeltaResponse>;
+impl<T: Discovery> StreamingService<DeltaDiscoveryRequest> for Delta<T> {
+    type Response = T::Delta;
+    type ResponseStream = BoxStream<T::Delta>;
     type Future = BoxFuture<Response<Self::ResponseStream>, Status>;
 
     fn call(&mut self, request: Request<Streaming<DeltaDiscoveryRequest>>) -> Self::Future {
@@ -86,9 +134,9 @@ impl<T: Ads> StreamingService<DeltaDiscoveryRequest> for Delta<T> {
 
 struct Sotw<T>(Arc<T>);
 
-impl<T: Ads> StreamingService<DiscoveryRequest> for Sotw<T> {
-    type Response = SotwResponse;
-    type ResponseStream = BoxStream<SotwResponse>;
+impl<T: Discovery> StreamingService<DiscoveryRequest> for Sotw<T> {
+    type Response = T::Sotw;
+    type ResponseStream = BoxStream<T::Sotw>;
     type Future = BoxFuture<Response<Self::ResponseStream>, Status>;
 
     fn call(&mut self, request: Request<Streaming<DiscoveryRequest>>) -> Self::Future {
@@ -97,9 +145,10 @@ impl<T: Ads> StreamingService<DiscoveryRequest> for Sotw<T> {
     }
 }
 
-impl<T, B> Service<http::Request<B>> for AdsServer<T>
+impl<T, S, B> Service<http::Request<B>> for DiscoveryServer<T, S>
 where
-    T: Ads,
+    T: Discovery,
+    S: ServiceName,
     B: tonic::codegen::Body + Send + 'static,
     B::Error: Into<StdError> + Send + 'static,
 {
@@ -115,13 +164,13 @@ where
         let inner = self.inner.clone();
         let limit = Some(self.max_decoding_message_size);
         match request.uri().path() {
-            DELTA_PATH => Box::pin(async move {
-                let mut grpc = Grpc::new(WriteCodec::<DeltaResponse, DeltaDiscoveryRequest>::default())
+            path if path == S::DELTA => Box::pin(async move {
+                let mut grpc = Grpc::new(WriteCodec::<T::Delta, DeltaDiscoveryRequest>::default())
                     .apply_max_message_size_config(limit, None);
                 Ok(grpc.streaming(Delta(inner), request).await)
             }),
-            SOTW_PATH => Box::pin(async move {
-                let mut grpc = Grpc::new(WriteCodec::<SotwResponse, DiscoveryRequest>::default())
+            path if path == S::SOTW => Box::pin(async move {
+                let mut grpc = Grpc::new(WriteCodec::<T::Sotw, DiscoveryRequest>::default())
                     .apply_max_message_size_config(limit, None);
                 Ok(grpc.streaming(Sotw(inner), request).await)
             }),
@@ -130,7 +179,7 @@ where
     }
 }
 
-/// Calls the service.
+/// Calls the aggregated service.
 #[derive(Debug, Clone)]
 pub struct AdsClient<C> {
     inner: tonic::client::Grpc<C>,
