@@ -8,10 +8,10 @@ use portolan_resources::{
 };
 
 use crate::{
-    config::{ConfigMeta, Resolved},
     host::{host_matches, hosts_intersect},
     inputs::ObjectKey,
     protocol::Protocol,
+    virtual_service::{ConfigMeta, Resolved},
 };
 
 /// A host of a server: which VirtualServices may bind to it.

@@ -19,10 +19,10 @@ use portolan_resources::{
 };
 
 use crate::{
-    config::Age,
+    export_to::Visibility,
     protocol::Protocol,
     service::{Endpoint, EndpointAddress, Registry, Resolution, Service, ServiceEndpoints, ServicePort},
-    visibility::Visibility,
+    virtual_service::Age,
     workload::{Workload, identity},
 };
 

@@ -9,8 +9,8 @@
 
 mod authn;
 mod authz;
-mod config;
 mod dns;
+mod export_to;
 mod gateway;
 mod host;
 mod inputs;
@@ -22,13 +22,13 @@ mod service;
 mod service_entry;
 mod sidecar;
 mod snapshot;
-mod visibility;
+mod virtual_service;
 mod workload;
 
 pub use authn::MtlsModes;
 pub use authz::WorkloadPolicies;
-pub use config::{Age, ConfigMeta, Resolved, ResolvedDestinationRule, ResolvedVirtualService};
 pub use dns::{AUTO_VIP_FEDERATION, AUTO_VIP_SERVICE_ENTRY, DnsEntry};
+pub use export_to::Visibility;
 pub use gateway::{GatewayServer, ServerHost};
 pub use host::{host_matches, host_specificity, hosts_intersect, is_wildcard, resolve_short_name};
 pub use inputs::{
@@ -41,7 +41,7 @@ pub use service::{
     Endpoint, EndpointAddress, Locality, Registry, Resolution, Service, ServiceEndpoints, ServicePort,
 };
 pub use snapshot::Snapshot;
-pub use visibility::Visibility;
+pub use virtual_service::{Age, ConfigMeta, Resolved, ResolvedDestinationRule, ResolvedVirtualService};
 pub use workload::Workload;
 
 #[cfg(test)]

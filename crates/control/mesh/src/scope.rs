@@ -5,10 +5,10 @@ use std::{collections::BTreeMap, sync::Arc};
 use portolan_resources::networking::{OutboundTrafficPolicyMode, SidecarSpec};
 
 use crate::{
-    config::{Resolved, ResolvedDestinationRule, ResolvedVirtualService},
     host::{host_matches, host_specificity},
     inputs::ObjectKey,
     service::{Service, ServicePort},
+    virtual_service::{Resolved, ResolvedDestinationRule, ResolvedVirtualService},
 };
 
 /// Services and configuration visible to some proxies.

@@ -9,13 +9,13 @@ use portolan_resources::{
 };
 
 use crate::{
-    config::{Age, ConfigMeta},
+    export_to::Visibility,
     kubernetes::Workloads,
     protocol::Protocol,
     service::{
         Endpoint, EndpointAddress, Locality, Registry, Resolution, Service, ServiceEndpoints, ServicePort,
     },
-    visibility::Visibility,
+    virtual_service::{Age, ConfigMeta},
     workload::identity,
 };
 

@@ -17,8 +17,8 @@ use portolan_resources::{
 use crate::{
     authn::{self, MtlsModes},
     authz::{self, WorkloadPolicies},
-    config::{self, Resolved, ResolvedDestinationRule, ResolvedVirtualService},
     dns::{self, DnsEntry},
+    export_to::Visibility,
     gateway::{self, GatewayServer},
     host::{host_matches, host_specificity},
     inputs::{ClusterContext, Inputs, ObjectKey, TrustBundles},
@@ -27,7 +27,7 @@ use crate::{
     scope::{Scope, ServiceInstance, SidecarIngress},
     service::{Registry, Service, ServiceEndpoints, ServicePort},
     service_entry, sidecar,
-    visibility::Visibility,
+    virtual_service::{self, Resolved, ResolvedDestinationRule, ResolvedVirtualService},
     workload::Workload,
 };
 
@@ -91,9 +91,9 @@ impl Snapshot {
             .virtual_services
             .values()
             .chain(&fed.virtual_services)
-            .map(|v| config::resolve_virtual_service(v, domain, export))
+            .map(|v| virtual_service::resolve_virtual_service(v, domain, export))
             .collect();
-        let mut virtual_services = config::merge_delegates(resolved);
+        let mut virtual_services = virtual_service::merge_delegates(resolved);
         virtual_services.sort_by(|a, b| a.meta.precedence().cmp(&b.meta.precedence()));
         let old_vs: BTreeMap<_, _> =
             before.iter().flat_map(|b| &b.virtual_services).map(|v| (&v.meta.key, v)).collect();
@@ -105,7 +105,7 @@ impl Snapshot {
             })
             .collect();
 
-        let destination_rules = config::resolve_destination_rules(
+        let destination_rules = virtual_service::resolve_destination_rules(
             inputs.destination_rules.values().chain(&fed.destination_rules),
             domain,
             &mesh.default_destination_rule_export_to,
@@ -127,7 +127,7 @@ impl Snapshot {
         let mut peer_authentications: Vec<_> = inputs
             .peer_authentications
             .values()
-            .map(|p| Resolved { meta: config::ConfigMeta::of(&p.metadata), spec: p.spec.clone() })
+            .map(|p| Resolved { meta: virtual_service::ConfigMeta::of(&p.metadata), spec: p.spec.clone() })
             .collect();
         peer_authentications.sort_by(|a, b| a.meta.precedence().cmp(&b.meta.precedence()));
 
@@ -486,7 +486,7 @@ fn services(inputs: &Inputs, workloads: &Workloads, before: Option<&Snapshot>) -
     let entries: Vec<_> = inputs.workload_entries.values().collect();
     let mut service_entries: Vec<_> =
         inputs.service_entries.values().chain(&inputs.federation.configs.service_entries).collect();
-    service_entries.sort_by_key(|s| config::Age::of(&s.metadata));
+    service_entries.sort_by_key(|s| virtual_service::Age::of(&s.metadata));
     for object in service_entries {
         let endpoints = service_entry::endpoints(object, &entries, workloads, mesh, network);
         for service in service_entry::services(object, mesh) {
@@ -539,7 +539,7 @@ fn by_namespace<'a, T: Clone + 'a>(
 ) -> authz::ByNamespace<T> {
     let mut out: authz::ByNamespace<T> = BTreeMap::new();
     for (meta, spec) in objects {
-        let resolved = Resolved { meta: config::ConfigMeta::of(meta), spec: spec.clone() };
+        let resolved = Resolved { meta: virtual_service::ConfigMeta::of(meta), spec: spec.clone() };
         out.entry(resolved.meta.key.namespace.clone()).or_default().push(Arc::new(resolved));
     }
     for list in out.values_mut() {

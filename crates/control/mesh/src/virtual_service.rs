@@ -9,9 +9,9 @@ use portolan_resources::{
 };
 
 use crate::{
+    export_to::Visibility,
     host::{host_matches, resolve_short_name},
     inputs::ObjectKey,
-    visibility::Visibility,
 };
 
 /// Age of an object: the oldest wins conflicts. Objects without creation time (in-memory ones) count as the youngest.
