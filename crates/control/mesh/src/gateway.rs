@@ -9,9 +9,9 @@ use portolan_resources::{
 
 use crate::{
     host::{host_matches, hosts_intersect},
-    inputs::ObjectKey,
+    object::ObjectKey,
+    object::{ConfigMeta, Resolved},
     protocol::Protocol,
-    virtual_service::{ConfigMeta, Resolved},
 };
 
 /// A host of a server: which VirtualServices may bind to it.

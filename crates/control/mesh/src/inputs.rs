@@ -1,6 +1,6 @@
 //! What the model is made from.
 
-use std::{collections::BTreeMap, fmt, sync::Arc};
+use std::{collections::BTreeMap, sync::Arc};
 
 use k8s_openapi::api::{
     core::v1::{Namespace, Pod, Service as KubeService},
@@ -12,29 +12,10 @@ use portolan_resources::{
     well_known::{names, ports},
 };
 
-use crate::service::{Service, ServiceEndpoints};
-
-/// Namespace and name of an object.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct ObjectKey {
-    /// Namespace, empty for cluster-scoped kinds.
-    pub namespace: String,
-    /// Name.
-    pub name: String,
-}
-
-impl ObjectKey {
-    /// Key of `namespace/name`.
-    pub fn new(namespace: impl Into<String>, name: impl Into<String>) -> Self {
-        Self { namespace: namespace.into(), name: name.into() }
-    }
-}
-
-impl fmt::Display for ObjectKey {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}/{}", self.namespace, self.name)
-    }
-}
+use crate::{
+    object::ObjectKey,
+    service::{Service, ServiceEndpoints},
+};
 
 /// Facts of the cluster that no object states.
 #[derive(Clone, Debug, PartialEq, Eq)]

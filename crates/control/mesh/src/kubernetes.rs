@@ -20,10 +20,10 @@ use portolan_resources::{
 
 use crate::{
     export_to::Visibility,
+    object::Age,
     protocol::Protocol,
     service::{Endpoint, EndpointAddress, Registry, Resolution, Service, ServiceEndpoints, ServicePort},
-    virtual_service::Age,
-    workload::{Workload, identity},
+    workload::{Workload, Workloads, identity},
 };
 
 /// The mesh's view of a Kubernetes Service; `None` when it has no port that the mesh handles.
@@ -108,13 +108,6 @@ pub(crate) fn target_port(port: &KubeServicePort, named: &BTreeMap<String, u16>)
         Some(IntOrString::Int(n)) => u16::try_from(*n).ok(),
         Some(IntOrString::String(name)) => named.get(name).copied().or_else(|| name.parse().ok()),
     }
-}
-
-/// Pods by namespace and name, and by address.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Workloads {
-    pub(crate) by_pod: BTreeMap<(String, String), Arc<Workload>>,
-    pub(crate) by_address: BTreeMap<IpAddr, Arc<Workload>>,
 }
 
 /// Ready endpoints of a Service from its slices.

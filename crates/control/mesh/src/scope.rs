@@ -5,10 +5,12 @@ use std::{collections::BTreeMap, sync::Arc};
 use portolan_resources::networking::{OutboundTrafficPolicyMode, SidecarSpec};
 
 use crate::{
+    destination_rule::ResolvedDestinationRule,
     host::{host_matches, host_specificity},
-    inputs::ObjectKey,
+    object::ObjectKey,
+    object::Resolved,
     service::{Service, ServicePort},
-    virtual_service::{Resolved, ResolvedDestinationRule, ResolvedVirtualService},
+    virtual_service::ResolvedVirtualService,
 };
 
 /// Services and configuration visible to some proxies.

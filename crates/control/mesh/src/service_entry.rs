@@ -10,12 +10,12 @@ use portolan_resources::{
 
 use crate::{
     export_to::Visibility,
-    kubernetes::Workloads,
+    object::{Age, ConfigMeta},
     protocol::Protocol,
     service::{
         Endpoint, EndpointAddress, Locality, Registry, Resolution, Service, ServiceEndpoints, ServicePort,
     },
-    virtual_service::{Age, ConfigMeta},
+    workload::Workloads,
     workload::identity,
 };
 
