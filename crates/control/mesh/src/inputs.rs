@@ -6,10 +6,10 @@ use k8s_openapi::api::{
     core::v1::{Namespace, Pod, Service as KubeService},
     discovery::v1::EndpointSlice,
 };
+use portolan_names::{names, ports};
 use portolan_resources::{
     AuthorizationPolicy, DestinationRule, Gateway, MeshConfig, PeerAuthentication, RequestAuthentication,
     ServiceEntry, Sidecar, VirtualService, WorkloadEntry,
-    well_known::{names, ports},
 };
 
 use crate::{

@@ -13,10 +13,8 @@ use k8s_openapi::{
     },
     apimachinery::pkg::util::intstr::IntOrString,
 };
-use portolan_resources::{
-    MeshConfig,
-    well_known::{annotations, names},
-};
+use portolan_names::{annotations, names};
+use portolan_resources::MeshConfig;
 
 use crate::{
     export_to::Visibility,

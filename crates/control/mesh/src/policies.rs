@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use portolan_resources::well_known::names;
+use portolan_names::names;
 
 use crate::{
     authn::{self, MtlsModes},

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, net::Ipv4Addr, sync::Arc};
 
-use portolan_resources::well_known::labels;
+use portolan_names::labels;
 
 use crate::{
     dns,

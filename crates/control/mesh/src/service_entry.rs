@@ -2,10 +2,10 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
+use portolan_names::labels;
 use portolan_resources::{
     MeshConfig, ServiceEntry, WorkloadEntry,
     networking::{Location, Port, Resolution as EntryResolution, WorkloadEntrySpec},
-    well_known::labels,
 };
 
 use crate::{

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use portolan_names::names::MESH_GATEWAY;
 use portolan_resources::{VirtualService, networking::VirtualServiceSpec};
 
 use crate::{
@@ -42,7 +43,7 @@ pub(crate) fn resolve(
     let tcp = spec.tcp.iter_mut().flat_map(|r| &mut r.route);
     tls.chain(tcp).filter_map(|r| r.destination.as_mut()).for_each(|d| full(&mut d.host));
     let gateway = |name: &mut String| {
-        if name != "mesh" && !name.contains('/') {
+        if name != MESH_GATEWAY && !name.contains('/') {
             *name = format!("{ns}/{name}");
         }
     };
@@ -51,7 +52,7 @@ pub(crate) fn resolve(
     spec.tls.iter_mut().flat_map(|r| &mut r.match_).flat_map(|m| &mut m.gateways).for_each(gateway);
     spec.tcp.iter_mut().flat_map(|r| &mut r.match_).flat_map(|m| &mut m.gateways).for_each(gateway);
     if spec.gateways.is_empty() {
-        spec.gateways.push("mesh".to_owned());
+        spec.gateways.push(MESH_GATEWAY.to_owned());
     }
     Resolved { meta, spec }
 }

@@ -6,7 +6,8 @@ use std::{
     sync::{Arc, PoisonError},
 };
 
-use portolan_resources::{networking::SidecarSpec, well_known::labels};
+use portolan_names::labels;
+use portolan_resources::networking::SidecarSpec;
 
 use crate::{
     destination_rule::ResolvedDestinationRule,

@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, net::IpAddr, sync::Arc};
 
 use k8s_openapi::api::core::v1::Pod;
-use portolan_resources::well_known::{labels, names};
+use portolan_names::{labels, names};
 
 use crate::{
     object::{ObjectKey, share},

@@ -5,10 +5,10 @@ use std::collections::BTreeMap;
 use portolan_mesh::{
     Endpoint, EndpointAddress, Locality, ResolvedDestinationRule, Service, ServicePort, Snapshot, Workload,
 };
+use portolan_names::labels;
 use portolan_resources::{
     networking::{LocalityDistribute, LocalityLbSetting},
     security::MtlsMode,
-    well_known::labels,
 };
 use portolan_xds::names::ClusterName;
 

@@ -1,6 +1,6 @@
 //! Attributes that rules can name, as matchers.
 
-use portolan_resources::well_known::names;
+use portolan_names::names;
 
 use super::model::{
     any_permission, any_principal, not_permission, not_principal, permission, principal, ranges,

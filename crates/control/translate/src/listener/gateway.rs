@@ -3,10 +3,8 @@
 use std::collections::BTreeMap;
 
 use portolan_mesh::{GatewayServer, Protocol, ResolvedVirtualService};
-use portolan_resources::{
-    networking::{RouteDestination, ServerTlsMode, ServerTlsSettings},
-    well_known::names::UNSPECIFIED_IP,
-};
+use portolan_names::names::UNSPECIFIED_IP;
+use portolan_resources::networking::{RouteDestination, ServerTlsMode, ServerTlsSettings};
 use portolan_xds::names::{self, ClusterName};
 
 use super::{base, chains::without_duplicates, tls_inspector};

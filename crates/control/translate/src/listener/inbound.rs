@@ -3,10 +3,8 @@
 use std::{collections::BTreeMap, time::Duration as StdDuration};
 
 use portolan_mesh::{MtlsModes, Protocol};
-use portolan_resources::{
-    security::MtlsMode,
-    well_known::{names::UNSPECIFIED_IP, ports},
-};
+use portolan_names::{names::UNSPECIFIED_IP, ports};
+use portolan_resources::security::MtlsMode;
 use portolan_xds::names::{self, ClusterName};
 
 use super::{base, http_inspector, listener_filter, original_dst, sniffing, tls_inspector};

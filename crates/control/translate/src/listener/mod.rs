@@ -5,7 +5,7 @@ mod gateway;
 mod inbound;
 mod outbound;
 
-use portolan_resources::well_known::{names::UNSPECIFIED_IP, ports};
+use portolan_names::{names::UNSPECIFIED_IP, ports};
 use portolan_xds::names;
 
 pub(crate) use gateway::{RouteKind, gateway_ports, route_kind};

@@ -4,7 +4,7 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use portolan_mesh::{EndpointAddress, Protocol, Service, ServicePort};
-use portolan_resources::well_known::names::UNSPECIFIED_IP;
+use portolan_names::names::{MESH_GATEWAY, UNSPECIFIED_IP};
 use portolan_xds::names::{self, ClusterName};
 
 use super::{base, chains::without_duplicates, http_inspector, is_own_port, sniffing, tls_inspector};
@@ -162,8 +162,8 @@ fn service_filters(
     let mut own = tcp::to_cluster(ctx, &cluster, &cluster);
     let mut matched = Vec::new();
     if let Some(vs) = ctx.scope.virtual_service_for(&service.host) {
-        let tls_rules = tcp::tls_rule_chains(ctx, vs, "mesh", port.number);
-        for chain in tls_rules.into_iter().chain(tcp::tcp_rule_chains(ctx, vs, "mesh", port.number)) {
+        let tls_rules = tcp::tls_rule_chains(ctx, vs, MESH_GATEWAY, port.number);
+        for chain in tls_rules.into_iter().chain(tcp::tcp_rule_chains(ctx, vs, MESH_GATEWAY, port.number)) {
             match &chain.filter_chain_match {
                 None => own = chain.filters,
                 Some(_) => matched.push(chain),

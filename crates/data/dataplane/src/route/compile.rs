@@ -7,18 +7,16 @@ use std::time::Duration;
 use http::{HeaderName, StatusCode};
 
 use super::action::{
-    Action, ClusterChoice, HashPolicy, HostRewrite, Mirror, PathRewrite, Redirect, RouteAction,
-    WeightedCluster,
+    Action, ClusterChoice, HashPolicy, HostRewrite, Mirror, Redirect, RouteAction, WeightedCluster,
 };
 use super::mutation::Mutations;
+use super::path::{PathMatch, PathRewrite};
 use super::retry::RetryPolicy;
-use super::table::{PathMatch, RequireTls, Route, RouteTable, VirtualHost};
-use crate::config::matchers::{HeaderMatch, QueryMatch, full_regex, search_regex};
-use crate::config::pb::{self, core, matcher, route};
-use crate::config::value::{
-    At as _, Invalid, Valid, bool_or, data, duration, runtime_fraction, timeout, u32_or,
-};
+use super::table::{RequireTls, Route, RouteTable, VirtualHost};
 use crate::filters::PerFilter;
+use crate::message::matchers::{HeaderMatch, QueryMatch, full_regex, search_regex};
+use crate::pb::{self, core, matcher, route};
+use crate::value::{At as _, Invalid, Valid, bool_or, data, duration, runtime_fraction, timeout, u32_or};
 
 /// Envoy's route timeout.
 const DEFAULT_TIMEOUT: Duration = Duration::from_secs(15);

@@ -5,10 +5,10 @@ use std::time::Duration;
 
 use http::{HeaderMap, HeaderName};
 
-use crate::config::matchers::HeaderMatch;
-use crate::config::pb::route;
-use crate::config::value::{At as _, Valid, duration, u32_or};
-use crate::http::ResponseHead;
+use crate::message::ResponseHead;
+use crate::message::matchers::HeaderMatch;
+use crate::pb::route;
+use crate::value::{At as _, Valid, duration, u32_or};
 
 /// What a request may ask for by itself.
 pub(crate) const RETRY_ON: HeaderName = HeaderName::from_static("x-envoy-retry-on");

@@ -5,11 +5,11 @@ use std::io::Write as _;
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::sync::{Arc, LazyLock};
 
-use super::flags::Flags;
 use super::format::{Context, Format};
-use crate::config::matchers::HeaderMatch;
-use crate::config::pb::{self, accesslog, core, file_log, stream_log};
-use crate::config::value::{At as _, Invalid, PerMillion, Valid, data, drawn, fraction, type_of, unpack};
+use crate::message::Flags;
+use crate::message::matchers::HeaderMatch;
+use crate::pb::{self, accesslog, core, file_log, stream_log};
+use crate::value::{At as _, Invalid, PerMillion, Valid, data, drawn, fraction, type_of, unpack};
 
 /// Envoy's default format.
 const DEFAULT_FORMAT: &str = "[%START_TIME%] \"%REQ(:METHOD)% %REQ(X-ENVOY-ORIGINAL-PATH?:PATH)% %PROTOCOL%\" \

@@ -8,13 +8,13 @@ use std::sync::Arc;
 use hashbrown::{DefaultHashBuilder, HashTable};
 use parking_lot::Mutex;
 
-use super::metrics::{Distribution, Histogram, Stat};
+use super::node::WorkerNode;
 use super::peer::PeerMetadata;
 use super::stream_info::StreamInfo;
-use super::{MetricKind, Sample, SampleValue};
-use crate::config::listener::Direction;
-use crate::http::Request;
-use crate::net::Worker;
+use crate::message::Request;
+use crate::stats::metrics::{Distribution, Histogram, Stat};
+use crate::stats::{MetricKind, Sample, SampleValue};
+use crate::value::Direction;
 
 /// Series per worker; what does not fit is not counted, and a warning says so once.
 const MAX_SERIES: usize = 20_000;
@@ -34,7 +34,7 @@ struct Labels {
     protocol: &'static str,
     code: u16,
     grpc: Option<u32>,
-    flags: super::Flags,
+    flags: crate::message::Flags,
     mtls: Option<bool>,
 }
 
@@ -51,7 +51,7 @@ struct View<'a> {
     protocol: &'static str,
     code: u16,
     grpc: Option<u32>,
-    flags: super::Flags,
+    flags: crate::message::Flags,
     mtls: Option<bool>,
 }
 
@@ -94,14 +94,19 @@ type Series = Arc<(Labels, Values)>;
 pub(crate) struct IstioRegistry(Mutex<Vec<Series>>);
 
 /// One worker's index.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct IstioStats {
+    registry: Arc<IstioRegistry>,
     known: RefCell<HashTable<Series>>,
     hasher: DefaultHashBuilder,
 }
 
 impl IstioStats {
-    fn series(&self, registry: &IstioRegistry, labels: &View<'_>) -> Option<Series> {
+    pub(crate) fn new(registry: Arc<IstioRegistry>) -> Self {
+        IstioStats { registry, known: RefCell::default(), hasher: DefaultHashBuilder::default() }
+    }
+
+    fn series(&self, labels: &View<'_>) -> Option<Series> {
         let mut known = self.known.borrow_mut();
         let hash = self.hasher.hash_one(labels);
         if let Some(series) = known.find(hash, |series| series.0.view() == *labels) {
@@ -114,7 +119,7 @@ impl IstioStats {
             tracing::warn!(MAX_SERIES, "too many label combinations; further ones are not counted");
         }
         let series: Series = Arc::new((labels.to_labels(), Values::default()));
-        registry.0.lock().push(series.clone());
+        self.registry.0.lock().push(series.clone());
         known.insert_unique(hash, series.clone(), |series| self.hasher.hash_one(series.0.view()));
         Some(series)
     }
@@ -133,22 +138,23 @@ static NOBODY: PeerMetadata = PeerMetadata {
 
 /// The series of a request, or of a TCP connection when there is no request.
 fn series_of(
-    worker: &Worker,
+    stats: &IstioStats,
+    this: &WorkerNode,
     direction: Direction,
     info: &StreamInfo,
     request: Option<&Request>,
 ) -> Option<Series> {
     let inbound = direction == Direction::Inbound;
-    let local = &worker.shared.node.metadata;
-    let own_principal = worker.shared.principal.load();
+    let local = &this.node.local.metadata;
+    let own_principal = this.node.principal.load();
     let own_principal = own_principal.as_deref().map_or("", String::as_str);
     let down = info.downstream_peer.as_deref().unwrap_or(&NOBODY);
     // What the host's metadata say counts as long as the peer itself did not introduce itself.
     let described = match (&info.upstream_peer, &info.host) {
         (None, Some(host)) => {
             let istio = host.metadata.as_ref().and_then(|metadata| metadata.filter_metadata.get("istio"));
-            let text = istio.and_then(|fields| crate::config::value::struct_string(fields, "workload"));
-            text.and_then(|text| worker.peers.endpoint(text))
+            let text = istio.and_then(|fields| crate::value::struct_string(fields, "workload"));
+            text.and_then(|text| this.peers.endpoint(text))
         }
         _ => None,
     };
@@ -162,7 +168,7 @@ fn series_of(
                 Some(
                     name @ ("PassthroughCluster" | "BlackHoleCluster" | "InboundPassthroughClusterIpv4"),
                 ) => name,
-                _ => request.map_or(UNKNOWN, |request| crate::route::table::without_port(&request.authority)),
+                _ => request.map_or(UNKNOWN, |request| crate::message::without_port(&request.authority)),
             };
             [name, name, if inbound { local.namespace.as_str() } else { UNKNOWN }]
         }
@@ -191,12 +197,18 @@ fn series_of(
         flags: info.flags,
         mtls: inbound.then_some(mtls),
     };
-    worker.istio.series(&worker.shared.istio, &labels)
+    stats.series(&labels)
 }
 
 /// Counts a finished request.
-pub(crate) fn record_request(worker: &Worker, direction: Direction, info: &StreamInfo, request: &Request) {
-    let Some(series) = series_of(worker, direction, info, Some(request)) else { return };
+pub(crate) fn record_request(
+    stats: &IstioStats,
+    this: &WorkerNode,
+    direction: Direction,
+    info: &StreamInfo,
+    request: &Request,
+) {
+    let Some(series) = series_of(stats, this, direction, info, Some(request)) else { return };
     let values = &series.1;
     values.requests.inc();
     values.duration.record(info.start.elapsed().as_secs_f64() * 1000.0);
@@ -205,8 +217,14 @@ pub(crate) fn record_request(worker: &Worker, direction: Direction, info: &Strea
 }
 
 /// Counts a TCP connection that opened or closed.
-pub(crate) fn record_tcp(worker: &Worker, direction: Direction, info: &StreamInfo, opened: bool) {
-    let Some(series) = series_of(worker, direction, info, None) else { return };
+pub(crate) fn record_tcp(
+    stats: &IstioStats,
+    this: &WorkerNode,
+    direction: Direction,
+    info: &StreamInfo,
+    opened: bool,
+) {
+    let Some(series) = series_of(stats, this, direction, info, None) else { return };
     let values = &series.1;
     if opened {
         values.opened.inc();

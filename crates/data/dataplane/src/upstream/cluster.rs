@@ -7,11 +7,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
 
 use super::breaker::{Held, Limits, Usage};
+use super::config::ClusterConfig;
 use super::host::{Host, HostSet};
 use super::lb::{Lb, LbContext};
 use super::pool::{HostPool, PoolKey};
-use crate::config::cluster::ClusterConfig;
-use crate::telemetry::metrics::{ClusterStats, Histogram, PerWorker};
+use crate::stats::metrics::{ClusterStats, Histogram, PerWorker};
 
 /// One immutable version of a cluster.
 #[derive(Debug)]
@@ -32,7 +32,7 @@ pub(crate) struct ClusterShared {
     /// Changes when a host is ejected or returns, so that workers recompute their healthy lists.
     pub(crate) health_epoch: AtomicU64,
     pub(crate) ejected: AtomicUsize,
-    /// Ejections by [`super::outlier::Kind`].
+    /// Ejections by [`crate::upstream::outlier::Kind`].
     pub(crate) ejections: [AtomicU64; 3],
 }
 

@@ -11,8 +11,9 @@ use h2::client::{ResponseFuture, SendRequest};
 use super::cluster::Cluster;
 use super::exchange::{SendFail, UpstreamFail};
 use super::pool::{H2Lease, OpenGuard};
-use crate::http::{Body, Frame, ResponseHead};
-use crate::net::stream::Stream;
+use crate::io::Frame;
+use crate::io::stream::Stream;
+use crate::message::{Body, ResponseHead};
 
 /// Receive window of a stream: what a slow client may make us hold per request.
 const STREAM_WINDOW: u32 = 256 * 1024;

@@ -4,8 +4,8 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed};
 
-use crate::config::pb;
-use crate::config::value::NetAddress;
+use crate::pb;
+use crate::value::NetAddress;
 
 /// Region, zone, sub zone.
 pub(crate) type Locality = (String, String, String);

@@ -4,11 +4,11 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
 use super::cluster::Cluster;
+use super::config::{Discovery, LbPolicy};
 use super::host::{Health, Host, LocalityHosts};
 use super::ring::Ring;
-use crate::config::cluster::{Discovery, LbPolicy};
-use crate::config::value::NetAddress;
-use crate::telemetry::metrics::ClusterStats;
+use crate::stats::metrics::ClusterStats;
+use crate::value::NetAddress;
 
 /// What a pick may depend on.
 #[derive(Debug, Default)]
@@ -284,8 +284,7 @@ impl Group {
         let fits = |host: &&Arc<Host>| {
             let labels = host.metadata.as_ref().and_then(|metadata| metadata.filter_metadata.get("envoy.lb"));
             wanted.iter().all(|(name, value)| {
-                labels.and_then(|labels| crate::config::value::struct_string(labels, name))
-                    == Some(value.as_str())
+                labels.and_then(|labels| crate::value::struct_string(labels, name)) == Some(value.as_str())
             })
         };
         let fitting: Vec<_> = self.hosts.iter().filter(fits).collect();

@@ -2,6 +2,7 @@
 
 pub(crate) mod breaker;
 pub(crate) mod cluster;
+pub(crate) mod config;
 pub(crate) mod connect;
 pub(crate) mod dns;
 pub(crate) mod exchange;

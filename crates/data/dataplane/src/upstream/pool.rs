@@ -21,10 +21,10 @@ use super::cluster::{Cluster, WorkerCluster};
 use super::connect::{ConnectFailure, connect};
 use super::h2_client;
 use super::host::Host;
-use crate::config::value::NetAddress;
-use crate::http::h1::H1Io;
-use crate::telemetry::metrics::ClusterStats;
+use crate::io::buffered::H1Io;
+use crate::stats::metrics::ClusterStats;
 use crate::tls::Offer;
+use crate::value::NetAddress;
 
 /// Idle HTTP/1 connections kept per pool; more than this many at once means a burst is over.
 const MAX_IDLE: usize = 1024;

@@ -1,0 +1,6 @@
+//! Counters, gauges and histograms that workers write without locks, and the series that are shown of them.
+
+pub(crate) mod metrics;
+mod sample;
+
+pub use sample::{MetricKind, Sample, SampleValue};

@@ -1,0 +1,32 @@
+//! What all threads of a data plane share.
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
+use std::time::Duration;
+
+use crate::telemetry::istio::IstioRegistry;
+use crate::telemetry::node::Node;
+use crate::telemetry::peer::LocalNode;
+
+/// What all threads share. Written rarely, read without locks on the request path.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    pub(crate) workers: usize,
+    pub(crate) node: Arc<Node>,
+    pub(crate) drain_time: Duration,
+    /// Workers that took over a snapshot.
+    pub(crate) started: AtomicUsize,
+    pub(crate) istio: Arc<IstioRegistry>,
+}
+
+impl Shared {
+    pub(crate) fn new(workers: usize, local: LocalNode, drain_time: Duration) -> Self {
+        Shared {
+            workers,
+            node: Arc::new(Node::new(local)),
+            drain_time,
+            started: AtomicUsize::new(0),
+            istio: Arc::default(),
+        }
+    }
+}
