@@ -53,7 +53,8 @@ pub struct Inputs {
     pub mesh_config: Arc<MeshConfig>,
     /// Root certificates of our own trust domain (PEM).
     pub root_certificates: String,
-    /// JSON Web Key Sets that the control plane fetched, by `jwksUri`, or by issuer where a rule names no URI.
+    /// JSON Web Key Sets by `jwksUri`, or by issuer where a rule names no URI. The control plane fetches none: a rule
+    /// without keys of its own finds none here, and tokens of its issuer are refused.
     pub jwks: BTreeMap<String, String>,
     /// Kubernetes Services.
     pub services: BTreeMap<ObjectKey, Arc<KubeService>>,
