@@ -39,10 +39,7 @@ pub enum JsonError {
 /// The descriptor set; empty when it can't be read, so that every type is unknown.
 pub fn pool() -> &'static DescriptorPool {
     static POOL: OnceLock<DescriptorPool> = OnceLock::new();
-    POOL.get_or_init(|| {
-        DescriptorPool::decode(include_bytes!(concat!(env!("OUT_DIR"), "/descriptors.bin")).as_slice())
-            .unwrap_or_default()
-    })
+    POOL.get_or_init(|| DescriptorPool::decode(envoy_types::DESCRIPTORS).unwrap_or_default())
 }
 
 /// The JSON of an `Any`: the message's fields and `@type`.
