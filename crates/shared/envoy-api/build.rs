@@ -5,6 +5,8 @@
 //! few roots fail in a shared compiler and are compiled again each in one of its own. What still fails is left out
 //! with a warning: its messages then show as base64.
 
+#![expect(clippy::disallowed_methods, reason = "cargo speaks to a build script through its environment")]
+
 use std::{
     collections::{BTreeMap, BTreeSet},
     env, fs,
@@ -114,6 +116,15 @@ const TYPES: &[&str] = &[
     "envoy/extensions/filters/network/sni_cluster/v3/",
     "envoy/extensions/filters/network/tcp_proxy/v3/",
     "envoy/extensions/filters/network/wasm/v3/",
+    "envoy/extensions/load_balancing_policies/cluster_provided/v3/",
+    "envoy/extensions/load_balancing_policies/common/v3/",
+    "envoy/extensions/load_balancing_policies/least_request/v3/",
+    "envoy/extensions/load_balancing_policies/maglev/v3/",
+    "envoy/extensions/load_balancing_policies/random/v3/",
+    "envoy/extensions/load_balancing_policies/ring_hash/v3/",
+    "envoy/extensions/load_balancing_policies/round_robin/v3/",
+    "envoy/extensions/load_balancing_policies/subset/v3/",
+    "envoy/extensions/load_balancing_policies/wrr_locality/v3/",
     "envoy/extensions/retry/host/previous_hosts/v3/",
     "envoy/extensions/retry/priority/previous_priorities/v3/",
     "envoy/extensions/transport_sockets/raw_buffer/v3/",

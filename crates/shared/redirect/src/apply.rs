@@ -3,9 +3,20 @@
 use std::io::Write as _;
 use std::process::{Command, Stdio};
 
-use crate::cli::Backend;
 use crate::model::Rules;
 use crate::{PASSTHROUGH_V6, iptables, nft};
+
+/// How rules are loaded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
+pub enum Backend {
+    /// `nft` where it is installed, otherwise iptables.
+    #[default]
+    Auto,
+    /// Native nftables.
+    Nft,
+    /// `iptables-restore` and `ip6tables-restore`.
+    Iptables,
+}
 
 /// Why rules were not loaded.
 #[derive(Debug, thiserror::Error)]

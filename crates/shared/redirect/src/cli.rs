@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use crate::apply::{ApplyError, apply};
+use crate::apply::{ApplyError, Backend, apply};
 use crate::model::{
     DnsCapture, Rules, RulesError, parse_ids, parse_network_list, parse_networks, parse_port_list,
     parse_ports,
@@ -13,18 +13,6 @@ use portolan_names::{names, ports};
 
 /// Where the name servers of DNS capture are read from.
 const RESOLV_CONF: &str = "/etc/resolv.conf";
-
-/// How rules are loaded.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
-pub enum Backend {
-    /// `nft` where it is installed, otherwise iptables.
-    #[default]
-    Auto,
-    /// Native nftables.
-    Nft,
-    /// `iptables-restore` and `ip6tables-restore`.
-    Iptables,
-}
 
 /// Flags of `portolan-proxy redirect`.
 #[derive(Debug, Clone, clap::Args)]

@@ -14,8 +14,8 @@ mod model;
 pub mod nft;
 mod validate;
 
-pub use apply::{ApplyError, apply};
-pub use cli::{Backend, RedirectArgs, RunError, run};
+pub use apply::{ApplyError, Backend, apply};
+pub use cli::{RedirectArgs, RunError, run};
 pub use model::{DnsCapture, MAX_LIST_ENTRIES, Networks, Ports, Rules, RulesError};
 pub use validate::{ValidateError, validate};
 

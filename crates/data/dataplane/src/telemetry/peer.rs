@@ -9,8 +9,8 @@ use http::{HeaderName, HeaderValue};
 use portolan_names::labels;
 use prost::Message as _;
 
-use crate::config::pb;
-use crate::config::value::struct_string;
+use crate::pb;
+use crate::value::struct_string;
 
 /// Header with the peer's metadata, base64 of a protobuf struct.
 pub(crate) const PEER_METADATA: HeaderName = HeaderName::from_static("x-envoy-peer-metadata");

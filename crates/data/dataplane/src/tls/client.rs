@@ -13,8 +13,8 @@ use rustls::{DigitallySignedStruct, SignatureScheme};
 use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
 
 use super::source::{SecretMap, Sources, Validation, versions};
-use crate::config::pb::tls;
-use crate::config::value::{At as _, Invalid, Valid};
+use crate::pb::tls;
+use crate::value::{At as _, Invalid, Valid};
 
 /// What a connection is for; decides the protocols that are offered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -108,8 +108,8 @@ impl ClientTls {
     fn offered(&self, offer: Offer) -> Vec<Vec<u8>> {
         let mesh = self.alpn.iter().any(|name| name == b"istio");
         let list: &[&[u8]] = match offer {
-            Offer::Http1 if mesh => &[super::ALPN_OWN, b"istio-http/1.1", b"istio", b"http/1.1"],
-            Offer::Http2 if mesh => &[super::ALPN_OWN, b"istio-h2", b"istio", b"h2"],
+            Offer::Http1 if mesh => &[crate::tls::ALPN_OWN, b"istio-http/1.1", b"istio", b"http/1.1"],
+            Offer::Http2 if mesh => &[crate::tls::ALPN_OWN, b"istio-h2", b"istio", b"h2"],
             Offer::Http2 if self.alpn.is_empty() => &[b"h2"],
             _ => return self.alpn.clone(),
         };

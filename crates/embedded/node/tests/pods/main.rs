@@ -731,6 +731,7 @@ fn killed_supervisor(name: &str) {
     assert_eq!(&line, b"ready\n");
     child.kill().unwrap();
     child.wait().unwrap();
+    #[expect(clippy::disallowed_methods, reason = "a test that waits on a thread of its own")]
     std::thread::sleep(Duration::from_millis(200));
     let processes = Command::new("sh")
         .args(["-c", &format!("for n in $(ip netns | grep -o 'ptl-{name}[^ ]*'); do ip netns pids $n; done")])
