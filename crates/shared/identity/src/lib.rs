@@ -9,6 +9,8 @@
 
 mod authority;
 mod bundle;
+#[cfg(test)]
+mod fixture;
 mod spiffe;
 mod svid;
 mod verifier;

@@ -11,7 +11,7 @@ use portolan_xds::type_url;
 use prost::Message;
 
 use super::fixture;
-use crate::{Generator, filters::CONNECTION_MANAGER_FILTER, pb::*};
+use crate::{Generator, naming::CONNECTION_MANAGER_FILTER, pb::*};
 
 #[test]
 fn stock_envoy_accepts_everything() {

@@ -7,7 +7,8 @@ use std::time::Duration;
 use rustix::fs::{FlockOperation, flock};
 use rustix::process::{Pid, Signal, kill_process};
 
-use super::{NetworkError, check_privilege, command};
+use super::command;
+use super::error::{NetworkError, check_privilege};
 use crate::plan::{LINK_BRIDGE, LINK_LEG, belongs_to, node_netns};
 
 const NETNS_DIR: &str = "/run/netns";

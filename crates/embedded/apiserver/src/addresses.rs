@@ -1,21 +1,79 @@
-//! Addresses and node ports of Services.
+//! Addresses and node ports of Services: which are taken, and by which write they are being taken.
 
 use std::collections::BTreeSet;
 use std::net::Ipv4Addr;
 use std::ops::RangeInclusive;
+use std::sync::Arc;
 
 use ipnet::Ipv4Net;
+use parking_lot::Mutex;
 use portolan_apimachinery::status::FieldError;
 use serde_json::{Value, json};
 
-use crate::api::SERVICES;
+use crate::keys::SERVICES;
 use crate::store::Store;
 
 /// The first addresses of the range are handed out by name only: kubernetes is .1, DNS is .10.
 const RESERVED: u32 = 16;
 
-/// Knows which addresses and ports are taken.
-pub(crate) struct Allocator {
+/// The addresses and ports of all Services, shared by all writes.
+#[derive(Clone)]
+pub(crate) struct Addresses(Arc<Mutex<Allocator>>);
+
+impl Addresses {
+    /// Those of the stored Services are taken.
+    pub(crate) fn new(store: &Store, range: Ipv4Net, node_ports: RangeInclusive<u16>) -> Addresses {
+        Addresses(Arc::new(Mutex::new(Allocator::new(store, range, node_ports))))
+    }
+
+    /// Fills in what `new` wants and does not have, keeping what `old` had.
+    ///
+    /// # Errors
+    /// An address or port that is out of range, taken, or not to be had.
+    pub(crate) fn assign(&self, old: Option<&Value>, new: &mut Value) -> Result<Taken, Vec<FieldError>> {
+        let mut taken = Taken { by: Some(self.clone()), addresses: Vec::new(), ports: Vec::new() };
+        let mut allocator = self.0.lock();
+        let outcome = allocator
+            .assign_address(old, new, &mut taken)
+            .and_then(|()| allocator.assign_ports(old, new, &mut taken));
+        // A failure drops what was taken, which locks again.
+        drop(allocator);
+        outcome.map(|()| taken).map_err(|error| vec![*error])
+    }
+
+    /// The Service is gone, or was replaced by `new`: what it no longer has is free.
+    pub(crate) fn release(&self, old: &Value, new: Option<&Value>) {
+        self.0.lock().release(old, new);
+    }
+}
+
+/// What a write has taken. Dropped with the write, however that ends, it gives it back; [`Taken::keep`] once the
+/// Service is stored.
+#[derive(Default)]
+pub(crate) struct Taken {
+    by: Option<Addresses>,
+    addresses: Vec<Ipv4Addr>,
+    ports: Vec<u16>,
+}
+
+impl Taken {
+    /// The write has happened: from now on the Service holds it.
+    pub(crate) fn keep(mut self) {
+        self.by = None;
+    }
+}
+
+impl Drop for Taken {
+    fn drop(&mut self) {
+        if let Some(by) = self.by.take()
+            && !(self.addresses.is_empty() && self.ports.is_empty())
+        {
+            by.0.lock().give_back(&self.addresses, &self.ports);
+        }
+    }
+}
+
+struct Allocator {
     range: Ipv4Net,
     node_ports: RangeInclusive<u16>,
     addresses: BTreeSet<Ipv4Addr>,
@@ -24,15 +82,8 @@ pub(crate) struct Allocator {
     next: u32,
 }
 
-/// What one write has taken; given back when the write fails.
-#[derive(Debug, Default)]
-pub(crate) struct Taken {
-    addresses: Vec<Ipv4Addr>,
-    ports: Vec<u16>,
-}
-
 impl Allocator {
-    pub(crate) fn new(store: &Store, range: Ipv4Net, node_ports: RangeInclusive<u16>) -> Allocator {
+    fn new(store: &Store, range: Ipv4Net, node_ports: RangeInclusive<u16>) -> Allocator {
         let mut allocator = Allocator {
             range,
             node_ports,
@@ -45,20 +96,6 @@ impl Allocator {
             allocator.ports.extend(ports(&service.value));
         }
         allocator
-    }
-
-    /// Fills in what `new` wants and does not have, keeping what `old` had.
-    pub(crate) fn assign(&mut self, old: Option<&Value>, new: &mut Value) -> Result<Taken, Vec<FieldError>> {
-        let mut taken = Taken::default();
-        let outcome =
-            self.assign_address(old, new, &mut taken).and_then(|()| self.assign_ports(old, new, &mut taken));
-        match outcome {
-            Ok(()) => Ok(taken),
-            Err(error) => {
-                self.give_back(&taken);
-                Err(vec![*error])
-            }
-        }
     }
 
     fn assign_address(
@@ -176,18 +213,16 @@ impl Allocator {
         Ok(())
     }
 
-    /// The write did not happen.
-    pub(crate) fn give_back(&mut self, taken: &Taken) {
-        for address in &taken.addresses {
+    fn give_back(&mut self, addresses: &[Ipv4Addr], ports: &[u16]) {
+        for address in addresses {
             self.addresses.remove(address);
         }
-        for port in &taken.ports {
+        for port in ports {
             self.ports.remove(port);
         }
     }
 
-    /// The object is gone, or was replaced by `new`.
-    pub(crate) fn release(&mut self, old: &Value, new: Option<&Value>) {
+    fn release(&mut self, old: &Value, new: Option<&Value>) {
         let kept: BTreeSet<Ipv4Addr> = new.into_iter().flat_map(addresses).collect();
         let kept_ports: BTreeSet<u16> = new.into_iter().flat_map(ports).collect();
         for address in addresses(old).filter(|address| !kept.contains(address)) {
@@ -222,40 +257,76 @@ fn ports(service: &Value) -> impl Iterator<Item = u16> {
 mod tests {
     use super::*;
 
-    fn allocator(directory: &std::path::Path) -> Allocator {
+    fn addresses(directory: &std::path::Path) -> Addresses {
         let store = Store::open(&directory.join("store.db"), crate::store::Window::default()).unwrap();
-        Allocator::new(&store, "10.96.0.0/24".parse().unwrap(), 30000..=30002)
+        Addresses::new(&store, "10.96.0.0/24".parse().unwrap(), 30000..=30002)
     }
 
     fn service(spec: Value) -> Value {
         json!({"spec": spec})
     }
 
+    fn node_port() -> Value {
+        service(json!({"type": "NodePort", "ports": [{"port": 80, "protocol": "TCP"}]}))
+    }
+
     #[test]
     fn addresses_and_ports_are_given_once() {
         let directory = tempfile::tempdir().unwrap();
-        let mut allocator = allocator(directory.path());
-        let mut first = service(json!({"type": "NodePort", "ports": [{"port": 80, "protocol": "TCP"}]}));
-        let mut second = first.clone();
-        allocator.assign(None, &mut first).unwrap();
-        allocator.assign(None, &mut second).unwrap();
+        let addresses = addresses(directory.path());
+        let (mut first, mut second) = (node_port(), node_port());
+        addresses.assign(None, &mut first).unwrap().keep();
+        addresses.assign(None, &mut second).unwrap().keep();
         assert_ne!(first["spec"]["clusterIP"], second["spec"]["clusterIP"]);
         assert_eq!(first["spec"]["ports"][0]["nodePort"], json!(30000));
         assert_eq!(second["spec"]["ports"][0]["nodePort"], json!(30001));
+    }
+
+    #[test]
+    fn what_a_service_had_is_free_when_it_is_gone() {
+        let directory = tempfile::tempdir().unwrap();
+        let addresses = addresses(directory.path());
+        let mut first = node_port();
+        addresses.assign(None, &mut first).unwrap().keep();
         let mut same = service(json!({"clusterIP": first["spec"]["clusterIP"], "ports": []}));
-        assert!(allocator.assign(None, &mut same).is_err());
-        allocator.release(&first, None);
-        assert!(allocator.assign(None, &mut same).is_ok());
+        assert!(addresses.assign(None, &mut same).is_err());
+        addresses.release(&first, None);
+        assert!(addresses.assign(None, &mut same).is_ok());
+    }
+
+    #[test]
+    fn what_is_not_kept_is_given_back() {
+        let directory = tempfile::tempdir().unwrap();
+        let addresses = addresses(directory.path());
+        let mut first = node_port();
+        drop(addresses.assign(None, &mut first).unwrap());
+        let mut same = service(
+            json!({"type": "NodePort", "clusterIP": first["spec"]["clusterIP"], "ports": first["spec"]["ports"]}),
+        );
+        assert!(addresses.assign(None, &mut same).is_ok());
+    }
+
+    #[test]
+    fn a_port_that_is_refused_frees_the_address_taken_before_it() {
+        let directory = tempfile::tempdir().unwrap();
+        let addresses = addresses(directory.path());
+        let mut wrong = service(
+            json!({"clusterIP": "10.96.0.77", "type": "NodePort", "ports": [{"port": 80, "nodePort": 1}]}),
+        );
+        assert!(addresses.assign(None, &mut wrong).is_err());
+        let mut right = service(json!({"clusterIP": "10.96.0.77", "ports": []}));
+        assert!(addresses.assign(None, &mut right).is_ok());
     }
 
     #[test]
     fn an_update_keeps_what_the_service_had() {
         let directory = tempfile::tempdir().unwrap();
-        let mut allocator = allocator(directory.path());
-        let mut old = service(json!({"type": "LoadBalancer", "ports": [{"port": 80, "protocol": "TCP"}]}));
-        allocator.assign(None, &mut old).unwrap();
-        let mut new = service(json!({"type": "LoadBalancer", "ports": [{"port": 80, "protocol": "TCP"}]}));
-        allocator.assign(Some(&old), &mut new).unwrap();
+        let addresses = addresses(directory.path());
+        let load_balancer =
+            || service(json!({"type": "LoadBalancer", "ports": [{"port": 80, "protocol": "TCP"}]}));
+        let (mut old, mut new) = (load_balancer(), load_balancer());
+        addresses.assign(None, &mut old).unwrap().keep();
+        addresses.assign(Some(&old), &mut new).unwrap().keep();
         assert_eq!(old["spec"]["clusterIP"], new["spec"]["clusterIP"]);
         assert_eq!(old["spec"]["ports"], new["spec"]["ports"]);
     }

@@ -1,69 +1,15 @@
-//! Configuration objects as the model holds them: with key, age and names resolved.
+//! VirtualServices with full names and their delegates merged in (Istio: VirtualService, delegate).
 
 use std::sync::Arc;
 
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use portolan_names::names::MESH_GATEWAY;
-use portolan_resources::{
-    DestinationRule, VirtualService,
-    networking::{DestinationRuleSpec, VirtualServiceSpec},
-};
+use portolan_resources::{VirtualService, networking::VirtualServiceSpec};
 
 use crate::{
+    export_to::Visibility,
     host::{host_matches, resolve_short_name},
-    inputs::ObjectKey,
-    visibility::Visibility,
+    object::{ConfigMeta, Resolved},
 };
-
-/// Age of an object: the oldest wins conflicts. Objects without creation time (in-memory ones) count as the youngest.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct Age(pub i64);
-
-impl Default for Age {
-    fn default() -> Self {
-        Self(i64::MAX)
-    }
-}
-
-impl Age {
-    /// Age by creation time, in seconds.
-    pub fn of(meta: &ObjectMeta) -> Self {
-        meta.creation_timestamp.as_ref().map_or(Self::default(), |t| Self(t.0.as_second()))
-    }
-}
-
-/// What the model keeps of an object's metadata.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct ConfigMeta {
-    /// Namespace and name.
-    pub key: ObjectKey,
-    /// Age.
-    pub age: Age,
-    /// Who sees it.
-    pub visibility: Visibility,
-}
-
-impl ConfigMeta {
-    /// Metadata of an object without `exportTo`.
-    pub fn of(meta: &ObjectMeta) -> Self {
-        let key =
-            ObjectKey::new(meta.namespace.clone().unwrap_or_default(), meta.name.clone().unwrap_or_default());
-        Self { key, age: Age::of(meta), visibility: Visibility::Public }
-    }
-    /// Order of precedence: oldest first, then by name and namespace.
-    pub fn precedence(&self) -> (Age, &str, &str) {
-        (self.age, &self.key.name, &self.key.namespace)
-    }
-}
-
-/// An object with its metadata.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Resolved<T> {
-    /// Metadata.
-    pub meta: ConfigMeta,
-    /// The spec.
-    pub spec: T,
-}
 
 /// A VirtualService whose short names are full and whose delegates are merged in.
 pub type ResolvedVirtualService = Resolved<VirtualServiceSpec>;
@@ -76,7 +22,7 @@ impl ResolvedVirtualService {
 }
 
 /// Makes the names in a VirtualService full.
-pub(crate) fn resolve_virtual_service(
+pub(crate) fn resolve(
     object: &Arc<VirtualService>,
     domain: &str,
     default_export: &[String],
@@ -212,54 +158,4 @@ impl Covers for String {
     fn covers(&self, narrower: &Self) -> bool {
         self == narrower
     }
-}
-
-/// A DestinationRule, or several for the same host and namespace merged.
-#[derive(Clone, Debug, PartialEq)]
-pub struct ResolvedDestinationRule {
-    /// Metadata of the oldest object.
-    pub meta: ConfigMeta,
-    /// Full host name.
-    pub host: String,
-    /// The (merged) spec.
-    pub spec: DestinationRuleSpec,
-}
-
-/// Resolves and merges DestinationRules, oldest first.
-pub(crate) fn resolve_destination_rules<'a>(
-    objects: impl Iterator<Item = &'a Arc<DestinationRule>>,
-    domain: &str,
-    default_export: &[String],
-) -> Vec<ResolvedDestinationRule> {
-    let mut resolved: Vec<_> = objects
-        .map(|object| {
-            let mut meta = ConfigMeta::of(&object.metadata);
-            meta.visibility = Visibility::parse(&object.spec.export_to, &meta.key.namespace, default_export);
-            let host = resolve_short_name(&object.spec.host, &meta.key.namespace, domain);
-            ResolvedDestinationRule { meta, host, spec: object.spec.clone() }
-        })
-        .collect();
-    resolved.sort_by(|a, b| a.meta.precedence().cmp(&b.meta.precedence()));
-    let mut merged: Vec<ResolvedDestinationRule> = Vec::new();
-    for rule in resolved {
-        let same = merged.iter_mut().find(|m| {
-            m.host == rule.host
-                && m.meta.key.namespace == rule.meta.key.namespace
-                && m.meta.visibility == rule.meta.visibility
-        });
-        match same {
-            None => merged.push(rule),
-            Some(first) => {
-                if first.spec.traffic_policy.is_none() {
-                    first.spec.traffic_policy = rule.spec.traffic_policy;
-                }
-                for subset in rule.spec.subsets {
-                    if first.spec.subsets.iter().all(|s| s.name != subset.name) {
-                        first.spec.subsets.push(subset);
-                    }
-                }
-            }
-        }
-    }
-    merged
 }
