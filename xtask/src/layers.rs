@@ -31,6 +31,9 @@ const PURE: &[&str] = &[
     "redirect",
 ];
 
+/// The lints of all of them, below `crates`.
+const PURE_LINTS: &str = "pure.clippy.toml";
+
 /// What does I/O, or exists only to do it. A star stands for any ending.
 const IO: &[&str] = &[
     "tokio*",
@@ -92,7 +95,8 @@ const FLOORS: &[&[&str]] = &[
     &["filters"],
     &["telemetry"],
     &["upstream"],
-    &["tls", "message"],
+    &["tls"],
+    &["message"],
     &["io"],
     &["stats", "pb", "value"],
 ];
@@ -119,6 +123,7 @@ pub(crate) fn layers() -> Result<()> {
     let crates = crates(&run::root().join("crates"))?;
     let mut wrong = Vec::new();
     wrong.extend(links(&crates)?);
+    wrong.extend(clocks(&crates)?);
     for (name, folder) in &crates {
         let modules = Modules::read(&folder.join("src"))?;
         if name == "dataplane" {
@@ -131,6 +136,20 @@ pub(crate) fn layers() -> Result<()> {
         return Ok(());
     }
     Err(format!("layers do not hold:\n{}", wrong.join("\n")))
+}
+
+/// Pure crates that are not under the lints that keep clock and environment out of them.
+fn clocks(crates: &[(String, PathBuf)]) -> Result<Vec<String>> {
+    let read = |path: PathBuf| fs::read_to_string(&path).map_err(|e| format!("{}: {e}", path.display()));
+    let lints = read(run::root().join("crates").join(PURE_LINTS))?;
+    let mut wrong = Vec::new();
+    for (name, folder) in crates.iter().filter(|(name, _)| PURE.contains(&name.as_str())) {
+        if fs::read_to_string(folder.join("clippy.toml")).is_ok_and(|own| own == lints) {
+            continue;
+        }
+        wrong.push(format!("  {name}: its clippy.toml is no link to crates/{PURE_LINTS}"));
+    }
+    Ok(wrong)
 }
 
 /// Folders of `crates/*/*` with a manifest, by name.

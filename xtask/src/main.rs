@@ -3,6 +3,7 @@
 //! Each task first makes sure that what it needs is there, says what it does, and can be run again at any time.
 //! The crate has no dependencies, so that it starts within seconds of a fresh clone.
 
+mod dependencies;
 mod docs;
 mod fuzz;
 mod layers;
@@ -41,8 +42,8 @@ fn main() -> ExitCode {
         Some("test") => tasks::test(&rest),
         Some("install") => tasks::install(&rest),
         Some("fuzz") => fuzz::fuzz(&rest),
-        Some("docs") => docs::docs(),
         Some("layers") => layers::layers(),
+        Some("docs") => docs::docs(),
         Some("bench") => tasks::bench(&rest),
         Some("tools") => tasks::tools(),
         Some("help" | "--help" | "-h") => {

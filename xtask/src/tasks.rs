@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use crate::run::{self, Result};
-use crate::{docs, layers, packages, tools};
+use crate::{dependencies, docs, layers, packages, tools};
 
 /// The profile of the proxy as it is shipped (Cargo.toml).
 const PROXY_PROFILE: &str = "proxy";
@@ -38,9 +38,10 @@ pub(crate) fn demo(arguments: &[String]) -> Result<()> {
 pub(crate) fn test(arguments: &[String]) -> Result<()> {
     packages::ensure(packages::TESTS)?;
     run::step("format", &mut run::cargo(&["fmt", "--all", "--check"]))?;
-    docs::check()?;
     println!("\n==> layers");
     layers::layers()?;
+    dependencies::check()?;
+    docs::check()?;
     let lints = ["clippy", "--workspace", "--all-targets", "--", "--deny", "warnings"];
     run::step("lints", &mut run::cargo(&lints))?;
     run::step("build", &mut run::cargo(&["build", "--workspace", "--bins"]))?;

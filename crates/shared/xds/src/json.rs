@@ -346,24 +346,23 @@ fn redacted(value: &Value) -> Json {
 
 #[cfg(test)]
 mod tests {
-    use envoy_types::{
-        pb::{
-            envoy::{
-                config::{
-                    cluster::v3::{Cluster, cluster},
-                    core::v3::{DataSource, TransportSocket, data_source, transport_socket},
-                },
-                extensions::transport_sockets::tls::v3::{
-                    Secret, TlsCertificate, UpstreamTlsContext, secret,
-                },
+    use envoy_types::pb::{
+        envoy::{
+            config::{
+                cluster::v3::{Cluster, cluster},
+                core::v3::{DataSource, TransportSocket, data_source, transport_socket},
             },
-            google::protobuf::{Any, Duration, Struct, UInt32Value, Value, value},
+            extensions::transport_sockets::tls::v3::{Secret, TlsCertificate, UpstreamTlsContext, secret},
         },
-        util::pack_any,
+        google::protobuf::{Any, Duration, Struct, UInt32Value, Value, value},
     };
     use serde_json::json;
 
     use super::*;
+
+    fn pack_any<M: Message + prost::Name>(message: M) -> Any {
+        Any { type_url: M::type_url(), value: message.encode_to_vec() }
+    }
 
     fn cluster() -> Cluster {
         Cluster {

@@ -7,6 +7,7 @@ pub(crate) mod tls;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::Stdio;
+use std::time::Duration;
 
 pub(crate) use portolan_testing::http::{request as http, request_on as http_on};
 use portolan_testing::needs;

@@ -3,7 +3,7 @@
 use bytes::{Buf, Bytes, BytesMut};
 use http::HeaderMap;
 
-use crate::body::Decoded;
+use super::Decoded;
 use crate::error::{BodyError, Reject};
 use crate::fields;
 use crate::limits::{
