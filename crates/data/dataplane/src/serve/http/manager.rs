@@ -11,11 +11,11 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use portolan_h1::Reject;
 
+use super::forward::{Downstream, Outcome, Target, forward};
 use super::forwarded::{self, Client};
 use super::incoming::Incoming;
 use super::normalize::{normalize, strip_hop_by_hop};
 use super::respond::Responder;
-use super::stream;
 use crate::filters::cors::{CorsPolicy, Policies};
 use crate::filters::fault::Abort;
 use crate::filters::rbac::{Rbac, Subject};
@@ -47,7 +47,7 @@ impl Scope {
 }
 
 /// The state of one request.
-pub(crate) struct Stream<'a> {
+pub(crate) struct RequestState<'a> {
     pub(crate) scope: &'a Scope,
     pub(crate) request: Request,
     pub(crate) info: StreamInfo,
@@ -94,25 +94,25 @@ pub(crate) async fn handle(
             let (reply, request) = *refused;
             stats.downstream_cx_protocol_error.inc();
             let client = Client { remote: info.remote, internal: false };
-            let mut stream = Stream::new(scope, request, info, client);
-            stream.unread = reply.flags.contains(Flags::DOWNSTREAM_PROTOCOL_ERROR);
+            let mut state = RequestState::new(scope, request, info, client);
+            state.unread = reply.flags.contains(Flags::DOWNSTREAM_PROTOCOL_ERROR);
             if !reply.status.is_redirection() {
                 responder.close_after();
             }
-            return stream.answer(reply, responder, alarm).await;
+            return state.answer(reply, responder, alarm).await;
         }
     };
     let client = forwarded::apply(&scope.hcm, &scope.connection, &mut request);
     info.remote = client.remote;
-    let mut stream = Stream::new(scope, request, info, client);
-    stream.deadline = scope.hcm.max_stream_duration.map(|limit| start + limit);
+    let mut state = RequestState::new(scope, request, info, client);
+    state.deadline = scope.hcm.max_stream_duration.map(|limit| start + limit);
     if body.is_end() {
-        stream.info.request_end = Some(start);
+        state.info.request_end = Some(start);
     }
-    stream.find_route();
-    match stream.run_filters().await {
-        Err(reply) => stream.answer(*reply, responder, alarm).await,
-        Ok(()) => stream.act(body, responder, alarm).await,
+    state.find_route();
+    match state.run_filters().await {
+        Err(reply) => state.answer(*reply, responder, alarm).await,
+        Ok(()) => state.act(body, responder, alarm).await,
     }
 }
 
@@ -151,17 +151,17 @@ async fn answer_unread(scope: &Scope, io: &Rc<RefCell<H1Io>>, reply: LocalReply,
         is_grpc: false,
         expect_continue: false,
     };
-    let mut stream = Stream::new(scope, request, info, client);
-    stream.unread = true;
+    let mut state = RequestState::new(scope, request, info, client);
+    state.unread = true;
     let decoder = Rc::new(RefCell::new(portolan_h1::BodyDecoder::new(portolan_h1::BodyFraming::None)));
     let (case, trailers) = (scope.hcm.header_case, scope.hcm.trailers);
     let mut responder = Responder::h1(io.clone(), decoder, Protocol::Http11, false, false, case, trailers);
-    stream.answer(reply, &mut responder, alarm).await;
+    state.answer(reply, &mut responder, alarm).await;
 }
 
-impl<'a> Stream<'a> {
+impl<'a> RequestState<'a> {
     fn new(scope: &'a Scope, request: Request, info: StreamInfo, client: Client) -> Self {
-        Stream {
+        RequestState {
             scope,
             request,
             info,
@@ -391,7 +391,23 @@ impl<'a> Stream<'a> {
             return self.answer(reply, responder, alarm).await;
         };
         self.info.cluster = Some(cluster.clone());
-        stream::proxy(self, matched, action, cluster, own, body, responder, alarm).await
+        let target = Target { cluster: &cluster, own: &own, high_priority: action.high_priority };
+        let mut down = Downstream { responder, alarm };
+        match forward(self, matched, action, target, body, &mut down).await {
+            Outcome::Answer(reply) => self.answer(*reply, responder, alarm).await,
+            Outcome::Gone => {
+                self.finish(None, None);
+                false
+            }
+            Outcome::Response(mut response) => {
+                response.begin(self, down.responder);
+                let switches = response.switches();
+                self.finish_head(response.head_mut(), switches);
+                let sent = response.send(self, &mut down).await;
+                self.finish(Some(&sent.head), sent.trailers.as_ref());
+                sent.whole
+            }
+        }
     }
 
     /// Sends an answer of our own.
