@@ -9,7 +9,7 @@ use bytes::Bytes;
 use http::HeaderMap;
 use portolan_h1::BodyDecoder;
 
-use crate::io::buffered::H1Io;
+use crate::io::buffered::BufferedIo;
 use crate::io::{BodyFail, Frame, Trailers};
 
 /// A body that has more to do than to be read: that of an upstream HTTP/1 response gives its connection back to the pool
@@ -27,7 +27,7 @@ pub(crate) trait BodySource: std::fmt::Debug {
 /// An upstream connection that left its pool for good.
 #[derive(Debug)]
 pub(crate) struct RawConnection {
-    pub(crate) io: Rc<RefCell<H1Io>>,
+    pub(crate) io: Rc<RefCell<BufferedIo>>,
     /// Counts the connection as open while it lives.
     pub(crate) _lease: Box<dyn std::any::Any>,
 }
@@ -38,7 +38,7 @@ pub(crate) enum Body {
     #[default]
     Empty,
     /// Body of a request on a downstream HTTP/1 connection.
-    H1Server(Rc<RefCell<H1Io>>, Rc<RefCell<BodyDecoder>>, Trailers),
+    H1Server(Rc<RefCell<BufferedIo>>, Rc<RefCell<BodyDecoder>>, Trailers),
     /// See [`BodySource`].
     Boxed(Box<dyn BodySource>),
     H2(h2::RecvStream),

@@ -5,6 +5,7 @@ mod dataplane;
 pub(crate) mod housekeeping;
 pub(crate) mod http;
 mod run;
+mod schedule;
 mod tcp;
 pub(crate) mod worker;
 

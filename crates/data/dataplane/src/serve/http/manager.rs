@@ -18,8 +18,9 @@ use super::incoming::Incoming;
 use super::normalize::{normalize, strip_hop_by_hop};
 use super::respond::Responder;
 use crate::io::Frame;
-use crate::io::buffered::H1Io;
+use crate::io::buffered::BufferedIo;
 use crate::io::timer::Alarm;
+use crate::io::timer::now;
 use crate::listener::connection_manager::{Hcm, Routes};
 use crate::message::{Body, ConnectionInfo, Flags, LocalReply, Protocol, Request, ResponseHead};
 use crate::route::action::{RouteAction, WeightedCluster};
@@ -78,7 +79,7 @@ pub(crate) async fn handle(
     responder: &mut Responder,
     alarm: &mut Alarm,
 ) -> bool {
-    let start = Instant::now();
+    let start = now();
     let stats = scope.stats();
     stats.downstream_rq_total.inc();
     stats.downstream_rq_active.inc();
@@ -116,7 +117,7 @@ pub(crate) async fn handle(
 }
 
 /// Answers a head that the codec refused.
-pub(crate) async fn refuse(scope: &Scope, io: &Rc<RefCell<H1Io>>, reject: Reject, alarm: &mut Alarm) {
+pub(crate) async fn refuse(scope: &Scope, io: &Rc<RefCell<BufferedIo>>, reject: Reject, alarm: &mut Alarm) {
     let stats = scope.stats();
     stats.downstream_cx_protocol_error.inc();
     let status = StatusCode::from_u16(reject.status()).unwrap_or(StatusCode::BAD_REQUEST);
@@ -127,16 +128,16 @@ pub(crate) async fn refuse(scope: &Scope, io: &Rc<RefCell<H1Io>>, reject: Reject
 }
 
 /// Answers a client that sends its head too slowly.
-pub(crate) async fn refuse_slow(scope: &Scope, io: &Rc<RefCell<H1Io>>, alarm: &mut Alarm) {
+pub(crate) async fn refuse_slow(scope: &Scope, io: &Rc<RefCell<BufferedIo>>, alarm: &mut Alarm) {
     let reply =
         LocalReply::new(StatusCode::REQUEST_TIMEOUT, "request_header_timeout").body("request header timeout");
     answer_unread(scope, io, reply, alarm).await;
 }
 
-async fn answer_unread(scope: &Scope, io: &Rc<RefCell<H1Io>>, reply: LocalReply, alarm: &mut Alarm) {
+async fn answer_unread(scope: &Scope, io: &Rc<RefCell<BufferedIo>>, reply: LocalReply, alarm: &mut Alarm) {
     let stats = scope.stats();
     stats.downstream_rq_total.inc();
-    let mut info = StreamInfo::new(scope.connection.clone(), Instant::now());
+    let mut info = StreamInfo::new(scope.connection.clone(), now());
     info.protocol = Some(Protocol::Http11);
     let client = Client { remote: info.remote, internal: false };
     let request = Request {
@@ -398,7 +399,7 @@ impl<'a> RequestState<'a> {
             request: Some(&self.request),
             response: Some(&snapshot),
             trailers: None,
-            now: Instant::now(),
+            now: now(),
         };
         let apply = |mutations: &crate::route::mutation::Mutations, head: &mut ResponseHead| {
             if !mutations.response.is_empty() {
@@ -419,7 +420,7 @@ impl<'a> RequestState<'a> {
             request: Some(&self.request),
             response: None,
             trailers: None,
-            now: Instant::now(),
+            now: now(),
         };
         let weighted = weighted_of(matched, self.weighted).map(|weighted| &weighted.mutations);
         let levels = [
@@ -466,7 +467,7 @@ impl<'a> RequestState<'a> {
             request: (!self.unread).then_some(&self.request),
             response: head,
             trailers,
-            now: Instant::now(),
+            now: now(),
         };
         self.scope.hcm.access_log.iter().for_each(|log| log.log(&context, &self.scope.worker.logs));
     }
@@ -488,7 +489,7 @@ async fn send_body(responder: &mut Responder, body: Bytes, alarm: &mut Alarm) ->
     if !body.is_empty() {
         frames.push(Frame::Data(body));
     }
-    let deadline = Instant::now() + ANSWER_TIMEOUT;
+    let deadline = now() + ANSWER_TIMEOUT;
     poll_fn(|cx| {
         loop {
             match responder.poll_ready(cx) {

@@ -15,6 +15,7 @@ use super::deadlines::earliest;
 use super::replies::{connect_reply, no_host, overflow, reset_reply, timeout_reply};
 use super::upload::{timeout_status, upload_length};
 use super::{Downstream, Forwarding, Target, headers};
+use crate::io::timer::now;
 use crate::message::Flags;
 use crate::message::LocalReply;
 use crate::message::{Body, Protocol, ResponseHead};
@@ -69,7 +70,7 @@ pub(super) async fn attempt<'a>(
         target.stats().upstream_cx_none_healthy.inc();
         return Ended::Final(Box::new(no_host()));
     };
-    let start = Instant::now();
+    let start = now();
     let attempt = Attempt { host, start, until: forwarding.deadlines.of_attempt(start) };
     let acquired = match connection(state, forwarding, &attempt, down).await {
         Ok(acquired) => acquired,
@@ -83,7 +84,7 @@ pub(super) async fn attempt<'a>(
     let active = ActiveRequest::new(target.stats(), &attempt.host);
     match await_head(state, forwarding, &mut exchange, attempt.until, down).await {
         Head::Response(head, body) => {
-            let now = Instant::now();
+            let now = now();
             let status = Outcome::Status(outlier_status(&head));
             outlier::report(target.cluster, &attempt.host, status, now);
             count_status(target.stats(), head.status);
@@ -147,7 +148,7 @@ fn not_connected<'a>(
     match error {
         AcquireError::Overflow => Ended::Final(Box::new(overflow())),
         AcquireError::Connect(error) => {
-            outlier::report(target.cluster, host, Outcome::LocalFailure, Instant::now());
+            outlier::report(target.cluster, host, Outcome::LocalFailure, now());
             target.stats().upstream_rq_pending_failure_eject.inc();
             let (text, reply) = connect_reply(error);
             state.info.upstream_failure = Some(text);
@@ -235,13 +236,13 @@ fn no_response<'a>(
 }
 
 fn failed<'a>(target: Target<'a>, host: &Host, fail: UpstreamFail) -> Ended<'a> {
-    outlier::report(target.cluster, host, Outcome::LocalFailure, Instant::now());
+    outlier::report(target.cluster, host, Outcome::LocalFailure, now());
     let failure = if fail == UpstreamFail::Refused { Failure::Refused } else { Failure::Reset };
     Ended::Failed(failure, Box::new(reset_reply(fail)))
 }
 
 fn timed_out<'a>(target: Target<'a>, attempt: &Attempt) -> Ended<'a> {
-    let now = Instant::now();
+    let now = now();
     outlier::report(target.cluster, &attempt.host, Outcome::LocalFailure, now);
     attempt.host.state.rq_timeout.fetch_add(1, Relaxed);
     if attempt.until.is_some_and(|at| at <= now) {

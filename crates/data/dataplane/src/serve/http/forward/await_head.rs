@@ -11,6 +11,7 @@ use super::deadlines::{Deadlines, Expired, Running};
 use super::upload::Upload;
 use super::{Downstream, Forwarding};
 use crate::io::BodyFail;
+use crate::io::timer::now;
 use crate::message::{Body, ResponseHead};
 use crate::serve::http::manager::RequestState;
 use crate::upstream::exchange::{Exchange, SendFail, Sender, UpstreamFail};
@@ -52,7 +53,7 @@ pub(super) async fn await_head(
     // After an upgrade request nothing but the tunnel follows.
     let upgrade = state.request.upgrade.is_some();
     let end = upload.done.then_some(state.info.request_end).flatten();
-    let mut sending = Sending { end, last: Instant::now(), failed: false };
+    let mut sending = Sending { end, last: now(), failed: false };
     let result = poll_fn(|cx| {
         if let Poll::Ready(ended) = sending.poll(upload, &mut exchange.sender, cx) {
             return Poll::Ready(ended);
@@ -98,7 +99,7 @@ impl Sending {
         match upload.poll(sender, cx) {
             Poll::Ready(Ok(())) => {
                 upload.done = true;
-                self.end.get_or_insert_with(Instant::now);
+                self.end.get_or_insert_with(now);
             }
             Poll::Ready(Err(SendFail::Upstream)) => self.failed = true,
             Poll::Ready(Err(SendFail::Downstream(fail))) => {
@@ -110,7 +111,7 @@ impl Sending {
             Poll::Pending => {}
         }
         if before != upload.bytes {
-            self.last = Instant::now();
+            self.last = now();
         }
         Poll::Pending
     }

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use http::HeaderName;
 
 use crate::io::timer::Alarm;
+use crate::io::timer::now;
 use crate::route::action::RouteAction;
 use crate::route::retry::RetryPolicy;
 use crate::serve::http::manager::RequestState;
@@ -74,7 +75,7 @@ impl Deadlines {
 
     /// Whether the stream's time is up.
     pub(super) fn stream_is_over(&self) -> bool {
-        self.until.is_some_and(|at| at <= Instant::now())
+        self.until.is_some_and(|at| at <= now())
     }
 
     /// What the route lets a host know to have at most.
@@ -117,7 +118,7 @@ impl Running {
     /// Ready when one of them has passed; of several the first in the order of the fields counts.
     pub(super) fn poll(&self, alarm: &mut Alarm, cx: &mut Context<'_>) -> Poll<Expired> {
         let next = earliest([self.request, self.response, self.attempt, self.stream, self.idle]);
-        alarm.poll(cx, next).map(|()| self.expired(Instant::now()))
+        alarm.poll(cx, next).map(|()| self.expired(now()))
     }
 
     fn expired(&self, now: Instant) -> Expired {

@@ -10,6 +10,7 @@ use super::attempt::{Answered, Attempt};
 use super::deadlines::{Deadlines, Expired, Running};
 use super::upload::Upload;
 use super::{Downstream, Target, note_gone};
+use crate::io::timer::now;
 use crate::io::{BodyFail, Frame};
 use crate::message::{Body, Flags, ResponseHead};
 use crate::serve::http::manager::RequestState;
@@ -79,7 +80,7 @@ impl Response<'_> {
     pub(crate) fn begin(&mut self, state: &mut RequestState<'_>, responder: &mut Responder) {
         let switches = self.switches();
         let Answered { head, attempt, .. } = &mut self.answered;
-        let elapsed = attempt.start.elapsed();
+        let elapsed = now().saturating_duration_since(attempt.start);
         state.info.details = "via_upstream".into();
         state.info.response_code = head.status.as_u16();
         if !state.scope.hcm.suppress_envoy_headers {
@@ -147,7 +148,7 @@ impl Response<'_> {
 
 impl Download {
     fn new(body: Body) -> Self {
-        Download { body, last: Instant::now(), bytes: 0, ended: false, cut: None, trailers: None }
+        Download { body, last: now(), bytes: 0, ended: false, cut: None, trailers: None }
     }
 
     /// Moves the body on as far as the client takes it; ready when all that there is was written.
@@ -178,7 +179,7 @@ impl Download {
     }
 
     fn note(&mut self, frame: &Frame) {
-        self.last = Instant::now();
+        self.last = now();
         match frame {
             Frame::Data(data) => self.bytes += data.len() as u64,
             Frame::Trailers(trailers) => {
@@ -217,7 +218,7 @@ fn note_end(
         }
         End::Cut(fail) => {
             stats.upstream_rq_rx_reset.inc();
-            outlier::report(target.cluster, &attempt.host, Outcome::LocalFailure, Instant::now());
+            outlier::report(target.cluster, &attempt.host, Outcome::LocalFailure, now());
             match fail {
                 BodyFail::Protocol(_) => {
                     (Flags::UPSTREAM_PROTOCOL_ERROR, "upstream_reset_after_response_started{protocol_error}")

@@ -3,11 +3,12 @@
 use std::borrow::Cow;
 use std::future::poll_fn;
 use std::task::Poll;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use super::attempt::{Answered, Ended};
 use super::replies::{reset_reply, tell_of_retry};
 use super::{Downstream, Forwarding, Target};
+use crate::io::timer::now;
 use crate::message::Flags;
 use crate::message::LocalReply;
 use crate::route::Matched;
@@ -188,7 +189,7 @@ impl<'a> Forwarding<'a> {
 
 /// Waits before the next attempt; false when the client left.
 pub(super) async fn wait(pause: Duration, down: &mut Downstream<'_>) -> bool {
-    let wake = Instant::now() + pause;
+    let wake = now() + pause;
     poll_fn(|cx| {
         if down.responder.poll_gone(cx).is_ready() {
             return Poll::Ready(false);
