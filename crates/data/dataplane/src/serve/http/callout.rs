@@ -14,7 +14,7 @@ use crate::serve::worker::Worker;
 use crate::tls::Offer;
 use crate::upstream::config::UpstreamProtocol;
 use crate::upstream::exchange::{Exchange, OutgoingHead};
-use crate::upstream::lb::LbContext;
+use crate::upstream::pick::LbContext;
 use crate::upstream::pool::acquire;
 
 /// Bytes of an answer's body.

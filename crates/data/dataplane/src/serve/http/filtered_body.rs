@@ -112,7 +112,7 @@ impl BodySource for FilteredBody {
             let happened = match self.waiting.poll_calls(cx) {
                 Some(happened) => Some(happened),
                 None if self.alarm.poll(cx, self.waiting.next_wake()).is_ready() => {
-                    self.waiting.woken(Instant::now())
+                    self.waiting.woken(now())
                 }
                 None => None,
             };

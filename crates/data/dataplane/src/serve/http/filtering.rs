@@ -272,7 +272,7 @@ fn next(
     if down.alarm.poll(cx, first).is_pending() {
         return Poll::Pending;
     }
-    match waiting.woken(Instant::now()) {
+    match waiting.woken(now()) {
         Some(happened) => Poll::Ready(Next::Happened(happened)),
         None => Poll::Ready(Next::MaxDuration),
     }

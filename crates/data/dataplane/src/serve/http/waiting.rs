@@ -39,7 +39,7 @@ pub(super) struct Happened {
 impl Waiting {
     pub(super) fn wake(&mut self, at: Token, after: Duration) {
         let after = if self.wakes.len() < MAX_WAITING { after.min(MAX_WAKE) } else { Duration::ZERO };
-        self.wakes.push((Instant::now() + after, at));
+        self.wakes.push((now() + after, at));
     }
 
     pub(super) fn call(&mut self, at: Token, callout: Callout, worker: &Rc<Worker>) {

@@ -1,16 +1,24 @@
 //! Clusters and their endpoints, compiled.
 
+mod breaker;
+mod labels;
+mod outlier;
+mod policy;
+mod subset;
+#[cfg(test)]
+mod tests;
+
 use std::collections::{BTreeSet, HashMap};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use portolan_balance::{Settings, breaker::Limits};
 use portolan_h1::HeaderCase;
 
-use super::breaker::Limits;
-use super::host::{Health, HostState, LocalityHosts};
-use super::outlier::OutlierConfig;
-use super::{Host, HostSet};
+use super::environment::now;
+use super::host::{Endpoint, Health, HostSet, HostState};
+use super::{Assignment, Host};
 use crate::io::Trailers;
 use crate::pb::{self, cluster, core, endpoint, tls, upstream_http};
 use crate::tls::{ClientTls, SecretMap};
@@ -31,8 +39,12 @@ const MIN_DNS_REFRESH: Duration = Duration::from_secs(1);
 const MAX_HOSTS: usize = 100_000;
 /// Largest priority (Envoy's limit).
 const MAX_PRIORITY: u32 = 128;
+/// Envoy's `overprovisioning_factor`, in per cent.
+const DEFAULT_OVERPROVISIONING: u32 = 140;
 /// Streams on one HTTP/2 connection unless configured: enough to need few connections, few enough for balance.
 const DEFAULT_MAX_STREAMS: usize = 1024;
+
+pub(crate) use labels::of_criteria;
 
 /// Where the hosts of a cluster come from.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -46,15 +58,6 @@ pub(crate) enum Discovery {
         service_name: String,
     },
     OriginalDst,
-}
-
-/// Load balancing policy.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum LbPolicy {
-    RoundRobin,
-    LeastRequest { choices: u32 },
-    Random,
-    RingHash { minimum: u64, maximum: u64 },
 }
 
 /// What is spoken upstream.
@@ -81,11 +84,15 @@ pub(crate) struct ClusterConfig {
     pub(crate) name: Arc<str>,
     pub(crate) discovery: Discovery,
     pub(crate) connect_timeout: Duration,
-    pub(crate) lb: LbPolicy,
-    pub(crate) locality_weighted: bool,
-    pub(crate) panic_threshold: f64,
+    pub(crate) balance: Arc<Settings>,
+    /// Whether ring and maglev know hosts by their names and not by their addresses.
+    hash_hostnames: bool,
+    /// Whether a list as a label of a host is several alternatives.
+    list_as_any: bool,
+    /// Whether connections to all hosts are closed when a host comes or goes.
+    pub(crate) close_on_host_change: bool,
     pub(crate) limits: [Limits; 2],
-    pub(crate) outlier: Option<OutlierConfig>,
+    pub(crate) outlier: Option<portolan_balance::outlier::Settings>,
     /// 0 is the default one; `None` is plaintext.
     transports: Vec<Option<Arc<ClientTls>>>,
     transport_matches: Vec<(pb::Struct, usize)>,
@@ -114,17 +121,9 @@ impl ClusterConfig {
         let (transports, transport_matches) = transports(from)?;
         let http = http_options(from)?;
         let common = http.common.as_ref();
-        let outlier = from.outlier_detection.as_ref().map(outlier).transpose().at("outlier_detection")?;
-        let lb = lb_policy(from)?;
-        let panic_threshold = from
-            .common_lb_config
-            .as_ref()
-            .and_then(|config| config.healthy_panic_threshold.as_ref())
-            .map_or(50.0, |percent| percent.value);
-        let locality_weighted = matches!(
-            from.common_lb_config.as_ref().and_then(|config| config.locality_config_specifier.as_ref()),
-            Some(cluster::cluster::common_lb_config::LocalityConfigSpecifier::LocalityWeightedLbConfig(_))
-        );
+        let outlier =
+            from.outlier_detection.as_ref().map(outlier::compile).transpose().at("outlier_detection")?;
+        let balance = policy::compile(from)?;
         let bind_source = match from
             .upstream_bind_config
             .as_ref()
@@ -151,10 +150,14 @@ impl ClusterConfig {
                 .at("connect_timeout")?
                 .filter(|timeout| !timeout.is_zero())
                 .unwrap_or(DEFAULT_CONNECT_TIMEOUT),
-            lb,
-            locality_weighted,
-            panic_threshold,
-            limits: limits(from.circuit_breakers.as_ref()),
+            balance: Arc::new(balance.settings),
+            hash_hostnames: balance.hash_hostnames,
+            list_as_any: balance.list_as_any,
+            close_on_host_change: from
+                .common_lb_config
+                .as_ref()
+                .is_some_and(|common| common.close_connections_on_host_set_change),
+            limits: breaker::compile(from.circuit_breakers.as_ref()).at("circuit_breakers")?,
             outlier,
             transports,
             transport_matches,
@@ -193,16 +196,22 @@ impl ClusterConfig {
 
     /// A host for the address that a connection was meant for.
     pub(crate) fn original_dst_host(&self, address: SocketAddr) -> Arc<Host> {
+        let name: Arc<str> = address.to_string().into();
         Arc::new(Host {
-            address: NetAddress::Socket(address),
-            hostname: String::new(),
+            hash_key: name.clone(),
+            name,
             weight: 1,
-            priority: 0,
-            locality: Arc::default(),
             health: Health::Healthy,
-            metadata: None,
-            transport: 0,
+            labels: Vec::new(),
             state: Arc::default(),
+            endpoint: Endpoint {
+                address: NetAddress::Socket(address),
+                hostname: String::new(),
+                priority: 0,
+                locality: Arc::default(),
+                metadata: None,
+                transport: 0,
+            },
         })
     }
 
@@ -241,11 +250,17 @@ impl ClusterConfig {
         from: &endpoint::ClusterLoadAssignment,
         previous: Option<&HostSet>,
         resolved: &HashMap<String, Vec<std::net::IpAddr>>,
-    ) -> Valid<HostSet> {
+    ) -> Valid<Assignment> {
         let old = previous.map(HostSet::states).unwrap_or_default();
-        let mut priorities: Vec<Vec<LocalityHosts>> = Vec::new();
+        let now = now();
+        let mut states: HashMap<Arc<str>, Arc<HostState>> = HashMap::new();
+        let mut state_of = |name: &Arc<str>| {
+            let new =
+                || old.get(&**name).map_or_else(|| Arc::new(HostState::new(now)), |state| (*state).clone());
+            states.entry(name.clone()).or_insert_with(new).clone()
+        };
+        let mut priorities: Vec<Vec<portolan_balance::Locality<Endpoint>>> = Vec::new();
         let mut count = 0usize;
-        let mut states: HashMap<NetAddress, Arc<HostState>> = HashMap::new();
         for group in &from.endpoints {
             if group.priority > MAX_PRIORITY {
                 return Err(Invalid(format!("priority {} is larger than {MAX_PRIORITY}", group.priority)));
@@ -267,49 +282,78 @@ impl ClusterConfig {
                     None => return Err(Invalid::new("lb_endpoint without endpoint")),
                 };
                 let named = address(one.address.as_ref()).at("endpoint address")?;
-                let addresses = self.resolve(named, resolved)?;
-                for (found, name) in addresses {
-                    let state = states
-                        .entry(found.clone())
-                        .or_insert_with(|| old.get(&found).map(|state| (*state).clone()).unwrap_or_default())
-                        .clone();
+                for (found, name) in self.resolve(named, resolved)? {
                     count += 1;
                     if count > MAX_HOSTS {
                         return Err(Invalid(format!("more than {MAX_HOSTS} endpoints")));
                     }
-                    hosts.push(Arc::new(Host {
+                    let hostname = if one.hostname.is_empty() { name } else { one.hostname.clone() };
+                    let endpoint = Endpoint {
                         address: found,
-                        hostname: if one.hostname.is_empty() { name } else { one.hostname.clone() },
-                        weight: u32_or(lb.load_balancing_weight.as_ref(), 1).max(1),
+                        hostname,
                         priority: group.priority,
                         locality: locality.clone(),
-                        health: match core::HealthStatus::try_from(lb.health_status) {
-                            Ok(core::HealthStatus::Unknown | core::HealthStatus::Healthy) => Health::Healthy,
-                            Ok(core::HealthStatus::Degraded) => Health::Degraded,
-                            _ => Health::Unhealthy,
-                        },
                         metadata: lb.metadata.clone(),
                         transport: self.transport_for(lb.metadata.as_ref()),
-                        state,
-                    }));
+                    };
+                    hosts.push(Arc::new(self.host(lb, endpoint, &mut state_of)));
                 }
             }
             // A locality without weight gets no traffic when localities are weighted (Envoy).
-            let weight = u32_or(group.load_balancing_weight.as_ref(), u32::from(!self.locality_weighted));
+            let weight =
+                u32_or(group.load_balancing_weight.as_ref(), u32::from(!self.balance.locality_weighted));
             if let Some(level) = priorities.get_mut(level) {
-                level.push(LocalityHosts { weight, hosts });
+                level.push(portolan_balance::Locality { weight, hosts });
             }
         }
         let policy = from.policy.as_ref();
-        Ok(HostSet {
-            priorities,
-            overprovisioning: u32_or(policy.and_then(|policy| policy.overprovisioning_factor.as_ref()), 140),
+        Ok(Assignment {
+            hosts: HostSet {
+                priorities,
+                overprovisioning: u32_or(
+                    policy.and_then(|policy| policy.overprovisioning_factor.as_ref()),
+                    DEFAULT_OVERPROVISIONING,
+                ),
+                weighted_health: policy.is_some_and(|policy| policy.weighted_priority_health),
+            },
             drop_overload: policy
                 .map(|policy| {
                     policy.drop_overloads.iter().map(|drop| fraction(drop.drop_percentage.as_ref())).collect()
                 })
                 .unwrap_or_default(),
         })
+    }
+
+    fn host(
+        &self,
+        from: &endpoint::LbEndpoint,
+        endpoint: Endpoint,
+        state_of: &mut impl FnMut(&Arc<str>) -> Arc<HostState>,
+    ) -> Host {
+        let name: Arc<str> = endpoint.address.to_string().into();
+        let labels =
+            from.metadata.as_ref().and_then(|metadata| metadata.filter_metadata.get(labels::NAMESPACE));
+        let hash_key = match labels.and_then(|labels| struct_string(labels, labels::HASH_KEY)) {
+            Some(key) if !key.is_empty() => key.into(),
+            _ if self.hash_hostnames && !endpoint.hostname.is_empty() => endpoint.hostname.as_str().into(),
+            _ => name.clone(),
+        };
+        Host {
+            hash_key,
+            weight: u32_or(from.load_balancing_weight.as_ref(), 1).max(1),
+            health: match core::HealthStatus::try_from(from.health_status) {
+                Ok(core::HealthStatus::Unknown | core::HealthStatus::Healthy) => Health::Healthy,
+                Ok(core::HealthStatus::Degraded) => Health::Degraded,
+                _ => Health::Unhealthy,
+            },
+            labels: match (&self.balance.subsets, labels) {
+                (Some(_), Some(labels)) => labels::of_host(labels, self.list_as_any),
+                _ => Vec::new(),
+            },
+            state: state_of(&name),
+            name,
+            endpoint,
+        }
     }
 
     fn resolve(
@@ -483,91 +527,6 @@ pub(crate) fn header_case(options: Option<&core::Http1ProtocolOptions>) -> Heade
         Some(HeaderFormat::ProperCaseWords(_)) => HeaderCase::ProperWords,
         _ => HeaderCase::Lower,
     }
-}
-
-fn lb_policy(from: &cluster::Cluster) -> Valid<LbPolicy> {
-    use cluster::cluster::{LbConfig as C, LbPolicy as P};
-    if from.load_balancing_policy.is_some() {
-        return Err(Invalid::new("load_balancing_policy is not supported; use lb_policy"));
-    }
-    if from.lb_subset_config.as_ref().is_some_and(|subset| !subset.subset_selectors.is_empty()) {
-        return Err(Invalid::new("lb_subset_config is not supported"));
-    }
-    let policy = P::try_from(from.lb_policy).map_err(|_| Invalid::new("unknown lb_policy"))?;
-    Ok(match policy {
-        P::RoundRobin | P::ClusterProvided => LbPolicy::RoundRobin,
-        P::LeastRequest => LbPolicy::LeastRequest {
-            choices: match &from.lb_config {
-                Some(C::LeastRequestLbConfig(config)) => u32_or(config.choice_count.as_ref(), 2).clamp(2, 16),
-                _ => 2,
-            },
-        },
-        P::Random => LbPolicy::Random,
-        // Maglev differs in speed and disruption only; both are consistent.
-        P::RingHash | P::Maglev => {
-            let (minimum, maximum) = match &from.lb_config {
-                Some(C::RingHashLbConfig(config)) => (
-                    config.minimum_ring_size.as_ref().map_or(1024, |size| size.value),
-                    config.maximum_ring_size.as_ref().map_or(MAX_RING, |size| size.value),
-                ),
-                _ => (1024, MAX_RING),
-            };
-            if minimum > maximum || maximum > MAX_RING {
-                return Err(Invalid(format!(
-                    "ring sizes {minimum}..{maximum} are out of range (at most {MAX_RING})"
-                )));
-            }
-            LbPolicy::RingHash { minimum, maximum }
-        }
-        P::LoadBalancingPolicyConfig => {
-            return Err(Invalid::new("load_balancing_policy is not supported; use lb_policy"));
-        }
-    })
-}
-
-/// Envoy's largest ring.
-const MAX_RING: u64 = 8 * 1024 * 1024;
-
-fn limits(breakers: Option<&cluster::CircuitBreakers>) -> [Limits; 2] {
-    let mut limits = [Limits::default(); 2];
-    for from in breakers.iter().flat_map(|breakers| &breakers.thresholds) {
-        let Some(into) = usize::try_from(from.priority).ok().and_then(|at| limits.get_mut(at)) else {
-            continue;
-        };
-        let set = |value: &Option<envoy_types::pb::google::protobuf::UInt32Value>, into: &mut u64| {
-            if let Some(value) = value {
-                *into = u64::from(value.value);
-            }
-        };
-        set(&from.max_connections, &mut into.connections);
-        set(&from.max_pending_requests, &mut into.pending);
-        set(&from.max_requests, &mut into.requests);
-        set(&from.max_retries, &mut into.retries);
-        into.retry_budget = from.retry_budget.as_ref().map(|budget| {
-            let share = budget.budget_percent.as_ref().map_or(20.0, |percent| percent.value);
-            (share, u64::from(u32_or(budget.min_retry_concurrency.as_ref(), 3)))
-        });
-    }
-    limits
-}
-
-fn outlier(from: &cluster::OutlierDetection) -> Valid<OutlierConfig> {
-    let or = |value: Option<&envoy_types::pb::google::protobuf::Duration>, seconds: u64| {
-        Ok::<_, Invalid>(duration(value)?.unwrap_or(Duration::from_secs(seconds)))
-    };
-    Ok(OutlierConfig {
-        consecutive_5xx: u32_or(from.consecutive_5xx.as_ref(), 5),
-        enforcing_5xx: u32_or(from.enforcing_consecutive_5xx.as_ref(), 100),
-        consecutive_gateway: u32_or(from.consecutive_gateway_failure.as_ref(), 5),
-        enforcing_gateway: u32_or(from.enforcing_consecutive_gateway_failure.as_ref(), 0),
-        consecutive_local: u32_or(from.consecutive_local_origin_failure.as_ref(), 5),
-        enforcing_local: u32_or(from.enforcing_consecutive_local_origin_failure.as_ref(), 100),
-        split_local: from.split_external_local_origin_errors,
-        interval: or(from.interval.as_ref(), 10)?,
-        base_ejection: or(from.base_ejection_time.as_ref(), 30)?,
-        max_ejection: or(from.max_ejection_time.as_ref(), 300)?,
-        max_percent: u32_or(from.max_ejection_percent.as_ref(), 10).min(100),
-    })
 }
 
 pub(crate) fn keepalive(from: &core::TcpKeepalive) -> socket2::TcpKeepalive {
