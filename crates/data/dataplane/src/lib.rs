@@ -21,14 +21,10 @@
 //! value, pb  reading Envoy's messages
 //! ```
 
-#[allow(deprecated)] // Control planes of several ages still send the old fields.
-mod filters;
 mod io;
 #[allow(deprecated)] // Control planes of several ages still send the old fields.
 mod listener;
-#[allow(deprecated)] // Control planes of several ages still send the old fields.
 mod message;
-mod pb;
 #[allow(deprecated)] // Control planes of several ages still send the old fields.
 mod route;
 mod serve;
@@ -40,9 +36,8 @@ mod telemetry;
 mod tls;
 #[allow(deprecated)] // Control planes of several ages still send the old fields.
 mod upstream;
-#[allow(deprecated)] // Control planes of several ages still send the old fields.
-mod value;
 
+use portolan_dataplane_config::{filters, pb, value};
 pub use serve::{DEFAULT_DRAIN_TIME, DataPlane, DataPlaneOptions, StartError};
 pub use store::StatsHandle;
 

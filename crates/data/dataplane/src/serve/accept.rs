@@ -20,7 +20,7 @@ use crate::io::timer::now;
 use crate::listener::Listener;
 use crate::listener::filter_chain::{FilterChain, NetworkFilter, Observed, Terminal};
 use crate::message::rbac::Subject;
-use crate::message::{ConnectionInfo, Flags, PeerCertificate, TlsInfo};
+use crate::message::{ConnectionFacts, ConnectionInfo, Flags, PeerCertificate, TlsInfo};
 use crate::stats::metrics::ListenerStats;
 use crate::telemetry::StreamInfo;
 use crate::telemetry::format::Context;
@@ -135,14 +135,16 @@ async fn handle(worker: Rc<Worker>, listener: Arc<Listener>, mut stream: TcpStre
     };
     let sni = found.sni.filter(|sni| !sni.is_empty());
     let info = Rc::new(ConnectionInfo {
-        id: worker.next_connection_id(),
-        remote,
-        local,
-        restored,
-        sni,
-        tls,
+        facts: ConnectionFacts {
+            id: worker.next_connection_id(),
+            remote,
+            local,
+            restored,
+            sni,
+            tls,
+            own_principal: worker.node.node.principal.load_full(),
+        },
         drain: chain.drain.clone(),
-        own_principal: worker.node.node.principal.load_full(),
     });
     let mut cluster_override: Option<Arc<str>> = None;
     for filter in &chain.filters {
@@ -264,14 +266,16 @@ fn log_unmatched(
         return;
     };
     let info = Rc::new(ConnectionInfo {
-        id: worker.next_connection_id(),
-        remote,
-        local,
-        restored: false,
-        sni: found.sni.clone(),
-        tls: None,
+        facts: ConnectionFacts {
+            id: worker.next_connection_id(),
+            remote,
+            local,
+            restored: false,
+            sni: found.sni.clone(),
+            tls: None,
+            own_principal: None,
+        },
         drain: chain.drain.clone(),
-        own_principal: None,
     });
     let mut info = StreamInfo::new(info, start);
     info.flags.insert(Flags::NO_ROUTE);

@@ -3,14 +3,13 @@
 use std::cell::RefCell;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
-use std::time::Instant;
 
 use super::manager::RequestState;
 use super::waiting::Waiting;
 use crate::filters::chain::{Chain, Side};
 use crate::filters::held::Held;
 use crate::filters::stream::{Effect, Metadata, View};
-use crate::io::timer::Alarm;
+use crate::io::timer::{Alarm, now};
 use crate::io::{BodyFail, Frame};
 use crate::message::body::{BodySource, RawConnection};
 use crate::message::{Body, ConnectionInfo, Request};
@@ -76,7 +75,15 @@ impl FilteredBody {
         let Scene { request, metadata, connection, remote, cluster, direction, worker, hcm } =
             &mut self.scene;
         let cluster = cluster.as_deref();
-        let mut x = View::new(request, metadata, connection, *remote, cluster, *direction, &worker.node);
+        let mut x = View::new(
+            request,
+            metadata,
+            connection,
+            *remote,
+            cluster,
+            *direction,
+            (&worker.node.node.local, &worker.node.peers),
+        );
         let told = what(&mut self.chain.borrow_mut(), &mut x);
         for effect in x.effects {
             match effect {
@@ -111,9 +118,7 @@ impl BodySource for FilteredBody {
             }
             let happened = match self.waiting.poll_calls(cx) {
                 Some(happened) => Some(happened),
-                None if self.alarm.poll(cx, self.waiting.next_wake()).is_ready() => {
-                    self.waiting.woken(now())
-                }
+                None if self.alarm.poll(cx, self.waiting.next_wake()).is_ready() => self.waiting.woken(now()),
                 None => None,
             };
             let side = self.side;

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use super::callout;
 use crate::filters::stream::{Answer, Callout, CalloutFail, Event, Token};
+use crate::io::timer::now;
 use crate::serve::worker::Worker;
 
 /// Timers, and callouts, that one request may have at a time; more end at once.

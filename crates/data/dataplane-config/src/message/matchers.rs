@@ -12,7 +12,7 @@ use crate::value::{At as _, Invalid, Valid};
 const MAX_REGEX_BYTES: usize = 1024 * 1024;
 
 /// A regular expression that must match the whole text.
-pub(crate) fn full_regex(pattern: &str) -> Valid<Regex> {
+pub fn full_regex(pattern: &str) -> Valid<Regex> {
     Regex::builder()
         .configure(Regex::config().nfa_size_limit(Some(MAX_REGEX_BYTES)))
         .syntax(syntax::Config::new().unicode(true))
@@ -21,7 +21,7 @@ pub(crate) fn full_regex(pattern: &str) -> Valid<Regex> {
 }
 
 /// A regular expression to search with, for rewrites.
-pub(crate) fn search_regex(pattern: &str) -> Valid<Regex> {
+pub fn search_regex(pattern: &str) -> Valid<Regex> {
     Regex::builder()
         .configure(Regex::config().nfa_size_limit(Some(MAX_REGEX_BYTES)))
         .build(pattern)
@@ -29,7 +29,7 @@ pub(crate) fn search_regex(pattern: &str) -> Valid<Regex> {
 }
 
 #[derive(Debug, Clone)]
-pub(crate) enum StringMatch {
+pub enum StringMatch {
     Exact(String),
     Prefix(String),
     Suffix(String),
@@ -42,7 +42,7 @@ pub(crate) enum StringMatch {
 }
 
 impl StringMatch {
-    pub(crate) fn compile(from: &matcher::StringMatcher) -> Valid<Self> {
+    pub fn compile(from: &matcher::StringMatcher) -> Valid<Self> {
         use matcher::string_matcher::MatchPattern as P;
         let fold = from.ignore_case;
         let pattern =
@@ -61,7 +61,7 @@ impl StringMatch {
         })
     }
 
-    pub(crate) fn matches(&self, text: &str) -> bool {
+    pub fn matches(&self, text: &str) -> bool {
         match self {
             StringMatch::Exact(want) => text == want,
             StringMatch::Prefix(want) => text.starts_with(want.as_str()),
@@ -78,7 +78,7 @@ impl StringMatch {
 
 /// What a header matcher reads.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum HeaderSource {
+pub enum HeaderSource {
     Method,
     Authority,
     Path,
@@ -87,7 +87,7 @@ pub(crate) enum HeaderSource {
 }
 
 impl HeaderSource {
-    pub(crate) fn compile(name: &str) -> Valid<Self> {
+    pub fn compile(name: &str) -> Valid<Self> {
         Ok(match name.to_ascii_lowercase().as_str() {
             ":method" => HeaderSource::Method,
             ":authority" | "host" => HeaderSource::Authority,
@@ -132,7 +132,7 @@ enum ValueMatch {
 }
 
 #[derive(Debug, Clone)]
-pub(crate) struct HeaderMatch {
+pub struct HeaderMatch {
     source: HeaderSource,
     value: ValueMatch,
     invert: bool,
@@ -140,7 +140,7 @@ pub(crate) struct HeaderMatch {
 }
 
 impl HeaderMatch {
-    pub(crate) fn compile(from: &route::HeaderMatcher) -> Valid<Self> {
+    pub fn compile(from: &route::HeaderMatcher) -> Valid<Self> {
         use route::header_matcher::HeaderMatchSpecifier as S;
         let value = match &from.header_match_specifier {
             None => ValueMatch::Present(true),
@@ -163,11 +163,11 @@ impl HeaderMatch {
         })
     }
 
-    pub(crate) fn compile_all(from: &[route::HeaderMatcher]) -> Valid<Vec<Self>> {
+    pub fn compile_all(from: &[route::HeaderMatcher]) -> Valid<Vec<Self>> {
         from.iter().map(Self::compile).collect::<Valid<Vec<_>>>().at("headers")
     }
 
-    pub(crate) fn matches(&self, request: &Request) -> bool {
+    pub fn matches(&self, request: &Request) -> bool {
         if let ValueMatch::Present(wanted) = self.value {
             return (self.source.present(request) == wanted) != self.invert;
         }
@@ -189,7 +189,7 @@ impl HeaderMatch {
     }
 
     /// The same on a response's fields.
-    pub(crate) fn matches_fields(&self, headers: &http::HeaderMap) -> bool {
+    pub fn matches_fields(&self, headers: &http::HeaderMap) -> bool {
         let HeaderSource::Field(name) = &self.source else { return false };
         let mut values =
             headers.get_all(name).iter().filter_map(|value| std::str::from_utf8(value.as_bytes()).ok());
@@ -205,14 +205,14 @@ impl HeaderMatch {
 }
 
 #[derive(Debug, Clone)]
-pub(crate) struct QueryMatch {
+pub struct QueryMatch {
     name: String,
     /// `None` = present.
     value: Option<StringMatch>,
 }
 
 impl QueryMatch {
-    pub(crate) fn compile(from: &route::QueryParameterMatcher) -> Valid<Self> {
+    pub fn compile(from: &route::QueryParameterMatcher) -> Valid<Self> {
         use route::query_parameter_matcher::QueryParameterMatchSpecifier as S;
         let value = match &from.query_parameter_match_specifier {
             Some(S::StringMatch(string)) => Some(StringMatch::compile(string)?),
@@ -225,7 +225,7 @@ impl QueryMatch {
     }
 
     /// Looks at the first parameter of that name, undecoded as Envoy does (spec/dataplane.md 24).
-    pub(crate) fn matches(&self, query: &str) -> bool {
+    pub fn matches(&self, query: &str) -> bool {
         let found = query
             .split('&')
             .map(|pair| pair.split_once('=').unwrap_or((pair, "")))

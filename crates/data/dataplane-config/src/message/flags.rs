@@ -2,12 +2,12 @@
 
 /// A set of response flags.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
-pub(crate) struct Flags(u32);
+pub struct Flags(u32);
 
 macro_rules! flags {
     ($($name:ident = $bit:literal $text:literal,)*) => {
         impl Flags {
-            $(pub(crate) const $name: Flags = Flags(1 << $bit);)*
+            $(pub const $name: Flags = Flags(1 << $bit);)*
             /// Every flag with its text, in the order in which they are written: always the same, as in the Envoy of
             /// Istio 1.9 (`UF,URX` on dashboards); later ones write them as they were found out.
             const ALL: &'static [(Flags, &'static str)] = &[$((Flags::$name, $text),)*];
@@ -41,20 +41,20 @@ flags! {
 }
 
 impl Flags {
-    pub(crate) fn insert(&mut self, flag: Flags) {
+    pub fn insert(&mut self, flag: Flags) {
         self.0 |= flag.0;
     }
 
-    pub(crate) fn contains(self, flag: Flags) -> bool {
+    pub fn contains(self, flag: Flags) -> bool {
         self.0 & flag.0 != 0
     }
 
-    pub(crate) fn is_empty(self) -> bool {
+    pub fn is_empty(self) -> bool {
         self.0 == 0
     }
 
     /// Comma separated, "-" when empty.
-    pub(crate) fn text(self) -> String {
+    pub fn text(self) -> String {
         let mut out = String::new();
         for (flag, text) in Self::ALL {
             if self.contains(*flag) {
@@ -68,7 +68,7 @@ impl Flags {
     }
 
     /// The flag of a text, for log filters.
-    pub(crate) fn parse(text: &str) -> Option<Flags> {
+    pub fn parse(text: &str) -> Option<Flags> {
         Self::ALL.iter().find(|(_, name)| *name == text).map(|(flag, _)| *flag)
     }
 }

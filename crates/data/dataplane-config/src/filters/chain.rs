@@ -8,21 +8,21 @@ use super::stream::{Event, Flow, StreamFilter, Token, View};
 use crate::message::{LocalReply, ResponseHead};
 
 /// Bytes that one filter may hold back of one body: Envoy's default `per_connection_buffer_limit_bytes`.
-pub(crate) const MAX_HELD: usize = 1024 * 1024;
+pub const MAX_HELD: usize = 1024 * 1024;
 
 /// Which message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Side {
+pub enum Side {
     Request = 0,
     Response = 1,
 }
 
 /// The reason to answer instead of going on.
-pub(crate) type Stopped = Box<LocalReply>;
+pub type Stopped = Box<LocalReply>;
 
 /// The filters of one request, in order.
 #[derive(Debug, Default)]
-pub(crate) struct Chain {
+pub struct Chain {
     links: Vec<Link>,
     progress: [Progress; 2],
 }
@@ -49,46 +49,41 @@ struct Progress {
 }
 
 impl Chain {
-    pub(crate) fn push(&mut self, filter: Box<dyn StreamFilter>) {
+    pub fn push(&mut self, filter: Box<dyn StreamFilter>) {
         self.links.push(Link { filter, reads: [false; 2], held: Default::default() });
     }
 
     /// Whether the head has passed all filters.
-    pub(crate) fn has_passed(&self, side: Side) -> bool {
+    pub fn has_passed(&self, side: Side) -> bool {
         self.progress[side as usize].passed == self.links.len()
     }
 
     /// Whether a filter wants to see the body.
-    pub(crate) fn reads(&self, side: Side) -> bool {
+    pub fn reads(&self, side: Side) -> bool {
         self.links.iter().any(|link| link.reads[side as usize])
     }
 
     /// What of the body has passed all filters.
-    pub(crate) fn take(&mut self, side: Side) -> Held {
+    pub fn take(&mut self, side: Side) -> Held {
         std::mem::take(&mut self.progress[side as usize].out)
     }
 
     /// The head of the request came.
-    pub(crate) fn request(&mut self, x: &mut View<'_>, end: bool) -> Result<(), Stopped> {
+    pub fn request(&mut self, x: &mut View<'_>, end: bool) -> Result<(), Stopped> {
         self.progress[0].begun = true;
         self.progress[0].headers_only = end;
         self.advance(Side::Request, x, None)
     }
 
     /// The head of the response came.
-    pub(crate) fn response(
-        &mut self,
-        x: &mut View<'_>,
-        head: &mut ResponseHead,
-        end: bool,
-    ) -> Result<(), Stopped> {
+    pub fn response(&mut self, x: &mut View<'_>, head: &mut ResponseHead, end: bool) -> Result<(), Stopped> {
         self.progress[1].begun = true;
         self.progress[1].headers_only = end;
         self.advance(Side::Response, x, Some(head))
     }
 
     /// The head of an answer of our own came; nothing holds it up.
-    pub(crate) fn local_response(&mut self, x: &mut View<'_>, head: &mut ResponseHead) {
+    pub fn local_response(&mut self, x: &mut View<'_>, head: &mut ResponseHead) {
         for at in (0..self.links.len()).rev() {
             let link = &mut self.links[at];
             x.link = at;
@@ -100,7 +95,7 @@ impl Chain {
     }
 
     /// A piece of a body came. `head`: that of the response while it is still here.
-    pub(crate) fn body(
+    pub fn body(
         &mut self,
         side: Side,
         x: &mut View<'_>,
@@ -111,7 +106,7 @@ impl Chain {
     }
 
     /// Something that a filter asked for happened.
-    pub(crate) fn event(
+    pub fn event(
         &mut self,
         x: &mut View<'_>,
         at: Token,
@@ -143,7 +138,7 @@ impl Chain {
     }
 
     /// Everything is over.
-    pub(crate) fn end(&mut self, x: &mut View<'_>) {
+    pub fn end(&mut self, x: &mut View<'_>) {
         for (at, link) in self.links.iter_mut().enumerate() {
             x.link = at;
             link.filter.on_end(x);

@@ -5,14 +5,14 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 
 /// Version that a peer speaks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub(crate) enum Protocol {
+pub enum Protocol {
     Http10,
     Http11,
     Http2,
 }
 
 impl Protocol {
-    pub(crate) fn as_str(self) -> &'static str {
+    pub fn as_str(self) -> &'static str {
         match self {
             Protocol::Http10 => "HTTP/1.0",
             Protocol::Http11 => "HTTP/1.1",
@@ -23,37 +23,37 @@ impl Protocol {
 
 /// A request after normalisation.
 #[derive(Debug, Clone)]
-pub(crate) struct Request {
-    pub(crate) method: Method,
+pub struct Request {
+    pub method: Method,
     /// `http` or `https`.
-    pub(crate) scheme: &'static str,
+    pub scheme: &'static str,
     /// Host with port as sent, validated.
-    pub(crate) authority: String,
+    pub authority: String,
     /// Normalised path with query.
-    pub(crate) path: String,
+    pub path: String,
     /// Fields without `host` and without those of one hop.
-    pub(crate) headers: HeaderMap,
-    pub(crate) protocol: Protocol,
+    pub headers: HeaderMap,
+    pub protocol: Protocol,
     /// Protocol of an `Upgrade`, lower case.
-    pub(crate) upgrade: Option<String>,
-    pub(crate) is_grpc: bool,
+    pub upgrade: Option<String>,
+    pub is_grpc: bool,
     /// Whether the client waits for `100 Continue`.
-    pub(crate) expect_continue: bool,
+    pub expect_continue: bool,
 }
 
 impl Request {
     /// The path without query.
-    pub(crate) fn path_only(&self) -> &str {
+    pub fn path_only(&self) -> &str {
         self.path.split_once('?').map_or(self.path.as_str(), |(path, _)| path)
     }
 
     /// The query without question mark.
-    pub(crate) fn query(&self) -> Option<&str> {
+    pub fn query(&self) -> Option<&str> {
         self.path.split_once('?').map(|(_, query)| query)
     }
 
     /// First value of a field or pseudo field, for logs and header formats.
-    pub(crate) fn get(&self, name: &str) -> Option<&str> {
+    pub fn get(&self, name: &str) -> Option<&str> {
         match name {
             ":method" => Some(self.method.as_str()),
             ":authority" | "host" => Some(&self.authority),
@@ -63,7 +63,7 @@ impl Request {
         }
     }
 
-    pub(crate) fn set(&mut self, name: HeaderName, value: &str) {
+    pub fn set(&mut self, name: HeaderName, value: &str) {
         if let Ok(value) = HeaderValue::from_str(value) {
             self.headers.insert(name, value);
         }
@@ -72,19 +72,19 @@ impl Request {
 
 /// The head of a response.
 #[derive(Debug, Clone)]
-pub(crate) struct ResponseHead {
-    pub(crate) status: StatusCode,
-    pub(crate) headers: HeaderMap,
+pub struct ResponseHead {
+    pub status: StatusCode,
+    pub headers: HeaderMap,
 }
 
 impl ResponseHead {
-    pub(crate) fn new(status: StatusCode) -> Self {
+    pub fn new(status: StatusCode) -> Self {
         ResponseHead { status, headers: HeaderMap::new() }
     }
 }
 
 /// Whether a content type is gRPC's (`application/grpc` or `application/grpc+...`).
-pub(crate) fn is_grpc(headers: &HeaderMap) -> bool {
+pub fn is_grpc(headers: &HeaderMap) -> bool {
     headers
         .get(http::header::CONTENT_TYPE)
         .map(HeaderValue::as_bytes)

@@ -13,9 +13,9 @@ use crate::pb;
 use crate::value::struct_string;
 
 /// Header with the peer's metadata, base64 of a protobuf struct.
-pub(crate) const PEER_METADATA: HeaderName = HeaderName::from_static("x-envoy-peer-metadata");
+pub const PEER_METADATA: HeaderName = HeaderName::from_static("x-envoy-peer-metadata");
 /// Header with the peer's node id.
-pub(crate) const PEER_METADATA_ID: HeaderName = HeaderName::from_static("x-envoy-peer-metadata-id");
+pub const PEER_METADATA_ID: HeaderName = HeaderName::from_static("x-envoy-peer-metadata-id");
 /// Peers remembered per worker; more than that and the memory is cleared.
 const MAX_PEERS: usize = 2048;
 /// Longest accepted header value; Istio's have 1 to 2 KiB.
@@ -23,18 +23,18 @@ const MAX_HEADER: usize = 16 * 1024;
 
 /// What metrics say about a workload.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
-pub(crate) struct PeerMetadata {
-    pub(crate) workload: String,
-    pub(crate) namespace: String,
-    pub(crate) app: String,
-    pub(crate) version: String,
-    pub(crate) cluster: String,
-    pub(crate) canonical_service: String,
-    pub(crate) canonical_revision: String,
+pub struct PeerMetadata {
+    pub workload: String,
+    pub namespace: String,
+    pub app: String,
+    pub version: String,
+    pub cluster: String,
+    pub canonical_service: String,
+    pub canonical_revision: String,
 }
 
 impl PeerMetadata {
-    pub(crate) fn from_struct(fields: &pb::Struct) -> PeerMetadata {
+    pub fn from_struct(fields: &pb::Struct) -> PeerMetadata {
         let text = |name: &str| struct_string(fields, name).unwrap_or_default().to_owned();
         let labels = match fields.fields.get("LABELS").and_then(|value| value.kind.as_ref()) {
             Some(pb::Kind::StructValue(labels)) => Some(labels),
@@ -56,7 +56,7 @@ impl PeerMetadata {
     }
 
     /// From an endpoint's `istio.workload`: `workload;namespace;canonical name;canonical revision[;cluster]`.
-    pub(crate) fn from_endpoint(text: &str) -> PeerMetadata {
+    pub fn from_endpoint(text: &str) -> PeerMetadata {
         let mut parts = text.split(';').map(str::to_owned);
         let mut next = || parts.next().unwrap_or_default();
         PeerMetadata {
@@ -72,14 +72,14 @@ impl PeerMetadata {
 
 /// This node.
 #[derive(Debug, Default)]
-pub(crate) struct LocalNode {
-    pub(crate) metadata: PeerMetadata,
+pub struct LocalNode {
+    pub metadata: PeerMetadata,
     /// Values of [`PEER_METADATA_ID`] and [`PEER_METADATA`], checked once; `None` when they are no header values.
-    pub(crate) headers: Option<(HeaderValue, HeaderValue)>,
+    pub headers: Option<(HeaderValue, HeaderValue)>,
 }
 
 impl LocalNode {
-    pub(crate) fn new(id: &str, metadata: &pb::Struct) -> LocalNode {
+    pub fn new(id: &str, metadata: &pb::Struct) -> LocalNode {
         /// Fields that peers get to see.
         const SENT: [&str; 10] = [
             "NAME",
@@ -110,11 +110,11 @@ impl LocalNode {
 /// Decoded peers of one worker. The keys are a kilobyte long and looked up twice a request, hence not the standard
 /// library's hash; what a peer could do with collisions ends at [`MAX_PEERS`].
 #[derive(Debug, Default)]
-pub(crate) struct Peers(RefCell<hashbrown::HashMap<Vec<u8>, Rc<PeerMetadata>>>);
+pub struct Peers(RefCell<hashbrown::HashMap<Vec<u8>, Rc<PeerMetadata>>>);
 
 impl Peers {
     /// Decodes a header value, or remembers it.
-    pub(crate) fn decode(&self, value: &[u8]) -> Option<Rc<PeerMetadata>> {
+    pub fn decode(&self, value: &[u8]) -> Option<Rc<PeerMetadata>> {
         self.remember(value, |value| {
             let bytes = base64::engine::general_purpose::STANDARD.decode(value).ok()?;
             Some(PeerMetadata::from_struct(&pb::Struct::decode(bytes.as_slice()).ok()?))
@@ -122,7 +122,7 @@ impl Peers {
     }
 
     /// The workload of an endpoint.
-    pub(crate) fn endpoint(&self, text: &str) -> Option<Rc<PeerMetadata>> {
+    pub fn endpoint(&self, text: &str) -> Option<Rc<PeerMetadata>> {
         self.remember(text.as_bytes(), |_| Some(PeerMetadata::from_endpoint(text)))
     }
 

@@ -11,18 +11,18 @@ use crate::pb::{self, core};
 
 /// Why a message is not usable: field path and reason.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Invalid(pub(crate) String);
+pub struct Invalid(pub String);
 
-pub(crate) type Valid<T> = Result<T, Invalid>;
+pub type Valid<T> = Result<T, Invalid>;
 
 impl Invalid {
-    pub(crate) fn new(reason: impl Into<String>) -> Self {
+    pub fn new(reason: impl Into<String>) -> Self {
         Invalid(reason.into())
     }
 }
 
 /// Adds the name of the field in which an error was found.
-pub(crate) trait At<T> {
+pub trait At<T> {
     fn at(self, field: &str) -> Valid<T>;
 }
 
@@ -36,17 +36,17 @@ impl<T> At<T> for Valid<T> {
 const MAX_FILE_BYTES: u64 = 1024 * 1024;
 
 /// Decodes an extension's message.
-pub(crate) fn unpack<M: Message + Default>(any: &pb::Any) -> Valid<M> {
+pub fn unpack<M: Message + Default>(any: &pb::Any) -> Valid<M> {
     M::decode(any.value.as_slice())
         .map_err(|error| Invalid(format!("cannot decode {}: {error}", any.type_url)))
 }
 
 /// The message name of a type URL.
-pub(crate) fn type_of(any: &pb::Any) -> &str {
+pub fn type_of(any: &pb::Any) -> &str {
     any.type_url.rsplit_once('/').map_or(any.type_url.as_str(), |(_, name)| name)
 }
 
-pub(crate) fn duration(value: Option<&protobuf::Duration>) -> Valid<Option<Duration>> {
+pub fn duration(value: Option<&protobuf::Duration>) -> Valid<Option<Duration>> {
     let Some(value) = value else { return Ok(None) };
     match (u64::try_from(value.seconds), u32::try_from(value.nanos)) {
         (Ok(seconds), Ok(nanos)) if nanos < 1_000_000_000 => Ok(Some(Duration::new(seconds, nanos))),
@@ -55,10 +55,7 @@ pub(crate) fn duration(value: Option<&protobuf::Duration>) -> Valid<Option<Durat
 }
 
 /// A duration where absent means `default` and zero means "off".
-pub(crate) fn timeout(
-    value: Option<&protobuf::Duration>,
-    default: Option<Duration>,
-) -> Valid<Option<Duration>> {
+pub fn timeout(value: Option<&protobuf::Duration>, default: Option<Duration>) -> Valid<Option<Duration>> {
     Ok(match duration(value)? {
         None => default,
         Some(value) if value.is_zero() => None,
@@ -66,18 +63,18 @@ pub(crate) fn timeout(
     })
 }
 
-pub(crate) fn u32_or(value: Option<&protobuf::UInt32Value>, default: u32) -> u32 {
+pub fn u32_or(value: Option<&protobuf::UInt32Value>, default: u32) -> u32 {
     value.map_or(default, |value| value.value)
 }
 
-pub(crate) fn bool_or(value: Option<&protobuf::BoolValue>, default: bool) -> bool {
+pub fn bool_or(value: Option<&protobuf::BoolValue>, default: bool) -> bool {
     value.map_or(default, |value| value.value)
 }
 
 /// A share of a million.
-pub(crate) type PerMillion = u32;
+pub type PerMillion = u32;
 
-pub(crate) fn fraction(value: Option<&pb::types::FractionalPercent>) -> PerMillion {
+pub fn fraction(value: Option<&pb::types::FractionalPercent>) -> PerMillion {
     let Some(value) = value else { return 0 };
     let scale = match value.denominator {
         1 => 100,
@@ -87,24 +84,24 @@ pub(crate) fn fraction(value: Option<&pb::types::FractionalPercent>) -> PerMilli
     value.numerator.saturating_mul(scale).min(1_000_000)
 }
 
-pub(crate) fn runtime_fraction(value: Option<&core::RuntimeFractionalPercent>) -> Option<PerMillion> {
+pub fn runtime_fraction(value: Option<&core::RuntimeFractionalPercent>) -> Option<PerMillion> {
     value.map(|value| fraction(value.default_value.as_ref()))
 }
 
 /// `traffic_direction`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Direction {
+pub enum Direction {
     Unspecified,
     Inbound,
     Outbound,
 }
 
 /// True for a share of the calls.
-pub(crate) fn drawn(share: PerMillion) -> bool {
+pub fn drawn(share: PerMillion) -> bool {
     share >= 1_000_000 || (share > 0 && fastrand::u32(0..1_000_000) < share)
 }
 
-pub(crate) fn cidr(range: &core::CidrRange) -> Valid<IpNet> {
+pub fn cidr(range: &core::CidrRange) -> Valid<IpNet> {
     let ip: IpAddr = range
         .address_prefix
         .parse()
@@ -116,7 +113,7 @@ pub(crate) fn cidr(range: &core::CidrRange) -> Valid<IpNet> {
 
 /// Where to listen or connect to.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub(crate) enum NetAddress {
+pub enum NetAddress {
     Socket(SocketAddr),
     /// A name to be resolved.
     Name(String, u16),
@@ -133,7 +130,7 @@ impl std::fmt::Display for NetAddress {
     }
 }
 
-pub(crate) fn socket_address(address: &core::SocketAddress) -> Valid<NetAddress> {
+pub fn socket_address(address: &core::SocketAddress) -> Valid<NetAddress> {
     let port = match address.port_specifier {
         Some(core::socket_address::PortSpecifier::PortValue(port)) => {
             u16::try_from(port).map_err(|_| Invalid(format!("port {port} is too large")))?
@@ -153,7 +150,7 @@ pub(crate) fn socket_address(address: &core::SocketAddress) -> Valid<NetAddress>
     }
 }
 
-pub(crate) fn address(address: Option<&core::Address>) -> Valid<NetAddress> {
+pub fn address(address: Option<&core::Address>) -> Valid<NetAddress> {
     match address.and_then(|address| address.address.as_ref()) {
         Some(core::address::Address::SocketAddress(socket)) => socket_address(socket),
         Some(core::address::Address::Pipe(pipe)) => Ok(NetAddress::Unix(pipe.path.clone())),
@@ -165,7 +162,7 @@ pub(crate) fn address(address: Option<&core::Address>) -> Valid<NetAddress> {
 }
 
 /// The bytes of a data source. Reads a file at most once, when the resource is compiled.
-pub(crate) fn data(source: &core::DataSource) -> Valid<Vec<u8>> {
+pub fn data(source: &core::DataSource) -> Valid<Vec<u8>> {
     match &source.specifier {
         Some(core::data_source::Specifier::InlineBytes(bytes)) => Ok(bytes.clone()),
         Some(core::data_source::Specifier::InlineString(text)) => Ok(text.clone().into_bytes()),
@@ -186,7 +183,7 @@ pub(crate) fn data(source: &core::DataSource) -> Valid<Vec<u8>> {
 }
 
 /// A string inside of a metadata struct.
-pub(crate) fn struct_string<'a>(fields: &'a pb::Struct, name: &str) -> Option<&'a str> {
+pub fn struct_string<'a>(fields: &'a pb::Struct, name: &str) -> Option<&'a str> {
     match fields.fields.get(name)?.kind.as_ref()? {
         pb::Kind::StringValue(text) => Some(text),
         _ => None,

@@ -8,8 +8,7 @@ use http::HeaderMap;
 use super::stream::{Effect, Flow, PeerSide, StreamFilter, View};
 use super::{HttpFilter, Kind, Overrides};
 use crate::message::ResponseHead;
-use crate::telemetry::node::WorkerNode;
-use crate::telemetry::peer::{PEER_METADATA, PEER_METADATA_ID, PeerMetadata};
+use crate::peer::{LocalNode, PEER_METADATA, PEER_METADATA_ID, PeerMetadata, Peers};
 use crate::value::Direction;
 
 pub(super) const KIND: Kind = Kind {
@@ -38,36 +37,36 @@ struct Exchange {
 impl StreamFilter for Exchange {
     /// On the way in: learn about the client; on the way out to another proxy: introduce ourselves.
     fn on_request(&mut self, x: &mut View<'_>, _end: bool) -> Flow {
-        if let Some(peer) = take(x.node, &mut x.request.headers) {
+        if let Some(peer) = take(x.peers, &mut x.request.headers) {
             self.introduced = true;
             x.effects.push(Effect::Peer(PeerSide::Downstream, peer));
         }
         if x.direction != Direction::Inbound {
-            introduce(x.node, &mut x.request.headers);
+            introduce(x.local, &mut x.request.headers);
         }
         Flow::Continue
     }
 
     /// The same for the response; an outbound proxy does not show its metadata to the application behind it.
     fn on_response(&mut self, x: &mut View<'_>, head: &mut ResponseHead, _end: bool) -> Flow {
-        if let Some(peer) = take(x.node, &mut head.headers) {
+        if let Some(peer) = take(x.peers, &mut head.headers) {
             x.effects.push(Effect::Peer(PeerSide::Upstream, peer));
         }
         if x.direction != Direction::Outbound && self.introduced {
-            introduce(x.node, &mut head.headers);
+            introduce(x.local, &mut head.headers);
         }
         Flow::Continue
     }
 }
 
-fn take(this: &WorkerNode, headers: &mut HeaderMap) -> Option<Rc<PeerMetadata>> {
+fn take(peers: &Peers, headers: &mut HeaderMap) -> Option<Rc<PeerMetadata>> {
     headers.remove(PEER_METADATA_ID);
     let value = headers.remove(PEER_METADATA)?;
-    this.peers.decode(value.as_bytes())
+    peers.decode(value.as_bytes())
 }
 
-fn introduce(this: &WorkerNode, headers: &mut HeaderMap) {
-    if let Some((id, metadata)) = &this.node.local.headers {
+fn introduce(local: &LocalNode, headers: &mut HeaderMap) {
+    if let Some((id, metadata)) = &local.headers {
         headers.insert(PEER_METADATA_ID, id.clone());
         headers.insert(PEER_METADATA, metadata.clone());
     }

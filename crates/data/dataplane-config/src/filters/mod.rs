@@ -4,9 +4,9 @@
 //! [`HttpFilter`] is a filter as it is configured, shared by all workers; [`stream::StreamFilter`] is what it is to one
 //! request; [`chain::Chain`] leads a request through them. Nothing outside of this folder knows a filter by name.
 
-pub(crate) mod chain;
-pub(crate) mod held;
-pub(crate) mod stream;
+pub mod chain;
+pub mod held;
+pub mod stream;
 #[cfg(test)]
 mod tests;
 
@@ -31,13 +31,13 @@ macro_rules! filters {
 
         /// Statistics of all filters of one connection manager and worker.
         #[derive(Debug, Default)]
-        pub(crate) struct FilterStats {
-            $($(pub(crate) $stats: $name::Stats,)?)*
+        pub struct FilterStats {
+            $($(pub $stats: $name::Stats,)?)*
         }
 
         impl FilterStats {
             /// Name, kind and sum of each statistic over all workers.
-            pub(crate) fn totals<'a>(
+            pub fn totals<'a>(
                 blocks: impl Iterator<Item = &'a FilterStats> + Clone,
             ) -> Vec<(&'static str, MetricKind, u64)> {
                 let mut out = Vec::new();
@@ -72,7 +72,7 @@ struct Kind {
 type Override = Arc<dyn Any + Send + Sync>;
 
 /// A filter as it is configured.
-pub(crate) trait HttpFilter: std::fmt::Debug + Send + Sync {
+pub trait HttpFilter: std::fmt::Debug + Send + Sync {
     /// Its state for one request, or `None` when there is nothing to do for it: then it costs nothing further.
     fn start(&self, own: &Overrides<'_>) -> Option<Box<dyn StreamFilter>>;
 
@@ -87,14 +87,14 @@ pub(crate) trait HttpFilter: std::fmt::Debug + Send + Sync {
 
 /// What filters decide of their connection manager.
 #[derive(Debug, Clone, Copy, Default)]
-pub(crate) struct ManagerOptions {
+pub struct ManagerOptions {
     /// Neither read nor write `x-envoy-` headers.
-    pub(crate) suppress_envoy_headers: bool,
+    pub suppress_envoy_headers: bool,
 }
 
 /// A filter with the name by which routes override it.
 #[derive(Debug)]
-pub(crate) struct NamedFilter {
+pub struct NamedFilter {
     name: Arc<str>,
     filter: Arc<dyn HttpFilter>,
     disabled: bool,
@@ -102,14 +102,14 @@ pub(crate) struct NamedFilter {
 
 /// The filters of a connection manager, in order.
 #[derive(Debug)]
-pub(crate) struct HttpFilters {
+pub struct HttpFilters {
     filters: Vec<NamedFilter>,
-    pub(crate) options: ManagerOptions,
+    pub options: ManagerOptions,
 }
 
 impl HttpFilters {
     /// Compiles the filters of a connection manager. The last one must be the router.
-    pub(crate) fn compile(from: &[hcm::HttpFilter]) -> Valid<HttpFilters> {
+    pub fn compile(from: &[hcm::HttpFilter]) -> Valid<HttpFilters> {
         let mut filters = Vec::new();
         let mut options = ManagerOptions::default();
         for one in from {
@@ -135,7 +135,7 @@ impl HttpFilters {
     }
 
     /// The filters that take part in a request. `levels`: what its route overrides, most specific first.
-    pub(crate) fn start(&self, levels: &[&PerFilter]) -> Chain {
+    pub fn start(&self, levels: &[&PerFilter]) -> Chain {
         let mut chain = Chain::default();
         for named in &self.filters {
             if named.disabled || levels.iter().any(|level| level.disabled.contains(&*named.name)) {
@@ -181,7 +181,7 @@ fn overridden<M: Message + Default>(from: &pb::Any) -> Valid<M> {
 }
 
 /// What the route of a request overrides of one filter.
-pub(crate) struct Overrides<'a> {
+pub struct Overrides<'a> {
     levels: &'a [&'a PerFilter],
     name: &'a str,
 }
@@ -200,7 +200,7 @@ impl Overrides<'_> {
 
 /// `typed_per_filter_config` of one level.
 #[derive(Debug, Default)]
-pub(crate) struct PerFilter {
+pub struct PerFilter {
     overrides: HashMap<String, Override>,
     /// From before filters had names of their own: concerns the filter whatever it is called.
     nameless: Vec<Override>,
@@ -208,7 +208,7 @@ pub(crate) struct PerFilter {
 }
 
 impl PerFilter {
-    pub(crate) fn compile(from: &HashMap<String, pb::Any>) -> Valid<PerFilter> {
+    pub fn compile(from: &HashMap<String, pb::Any>) -> Valid<PerFilter> {
         let mut out = PerFilter::default();
         for (name, config) in from {
             out.add(name, config).at(&format!("typed_per_filter_config {name:?}"))?;
@@ -243,7 +243,7 @@ impl PerFilter {
     }
 
     /// The `cors` field of routes and virtual hosts; the policy of `typed_per_filter_config` comes before it.
-    pub(crate) fn set_legacy_cors(&mut self, from: &route::CorsPolicy) -> Valid<()> {
+    pub fn set_legacy_cors(&mut self, from: &route::CorsPolicy) -> Valid<()> {
         self.nameless.push(cors::compile_legacy(from)?);
         Ok(())
     }

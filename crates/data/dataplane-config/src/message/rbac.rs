@@ -6,34 +6,34 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 
 use super::matchers::{HeaderMatch, StringMatch};
-use super::{ConnectionInfo, Request};
+use super::{ConnectionFacts, Request};
 use crate::pb::{self, http_rbac, matcher, net_rbac, rbac};
 use crate::value::{At as _, Invalid, Valid, cidr};
 
 /// What a decision may depend on.
-pub(crate) struct Subject<'a> {
-    pub(crate) connection: &'a ConnectionInfo,
-    pub(crate) request: Option<&'a Request>,
+pub struct Subject<'a> {
+    pub connection: &'a ConnectionFacts,
+    pub request: Option<&'a Request>,
     /// Client address after `x-forwarded-for`.
-    pub(crate) remote: IpAddr,
-    pub(crate) metadata: &'a HashMap<String, pb::Struct>,
+    pub remote: IpAddr,
+    pub metadata: &'a HashMap<String, pb::Struct>,
 }
 
 /// A compiled filter.
 #[derive(Debug, Default)]
-pub(crate) struct Rbac {
+pub struct Rbac {
     rules: Option<Engine>,
     shadow: Option<Engine>,
     /// Prefix of the shadow metadata's keys.
-    pub(crate) shadow_prefix: String,
+    pub shadow_prefix: String,
 }
 
 /// The outcome of one engine.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Decision {
-    pub(crate) allowed: bool,
+pub struct Decision {
+    pub allowed: bool,
     /// The policy that decided.
-    pub(crate) policy: Option<String>,
+    pub policy: Option<String>,
 }
 
 #[derive(Debug)]
@@ -88,7 +88,7 @@ enum ValueMatch {
 }
 
 impl Rbac {
-    pub(crate) fn compile_http(from: &http_rbac::Rbac) -> Valid<Rbac> {
+    pub fn compile_http(from: &http_rbac::Rbac) -> Valid<Rbac> {
         if from.matcher.is_some() || from.shadow_matcher.is_some() {
             return Err(Invalid::new("matcher trees are not supported"));
         }
@@ -99,7 +99,7 @@ impl Rbac {
         })
     }
 
-    pub(crate) fn compile_network(from: &net_rbac::Rbac) -> Valid<Rbac> {
+    pub fn compile_network(from: &net_rbac::Rbac) -> Valid<Rbac> {
         if from.matcher.is_some() || from.shadow_matcher.is_some() {
             return Err(Invalid::new("matcher trees are not supported"));
         }
@@ -111,17 +111,17 @@ impl Rbac {
     }
 
     /// Whether there is nothing to decide.
-    pub(crate) fn is_empty(&self) -> bool {
+    pub fn is_empty(&self) -> bool {
         self.rules.is_none() && self.shadow.is_none()
     }
 
     /// The enforced decision; `None` when nothing is enforced.
-    pub(crate) fn decide(&self, subject: &Subject<'_>) -> Option<Decision> {
+    pub fn decide(&self, subject: &Subject<'_>) -> Option<Decision> {
         self.rules.as_ref().map(|engine| engine.decide(subject))
     }
 
     /// What the shadow rules would decide.
-    pub(crate) fn shadow(&self, subject: &Subject<'_>) -> Option<Decision> {
+    pub fn shadow(&self, subject: &Subject<'_>) -> Option<Decision> {
         self.shadow.as_ref().map(|engine| engine.decide(subject))
     }
 }
@@ -161,7 +161,7 @@ impl Engine {
 
 impl Decision {
     /// Envoy's response code details of a denial.
-    pub(crate) fn details(&self) -> String {
+    pub fn details(&self) -> String {
         let policy: String = self
             .policy
             .as_deref()

@@ -13,15 +13,14 @@ use http::{HeaderMap, Method, StatusCode};
 
 use super::FilterStats;
 use super::held::Held;
-use crate::message::{ConnectionInfo, Flags, LocalReply, Request, ResponseHead};
+use crate::message::{ConnectionFacts, Flags, LocalReply, Request, ResponseHead};
 use crate::pb;
-use crate::stats::metrics::Stat;
-use crate::telemetry::node::WorkerNode;
-use crate::telemetry::peer::PeerMetadata;
+use crate::peer::{LocalNode, PeerMetadata, Peers};
+use crate::stats::Stat;
 use crate::value::Direction;
 
 /// The state of one filter for one request. Every method has a default that lets everything pass.
-pub(crate) trait StreamFilter: std::fmt::Debug {
+pub trait StreamFilter: std::fmt::Debug {
     /// Once, when the head of the request has come here. `end`: no body and no trailers follow. After `Pause` the next
     /// filters do not see the request until this one says `Continue`, at a piece of the body or at an event.
     fn on_request(&mut self, _x: &mut View<'_>, _end: bool) -> Flow {
@@ -59,7 +58,7 @@ pub(crate) trait StreamFilter: std::fmt::Debug {
 
 /// Whether things go on.
 #[derive(Debug)]
-pub(crate) enum Flow {
+pub enum Flow {
     Continue,
     /// The next filters wait.
     Pause,
@@ -69,7 +68,7 @@ pub(crate) enum Flow {
 
 /// What a filter is told besides the message.
 #[derive(Debug)]
-pub(crate) enum Event {
+pub enum Event {
     /// The time that [`View::wake_after`] named has passed.
     Wake(u32),
     /// The answer to [`View::call_out`], or why there is none.
@@ -78,15 +77,15 @@ pub(crate) enum Event {
 
 /// The answer to a [`Callout`].
 #[derive(Debug, Clone)]
-pub(crate) struct Answer {
-    pub(crate) status: StatusCode,
-    pub(crate) headers: HeaderMap,
-    pub(crate) body: Bytes,
+pub struct Answer {
+    pub status: StatusCode,
+    pub headers: HeaderMap,
+    pub body: Bytes,
 }
 
 /// Why a [`Callout`] got no answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub(crate) enum CalloutFail {
+pub enum CalloutFail {
     #[error("there is no such cluster")]
     NoCluster,
     #[error("the cluster has no usable host, or the connection broke")]
@@ -99,26 +98,26 @@ pub(crate) enum CalloutFail {
 
 /// A request of the filter's own to a cluster of the proxy.
 #[derive(Debug, Clone)]
-pub(crate) struct Callout {
-    pub(crate) cluster: String,
-    pub(crate) method: Method,
-    pub(crate) authority: String,
-    pub(crate) path: String,
-    pub(crate) headers: HeaderMap,
-    pub(crate) body: Bytes,
-    pub(crate) timeout: Duration,
+pub struct Callout {
+    pub cluster: String,
+    pub method: Method,
+    pub authority: String,
+    pub path: String,
+    pub headers: HeaderMap,
+    pub body: Bytes,
+    pub timeout: Duration,
 }
 
 /// Which workload a peer's metadata are of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum PeerSide {
+pub enum PeerSide {
     Downstream,
     Upstream,
 }
 
 /// What is to be done for a filter. `at` names the filter to whom the outcome is told.
 #[derive(Debug)]
-pub(crate) enum Effect {
+pub enum Effect {
     Count(fn(&FilterStats) -> &Stat),
     Flag(Flags),
     Peer(PeerSide, Rc<PeerMetadata>),
@@ -136,48 +135,51 @@ pub(crate) enum Effect {
 
 /// A filter of a chain and the number by which it knows what it asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Token {
+pub struct Token {
     pub(super) link: usize,
     pub(super) id: u32,
 }
 
 impl Token {
-    pub(crate) fn id(self) -> u32 {
+    pub fn id(self) -> u32 {
         self.id
     }
 }
 
 /// Dynamic metadata by namespace.
-pub(crate) type Metadata = HashMap<String, pb::Struct>;
+pub type Metadata = HashMap<String, pb::Struct>;
 
 /// The request as filters see it.
 #[derive(Debug)]
-pub(crate) struct View<'a> {
+pub struct View<'a> {
     /// Changes count until the head has passed the last filter.
-    pub(crate) request: &'a mut Request,
-    pub(crate) metadata: &'a mut Metadata,
-    pub(crate) connection: &'a ConnectionInfo,
+    pub request: &'a mut Request,
+    pub metadata: &'a mut Metadata,
+    pub connection: &'a ConnectionFacts,
     /// Client address after `x-forwarded-for` was taken into account.
-    pub(crate) remote: std::net::IpAddr,
+    pub remote: std::net::IpAddr,
     /// The cluster that the route chose.
-    pub(crate) cluster: Option<&'a str>,
-    pub(crate) direction: Direction,
-    pub(crate) node: &'a WorkerNode,
+    pub cluster: Option<&'a str>,
+    pub direction: Direction,
+    /// Who this proxy is.
+    pub local: &'a LocalNode,
+    /// Whom this worker has met.
+    pub peers: &'a Peers,
     /// What was asked for, in order. The caller of the chain carries it out.
-    pub(crate) effects: Vec<Effect>,
+    pub effects: Vec<Effect>,
     pub(super) link: usize,
     pub(super) reads: [bool; 2],
 }
 
 impl<'a> View<'a> {
-    pub(crate) fn new(
+    pub fn new(
         request: &'a mut Request,
         metadata: &'a mut Metadata,
-        connection: &'a ConnectionInfo,
+        connection: &'a ConnectionFacts,
         remote: std::net::IpAddr,
         cluster: Option<&'a str>,
         direction: Direction,
-        node: &'a WorkerNode,
+        (local, peers): (&'a LocalNode, &'a Peers),
     ) -> Self {
         View {
             request,
@@ -186,7 +188,8 @@ impl<'a> View<'a> {
             remote,
             cluster,
             direction,
-            node,
+            local,
+            peers,
             effects: Vec::new(),
             link: 0,
             reads: [false; 2],
@@ -194,39 +197,39 @@ impl<'a> View<'a> {
     }
 
     /// From now on this filter gets the pieces of the request's body.
-    pub(crate) fn read_request(&mut self) {
+    pub fn read_request(&mut self) {
         self.reads[0] = true;
     }
 
     /// From now on this filter gets the pieces of the response's body.
-    pub(crate) fn read_response(&mut self) {
+    pub fn read_response(&mut self) {
         self.reads[1] = true;
     }
 
     /// Asks to be told when `after` has passed. `id` is the filter's own number for it.
-    pub(crate) fn wake_after(&mut self, id: u32, after: Duration) {
+    pub fn wake_after(&mut self, id: u32, after: Duration) {
         let at = Token { link: self.link, id };
         self.effects.push(Effect::Wake { at, after });
     }
 
     /// Sends a request and asks to be told of the answer. `id` is the filter's own number for it.
-    pub(crate) fn call_out(&mut self, id: u32, callout: Callout) {
+    pub fn call_out(&mut self, id: u32, callout: Callout) {
         let at = Token { link: self.link, id };
         self.effects.push(Effect::CallOut { at, callout: Box::new(callout) });
     }
 
     /// Counts once in a statistic of the connection manager.
-    pub(crate) fn count(&mut self, statistic: fn(&FilterStats) -> &Stat) {
+    pub fn count(&mut self, statistic: fn(&FilterStats) -> &Stat) {
         self.effects.push(Effect::Count(statistic));
     }
 
     /// Sets a response flag.
-    pub(crate) fn flag(&mut self, flag: Flags) {
+    pub fn flag(&mut self, flag: Flags) {
         self.effects.push(Effect::Flag(flag));
     }
 
     /// Sets one string of the dynamic metadata.
-    pub(crate) fn set_metadata(&mut self, namespace: &str, key: &str, value: String) {
+    pub fn set_metadata(&mut self, namespace: &str, key: &str, value: String) {
         let fields = &mut self.metadata.entry(namespace.to_owned()).or_default().fields;
         fields.insert(key.to_owned(), pb::Value { kind: Some(pb::Kind::StringValue(value)) });
     }

@@ -3,19 +3,16 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test reports by panicking")]
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
-use tokio_util::sync::CancellationToken;
 
 use super::chain::{Chain, MAX_HELD, Side, Stopped};
 use super::held::Held;
 use super::stream::{Answer, Callout, CalloutFail, Effect, Event, Flow, Metadata, StreamFilter, Token, View};
-use crate::message::{ConnectionInfo, LocalReply, Protocol, Request, ResponseHead};
-use crate::telemetry::node::{Node, WorkerNode};
-use crate::telemetry::peer::LocalNode;
+use crate::message::{ConnectionFacts, LocalReply, Protocol, Request, ResponseHead};
+use crate::peer::{LocalNode, Peers};
 use crate::value::Direction;
 
 const SEEN: HeaderName = HeaderName::from_static("x-seen");
@@ -129,8 +126,9 @@ struct Script {
     chain: Chain,
     request: Request,
     metadata: Metadata,
-    connection: ConnectionInfo,
-    node: WorkerNode,
+    connection: ConnectionFacts,
+    local: LocalNode,
+    peers: Peers,
     asked: Vec<Effect>,
 }
 
@@ -153,17 +151,17 @@ impl Script {
                 expect_continue: false,
             },
             metadata: Metadata::default(),
-            connection: ConnectionInfo {
+            connection: ConnectionFacts {
                 id: 1,
                 remote: address,
                 local: address,
                 restored: false,
                 sni: None,
                 tls: None,
-                drain: CancellationToken::new(),
                 own_principal: None,
             },
-            node: WorkerNode::new(Arc::new(Node::new(LocalNode::default()))),
+            local: LocalNode::default(),
+            peers: Peers::default(),
             asked: Vec::new(),
         }
     }
@@ -180,7 +178,7 @@ impl Script {
             remote,
             None,
             Direction::Outbound,
-            &self.node,
+            (&self.local, &self.peers),
         );
         let told = what(&mut self.chain, &mut x);
         self.asked.extend(x.effects);

@@ -11,7 +11,7 @@ use super::{HttpFilter, Kind, Overrides, configured, overridden};
 use crate::message::matchers::HeaderMatch;
 use crate::message::{Flags, LocalReply, Request};
 use crate::pb::{common_fault, fault};
-use crate::stats::metrics::stats_block;
+use crate::stats_block;
 use crate::value::{At as _, Invalid, PerMillion, Valid, drawn, duration, fraction};
 
 pub(super) const KIND: Kind = Kind {
@@ -23,7 +23,7 @@ pub(super) const KIND: Kind = Kind {
 
 stats_block! {
     /// Statistics (`http.<stat_prefix>.`).
-    Stats {
+    pub Stats {
         Counter fault_aborts_injected,
         Counter fault_delays_injected,
     }

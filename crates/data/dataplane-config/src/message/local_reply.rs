@@ -9,19 +9,19 @@ use super::{Flags, Request, ResponseHead};
 
 /// An answer without an upstream.
 #[derive(Debug, Clone)]
-pub(crate) struct LocalReply {
-    pub(crate) status: StatusCode,
-    pub(crate) body: Bytes,
+pub struct LocalReply {
+    pub status: StatusCode,
+    pub body: Bytes,
     /// `%RESPONSE_CODE_DETAILS%`.
-    pub(crate) details: Cow<'static, str>,
-    pub(crate) flags: Flags,
-    pub(crate) headers: HeaderMap,
+    pub details: Cow<'static, str>,
+    pub flags: Flags,
+    pub headers: HeaderMap,
     /// Overrides the status that gRPC callers see.
-    pub(crate) grpc: Option<u32>,
+    pub grpc: Option<u32>,
 }
 
 impl LocalReply {
-    pub(crate) fn new(status: StatusCode, details: impl Into<Cow<'static, str>>) -> Self {
+    pub fn new(status: StatusCode, details: impl Into<Cow<'static, str>>) -> Self {
         LocalReply {
             status,
             body: Bytes::new(),
@@ -32,28 +32,28 @@ impl LocalReply {
         }
     }
 
-    pub(crate) fn body(mut self, body: impl Into<Bytes>) -> Self {
+    pub fn body(mut self, body: impl Into<Bytes>) -> Self {
         self.body = body.into();
         self
     }
 
-    pub(crate) fn flag(mut self, flag: Flags) -> Self {
+    pub fn flag(mut self, flag: Flags) -> Self {
         self.flags.insert(flag);
         self
     }
 
     /// Says by its body only that the request was refused as broken.
-    pub(crate) fn refusal(self) -> Self {
+    pub fn refusal(self) -> Self {
         let reason = self.status.canonical_reason().unwrap_or_default();
         self.body(reason).flag(Flags::DOWNSTREAM_PROTOCOL_ERROR)
     }
 
-    pub(crate) fn header(mut self, name: HeaderName, value: HeaderValue) -> Self {
+    pub fn header(mut self, name: HeaderName, value: HeaderValue) -> Self {
         self.headers.insert(name, value);
         self
     }
 
-    pub(crate) fn redirect(status: StatusCode, location: &str, details: &'static str) -> Self {
+    pub fn redirect(status: StatusCode, location: &str, details: &'static str) -> Self {
         let reply = LocalReply::new(status, details);
         match HeaderValue::from_str(location) {
             Ok(location) => reply.header(header::LOCATION, location),
@@ -62,7 +62,7 @@ impl LocalReply {
     }
 
     /// Head and body for this request: gRPC callers get their status in the head (spec/dataplane.md 76).
-    pub(crate) fn into_response(self, request: Option<&Request>) -> (ResponseHead, Bytes, Option<u32>) {
+    pub fn into_response(self, request: Option<&Request>) -> (ResponseHead, Bytes, Option<u32>) {
         let mut head = ResponseHead { status: self.status, headers: self.headers };
         if request.is_some_and(|request| request.is_grpc) {
             let code = self.grpc.unwrap_or(grpc_code(self.status));

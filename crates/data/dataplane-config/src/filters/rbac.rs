@@ -9,7 +9,7 @@ use super::{HttpFilter, Kind, Overrides, configured, overridden};
 use crate::message::LocalReply;
 use crate::message::rbac::{Rbac, Subject};
 use crate::pb::http_rbac;
-use crate::stats::metrics::stats_block;
+use crate::stats_block;
 use crate::value::Valid;
 
 /// Namespace of the metadata that tell of shadow rules.
@@ -24,7 +24,7 @@ pub(super) const KIND: Kind = Kind {
 
 stats_block! {
     /// Statistics (`http.<stat_prefix>.`).
-    Stats {
+    pub Stats {
         Counter rbac_allowed,
         Counter rbac_denied,
         Counter rbac_shadow_allowed,
