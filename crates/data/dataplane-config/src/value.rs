@@ -32,9 +32,6 @@ impl<T> At<T> for Valid<T> {
     }
 }
 
-/// Longest accepted file of a data source.
-const MAX_FILE_BYTES: u64 = 1024 * 1024;
-
 /// Decodes an extension's message.
 pub fn unpack<M: Message + Default>(any: &pb::Any) -> Valid<M> {
     M::decode(any.value.as_slice())
@@ -94,6 +91,29 @@ pub enum Direction {
     Unspecified,
     Inbound,
     Outbound,
+}
+
+/// `TcpKeepalive`; what is absent is the system's default.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Keepalive {
+    /// Silence before the first probe.
+    pub time: Option<Duration>,
+    /// Between two probes.
+    pub interval: Option<Duration>,
+    /// Probes without an answer before the connection is given up.
+    pub probes: Option<u32>,
+}
+
+impl Keepalive {
+    /// Reads the message.
+    pub fn compile(from: &core::TcpKeepalive) -> Keepalive {
+        let seconds = |value: &protobuf::UInt32Value| Duration::from_secs(value.value.into());
+        Keepalive {
+            time: from.keepalive_time.as_ref().map(seconds),
+            interval: from.keepalive_interval.as_ref().map(seconds),
+            probes: from.keepalive_probes.as_ref().map(|probes| probes.value),
+        }
+    }
 }
 
 /// True for a share of the calls.
@@ -161,23 +181,30 @@ pub fn address(address: Option<&core::Address>) -> Valid<NetAddress> {
     }
 }
 
-/// The bytes of a data source. Reads a file at most once, when the resource is compiled.
-pub fn data(source: &core::DataSource) -> Valid<Vec<u8>> {
+/// What lies outside of a message, on the machine of the proxy that it is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum External<'a> {
+    /// A file, by its path.
+    File(&'a str),
+    /// An environment variable, by its name.
+    Variable(&'a str),
+}
+
+/// Reads what lies outside of messages; `None` when it cannot be known here.
+pub type Loader = fn(External<'_>) -> Valid<Option<Vec<u8>>>;
+
+/// Knows nothing of any machine: for checks of resources that another one will run.
+pub fn unread(_: External<'_>) -> Valid<Option<Vec<u8>>> {
+    Ok(None)
+}
+
+/// The bytes of a data source; `None` when `load` does not know them.
+pub fn data(source: &core::DataSource, load: Loader) -> Valid<Option<Vec<u8>>> {
     match &source.specifier {
-        Some(core::data_source::Specifier::InlineBytes(bytes)) => Ok(bytes.clone()),
-        Some(core::data_source::Specifier::InlineString(text)) => Ok(text.clone().into_bytes()),
-        Some(core::data_source::Specifier::Filename(path)) => {
-            let size = std::fs::metadata(path)
-                .map_err(|error| Invalid(format!("cannot read {path}: {error}")))?
-                .len();
-            if size > MAX_FILE_BYTES {
-                return Err(Invalid(format!("{path} is larger than {MAX_FILE_BYTES} bytes")));
-            }
-            std::fs::read(path).map_err(|error| Invalid(format!("cannot read {path}: {error}")))
-        }
-        Some(core::data_source::Specifier::EnvironmentVariable(name)) => std::env::var(name)
-            .map(String::into_bytes)
-            .map_err(|_| Invalid(format!("environment variable {name} is not set"))),
+        Some(core::data_source::Specifier::InlineBytes(bytes)) => Ok(Some(bytes.clone())),
+        Some(core::data_source::Specifier::InlineString(text)) => Ok(Some(text.clone().into_bytes())),
+        Some(core::data_source::Specifier::Filename(path)) => load(External::File(path)),
+        Some(core::data_source::Specifier::EnvironmentVariable(name)) => load(External::Variable(name)),
         None => Err(Invalid::new("empty data source")),
     }
 }

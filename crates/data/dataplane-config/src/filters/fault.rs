@@ -149,6 +149,9 @@ impl Fault {
     fn compile(from: &fault::HttpFault) -> Valid<Fault> {
         use common_fault::fault_delay::FaultDelaySecifier as D;
         use fault::fault_abort::ErrorType as E;
+        if !from.downstream_nodes.is_empty() {
+            return Err(Invalid::new("downstream_nodes is not supported"));
+        }
         if from.response_rate_limit.is_some() {
             return Err(Invalid::new("response_rate_limit is not supported"));
         }

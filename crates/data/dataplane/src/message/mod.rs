@@ -7,5 +7,5 @@ pub(crate) use body::Body;
 pub(crate) use connection::ConnectionInfo;
 pub(crate) use portolan_dataplane_config::message::{
     ConnectionFacts, Flags, LocalReply, PeerCertificate, Protocol, Request, ResponseHead, TlsInfo, is_grpc,
-    matchers, rbac, without_port,
+    without_port,
 };

@@ -40,7 +40,7 @@ struct Scene {
     cluster: Option<std::sync::Arc<str>>,
     direction: Direction,
     worker: Rc<Worker>,
-    hcm: std::sync::Arc<crate::listener::connection_manager::Hcm>,
+    hcm: std::sync::Arc<crate::listener::Hcm>,
 }
 
 impl FilteredBody {
