@@ -1,4 +1,4 @@
-//! Retry policies (spec/dataplane.md 35 to 39).
+//! Retry policies.
 
 use std::borrow::Cow;
 use std::time::Duration;
@@ -184,5 +184,23 @@ impl RetryPolicy {
     /// Pause before the retry after `retried` retries.
     pub(crate) fn pause(&self, retried: u32) -> Duration {
         self.backoff.pause(retried, &mut Here)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use envoy_types::pb::google::protobuf;
+
+    use super::*;
+
+    #[test]
+    fn the_longest_back_off_overflows_nothing() {
+        let longest = Some(protobuf::Duration { seconds: 315_576_000_000, nanos: 0 });
+        for max_interval in [None, longest] {
+            let back_off = route::retry_policy::RetryBackOff { base_interval: longest, max_interval };
+            let from = route::RetryPolicy { retry_back_off: Some(back_off), ..Default::default() };
+            let policy = RetryPolicy::compile(&from).unwrap();
+            assert!((0..100).all(|retried| policy.pause(retried) <= Duration::from_secs(24 * 3600)));
+        }
     }
 }

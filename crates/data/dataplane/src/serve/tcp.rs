@@ -140,7 +140,7 @@ async fn open(worker: &Rc<Worker>, proxy: &TcpProxy, info: &mut StreamInfo) -> O
         upstream.upstream_rq_pending_total.inc();
         match connect(&cluster, &host, Offer::Tcp, upstream).await {
             Ok(connected) => {
-                outlier::report(&cluster, &host, Outcome::Status(200), Instant::now());
+                outlier::report(&cluster, &host, Outcome::Connected, Instant::now());
                 // Envoy counts a TCP connection as one request of its cluster.
                 upstream.upstream_rq_total.inc();
                 info.upstream_local = connected.local;
