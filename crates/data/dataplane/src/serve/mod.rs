@@ -6,6 +6,7 @@ pub(crate) mod housekeeping;
 pub(crate) mod http;
 mod outliers;
 mod run;
+mod schedule;
 mod tcp;
 pub(crate) mod worker;
 

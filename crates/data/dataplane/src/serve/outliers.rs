@@ -129,7 +129,7 @@ mod tests {
 
     fn fail(cluster: &Cluster, at: usize) -> String {
         let host = cluster.hosts.iter().nth(at).unwrap();
-        outlier::report(cluster, host, Outcome::Status(503), std::time::Instant::now());
+        outlier::report(cluster, host, Outcome::Status(503));
         host.name.to_string()
     }
 

@@ -30,7 +30,7 @@ impl Shared {
             node: Arc::new(Node::new(local)),
             drain_time,
             started: AtomicUsize::new(0),
-            istio: Arc::default(),
+            istio: Arc::new(IstioRegistry::new(workers)),
             watcher: Arc::default(),
         }
     }

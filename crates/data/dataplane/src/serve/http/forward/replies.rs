@@ -3,11 +3,11 @@
 use http::{HeaderName, HeaderValue, StatusCode};
 
 use crate::message::{Flags, LocalReply};
+use crate::upstream::connect::ConnectFailure;
 use crate::upstream::exchange::UpstreamFail;
 
 /// How Envoy begins the body of an answer for an upstream that failed; people search for it.
-pub(super) const RESET_BODY: &str =
-    "upstream connect error or disconnect/reset before headers. reset reason:";
+const RESET_BODY: &str = "upstream connect error or disconnect/reset before headers. reset reason:";
 
 /// The body of an answer after retries says so.
 pub(super) fn tell_of_retry(reply: &mut LocalReply) {
@@ -48,4 +48,26 @@ pub(super) fn reset_reply(fail: UpstreamFail) -> LocalReply {
     };
     let details = format!("upstream_reset_before_response_started{{{}}}", reason.replace(' ', "_"));
     LocalReply::new(status, details).body(format!("{RESET_BODY} {reason}")).flag(flag)
+}
+
+pub(super) fn no_host() -> LocalReply {
+    LocalReply::new(StatusCode::SERVICE_UNAVAILABLE, "no_healthy_upstream")
+        .body("no healthy upstream")
+        .flag(Flags::NO_HEALTHY_UPSTREAM)
+}
+
+/// The answer when there is no connection, and what logs say of it.
+pub(super) fn connect_reply(error: &ConnectFailure) -> (String, LocalReply) {
+    // The system's text without its number; for logs only: a client need not know our network.
+    let text = error.to_string().replace(char::is_whitespace, "_");
+    let text = text.split("_(os_error").next().unwrap_or_default().to_owned();
+    let (reason, why) = match error {
+        ConnectFailure::Timeout => ("connection timeout", String::new()),
+        _ => ("remote connection failure", format!("|{text}")),
+    };
+    let details = format!("upstream_reset_before_response_started{{{}{why}}}", reason.replace(' ', "_"));
+    let reply = LocalReply::new(StatusCode::SERVICE_UNAVAILABLE, details)
+        .body(format!("{RESET_BODY} {reason}"))
+        .flag(Flags::UPSTREAM_CONNECTION_FAILURE);
+    (text, reply)
 }
