@@ -29,6 +29,8 @@ enum Subset<T> {
 pub(crate) enum Choice<'a, T> {
     /// In a pool.
     Pool(&'a Pool<T>),
+    /// In the default subset, because the cluster falls back to it.
+    Default(&'a Pool<T>),
     /// It is this one.
     One(&'a Arc<Host<T>>),
     /// Among all hosts of the cluster.
@@ -135,7 +137,12 @@ impl<T> Subsets<T> {
                 .filter(|_| !criteria.is_empty())
                 .find(|selector| selector.keys.iter().eq(criteria.iter().map(|(key, _)| key)));
             match selector.map(|selector| &selector.fallback) {
-                None | Some(KeyFallback::Inherit) => return self.fall_back(settings.fallback),
+                None | Some(KeyFallback::Inherit) => {
+                    return match self.fall_back(settings.fallback) {
+                        Choice::Pool(pool) => Choice::Default(pool),
+                        choice => choice,
+                    };
+                }
                 Some(KeyFallback::To(fallback)) => return self.fall_back(*fallback),
                 Some(KeyFallback::Keys(keys)) => {
                     reduced = with(keys);

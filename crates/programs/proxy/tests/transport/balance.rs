@@ -289,12 +289,12 @@ async fn hashes_stick() {
 /// Owners of forty hashes, as Envoy 1.40 gave them to these hosts. Hosts are known by `hash_key`, so that neither the
 /// ports nor the machine matter.
 const OWNERS: [(&str, &str); 6] = [
-    ("ring", ""),
-    ("ring-weighted", ""),
-    ("ring-murmur", ""),
-    ("maglev", ""),
-    ("maglev-weighted", ""),
-    ("maglev-localities", ""),
+    ("ring", "eedcadeebcaeabbaaecbecaeadbaaaecebcdbecd"),
+    ("ring-weighted", "eedcddedccaeabbebeeeeceeddeaeeeceeedbeed"),
+    ("ring-murmur", "deceecedebedeedecbdeeedceeccedcbecececdd"),
+    ("maglev", "dcbbccacbadeabadadeedcabbaeabedaecdcdabd"),
+    ("maglev-weighted", "cebddedeedeedceadebeaebeeddecdeedeedeede"),
+    ("maglev-localities", "bebabadeaaabdaaababbabbbbdbabababaebbbab"),
 ];
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
