@@ -212,8 +212,7 @@ fn part_of<T>(set: &HostSet<T>, members: Members<'_, T>, subsets: &SubsetSetting
     HostSet { priorities, overprovisioning: set.overprovisioning, weighted_health: set.weighted_health }
 }
 
-/// The part of a locality's weight for some of its hosts; at least 1, so that rounding does not take it all.
+/// The part of a locality's weight for some of its hosts, rounded as by Envoy.
 fn scaled(weight: u32, part: usize, whole: usize) -> u32 {
-    let share = part as f64 / whole.max(1) as f64;
-    ((f64::from(weight) * share).round() as u32).max(u32::from(weight > 0))
+    (f64::from(weight) * part as f64 / whole.max(1) as f64).round() as u32
 }

@@ -123,7 +123,7 @@ async fn open(worker: &Rc<Worker>, proxy: &TcpProxy, info: &mut StreamInfo) -> O
             avoid: &avoid,
             attempts: u32::from(!avoid.is_empty()),
             original_dst: connection.restored.then_some(connection.local),
-            subset: None,
+            subset: Some(proxy.subset(&name)),
         };
         let Some(host) = own.pick(&context) else {
             upstream.upstream_cx_none_healthy.inc();
