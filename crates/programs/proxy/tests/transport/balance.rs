@@ -748,17 +748,16 @@ async fn policies_are_extensions_too() {
     let all = addresses(&hosts);
     let typed = |name: &str, fields: Value| {
         let message = name.rsplit_once('.').unwrap().1;
-        let package = name.to_owned();
-        let url = format!("type.googleapis.com/envoy.extensions.load_balancing_policies.{package}");
+        let url = format!("type.googleapis.com/envoy.extensions.load_balancing_policies.{name}");
         json!({"policies": [{"typed_extension_config": {
             "name": format!("envoy.load_balancing_policies.{message}"),
             "typed_config": with(json!({"@type": url}), fields),
         }}]})
     };
-    let round = typed("round_robin.v3.RoundRobin", json!({}));
+    let weighted = json!({"locality_lb_config": {"locality_weighted_lb_config": {}}});
     let cases = [
-        ("round", round.clone(), true),
-        ("nested", typed("wrr_locality.v3.WrrLocality", json!({"endpoint_picking_policy": round})), true),
+        ("round", typed("round_robin.v3.RoundRobin", json!({})), true),
+        ("locality", typed("round_robin.v3.RoundRobin", weighted), true),
         ("least", typed("least_request.v3.LeastRequest", json!({"choice_count": 3})), false),
         ("random", typed("random.v3.Random", json!({})), false),
         ("maglev", typed("maglev.v3.Maglev", json!({"table_size": 1009})), false),
