@@ -43,7 +43,9 @@ mod upstream;
 #[allow(deprecated)] // Control planes of several ages still send the old fields.
 mod value;
 
-pub use serve::{DEFAULT_DRAIN_TIME, DataPlane, DataPlaneOptions, StartError};
+pub use serve::{
+    DEFAULT_CONNECTIONS_PER_LISTENER, DEFAULT_DRAIN_TIME, DataPlane, DataPlaneOptions, StartError,
+};
 pub use store::StatsHandle;
 
 /// The configuration handle, what is applied to it, and what it says about its state.

@@ -3,6 +3,7 @@
 pub(crate) mod bind;
 pub(crate) mod compile;
 pub(crate) mod connection_manager;
+pub(crate) mod filter;
 pub(crate) mod filter_chain;
 pub(crate) mod tcp_proxy;
 
@@ -18,7 +19,7 @@ use crate::listener::filter_chain::{ChainMatch, FilterChain, Observed, Terminal,
 use crate::pb::{core, listener};
 use crate::stats::metrics::{ListenerStats, PerWorker};
 use crate::telemetry::access_log::AccessLog;
-use crate::value::{At as _, Direction, Invalid, NetAddress, Valid, address, bool_or, duration, type_of};
+use crate::value::{At as _, Direction, Invalid, NetAddress, Valid, address, bool_or, duration};
 
 /// Envoy's `listener_filters_timeout`.
 const DEFAULT_LISTENER_FILTERS_TIMEOUT: Duration = Duration::from_secs(15);
@@ -31,10 +32,8 @@ pub(crate) struct Listener {
     /// `None`: gets connections handed over only.
     pub(crate) bind: Option<BindOptions>,
     pub(crate) use_original_dst: bool,
-    /// Looks up where redirected connections wanted to go.
-    pub(crate) original_dst: bool,
-    pub(crate) tls_inspector: Option<Inspector>,
-    pub(crate) http_inspector: Option<Inspector>,
+    /// In the order in which they look at a connection.
+    pub(crate) filters: Vec<filter::Configured>,
     pub(crate) inspect_timeout: Option<Duration>,
     pub(crate) continue_on_timeout: bool,
     pub(crate) direction: Direction,
@@ -44,53 +43,6 @@ pub(crate) struct Listener {
     pub(crate) access_log: Vec<AccessLog>,
     pub(crate) keepalive: Option<socket2::TcpKeepalive>,
     pub(crate) stats: Arc<PerWorker<ListenerStats>>,
-}
-
-/// A listener filter and the connections that it leaves alone.
-#[derive(Debug, Clone)]
-pub(crate) struct Inspector {
-    disabled: Option<Predicate>,
-}
-
-#[derive(Debug, Clone)]
-enum Predicate {
-    Or(Vec<Predicate>),
-    And(Vec<Predicate>),
-    Not(Box<Predicate>),
-    Any,
-    Port(std::ops::Range<i32>),
-}
-
-impl Inspector {
-    pub(crate) fn applies(&self, port: u16) -> bool {
-        !self.disabled.as_ref().is_some_and(|predicate| predicate.matches(i32::from(port)))
-    }
-}
-
-impl Predicate {
-    fn compile(from: &listener::ListenerFilterChainMatchPredicate) -> Valid<Predicate> {
-        use listener::listener_filter_chain_match_predicate::Rule as R;
-        let all = |set: &listener::listener_filter_chain_match_predicate::MatchSet| {
-            set.rules.iter().map(Predicate::compile).collect::<Valid<Vec<_>>>()
-        };
-        Ok(match from.rule.as_ref().ok_or_else(|| Invalid::new("empty predicate"))? {
-            R::OrMatch(set) => Predicate::Or(all(set)?),
-            R::AndMatch(set) => Predicate::And(all(set)?),
-            R::NotMatch(inner) => Predicate::Not(Box::new(Predicate::compile(inner)?)),
-            R::AnyMatch(_) => Predicate::Any,
-            R::DestinationPortRange(range) => Predicate::Port(range.start..range.end),
-        })
-    }
-
-    fn matches(&self, port: i32) -> bool {
-        match self {
-            Predicate::Or(all) => all.iter().any(|one| one.matches(port)),
-            Predicate::And(all) => all.iter().all(|one| one.matches(port)),
-            Predicate::Not(one) => !one.matches(port),
-            Predicate::Any => true,
-            Predicate::Port(range) => range.contains(&port),
-        }
-    }
 }
 
 impl Listener {
@@ -140,9 +92,7 @@ impl Listener {
             address,
             bind,
             use_original_dst: bool_or(from.use_original_dst.as_ref(), false),
-            original_dst: false,
-            tls_inspector: None,
-            http_inspector: None,
+            filters: Vec::new(),
             inspect_timeout: match duration(from.listener_filters_timeout.as_ref())
                 .at("listener_filters_timeout")?
             {
@@ -160,7 +110,8 @@ impl Listener {
             stats,
         };
         for filter in &from.listener_filters {
-            out.listener_filter(filter).at(&format!("listener_filters {:?}", filter.name))?;
+            let compiled = filter::Configured::compile(filter);
+            out.filters.push(compiled.at(&format!("listener_filters {:?}", filter.name))?);
         }
         for chain in &from.filter_chains {
             let field = format!("filter chain {:?}", chain.name);
@@ -176,32 +127,14 @@ impl Listener {
         Ok(out)
     }
 
-    fn listener_filter(&mut self, filter: &listener::ListenerFilter) -> Valid<()> {
-        let disabled =
-            filter.filter_disabled.as_ref().map(Predicate::compile).transpose().at("filter_disabled")?;
-        let name = match &filter.config_type {
-            Some(listener::listener_filter::ConfigType::TypedConfig(config)) => type_of(config),
-            Some(_) => return Err(Invalid::new("config_discovery is not supported")),
-            None => filter.name.as_str(),
-        };
-        match name {
-            "envoy.extensions.filters.listener.original_dst.v3.OriginalDst"
-            | "envoy.filters.listener.original_dst" => {
-                self.original_dst = true;
-            }
-            "envoy.extensions.filters.listener.tls_inspector.v3.TlsInspector"
-            | "envoy.filters.listener.tls_inspector" => {
-                self.tls_inspector = Some(Inspector { disabled });
-            }
-            "envoy.extensions.filters.listener.http_inspector.v3.HttpInspector"
-            | "envoy.filters.listener.http_inspector" => self.http_inspector = Some(Inspector { disabled }),
-            name => return Err(Invalid(format!("unsupported listener filter {name}"))),
-        }
-        Ok(())
-    }
-
     pub(crate) fn all_chains(&self) -> impl Iterator<Item = &Arc<FilterChain>> {
         self.chains.iter().chain(&self.default_chain)
+    }
+
+    /// Whether it is looked up where redirected connections wanted to go. `use_original_dst` brings the filter along, as
+    /// in Envoy.
+    pub(crate) fn restores_destination(&self) -> bool {
+        self.use_original_dst || self.filters.iter().any(filter::Configured::restores_destination)
     }
 
     /// The chain of a connection.

@@ -196,11 +196,11 @@ impl Receiver {
         matches!(self, Receiver::H1(receiver) if receiver.is_stale())
     }
 
-    /// A 1xx head that came in.
+    /// The next 1xx head that came in.
     pub(crate) fn take_interim(&mut self) -> Option<ResponseHead> {
         match self {
-            Receiver::H1(receiver) => receiver.interim.take(),
-            Receiver::H2(_) => None,
+            Receiver::H1(receiver) => receiver.interim.pop_front(),
+            Receiver::H2(receiver) => receiver.interim.pop_front(),
         }
     }
 }

@@ -30,7 +30,7 @@ use crate::value::NetAddress;
 /// Idle HTTP/1 connections kept per pool; more than this many at once means a burst is over.
 const MAX_IDLE: usize = 1024;
 
-/// What must be equal for a connection to be shared (spec/dataplane.md 54).
+/// What must be equal for a connection to be shared.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) struct PoolKey {
     pub(crate) address: NetAddress,
@@ -59,6 +59,8 @@ pub(crate) struct OpenGuard {
     host: Arc<Host>,
     worker: usize,
     pool: Weak<HostPool>,
+    /// The peer ended it while a request was under way.
+    cut: Cell<bool>,
 }
 
 impl OpenGuard {
@@ -74,11 +76,23 @@ impl OpenGuard {
         if let Some(pool) = pool.upgrade() {
             pool.open.set(pool.open.get() + 1);
         }
-        OpenGuard { _held: held, cluster: cluster.clone(), host: host.clone(), worker, pool }
+        OpenGuard {
+            _held: held,
+            cluster: cluster.clone(),
+            host: host.clone(),
+            worker,
+            pool,
+            cut: Cell::new(false),
+        }
     }
 
     fn stats(&self) -> &ClusterStats {
         self.cluster.shared.stats.of(self.worker)
+    }
+
+    /// Takes note that the peer ended the connection while a request was under way.
+    pub(crate) fn cut_by_peer(&self) {
+        self.cut.set(true);
     }
 }
 
@@ -87,6 +101,9 @@ impl Drop for OpenGuard {
         let stats = self.stats();
         stats.upstream_cx_active.dec();
         stats.upstream_cx_destroy.inc();
+        if self.cut.get() {
+            stats.upstream_cx_destroy_remote_with_active_rq.inc();
+        }
         self.host.state.cx_active.fetch_sub(1, Relaxed);
         if let Some(pool) = self.pool.upgrade() {
             pool.open.set(pool.open.get().saturating_sub(1));
@@ -105,13 +122,21 @@ pub(crate) struct H1Connection {
     open: OpenGuard,
 }
 
+impl H1Connection {
+    /// Takes note that the peer ended the connection while a request was under way.
+    pub(crate) fn cut_by_peer(&self) {
+        self.open.cut_by_peer();
+    }
+}
+
 /// An HTTP/2 connection, shared by many requests.
 #[derive(Debug)]
 pub(crate) struct H2Connection {
     pub(crate) send: RefCell<SendRequest<Bytes>>,
     pub(crate) local: Option<SocketAddr>,
     pub(crate) principal: Option<Arc<str>>,
-    pub(crate) active: Cell<usize>,
+    /// Requests under way.
+    pub(crate) active: Rc<Cell<usize>>,
     requests: Cell<u32>,
     idle_since: Cell<Instant>,
     pub(crate) closed: Rc<Cell<bool>>,
@@ -164,6 +189,31 @@ impl Drop for Connecting<'_> {
     }
 }
 
+/// Counts a request that waits for a connection.
+struct Pending<'a> {
+    _held: Held,
+    stats: &'a ClusterStats,
+}
+
+impl<'a> Pending<'a> {
+    /// `None` when the circuit breaker is open.
+    fn new(cluster: &Cluster, high: bool, stats: &'a ClusterStats) -> Option<Self> {
+        let Some(held) = Held::take(&cluster.usage(high).pending, cluster.limits(high).pending) else {
+            stats.upstream_rq_pending_overflow.inc();
+            return None;
+        };
+        stats.upstream_rq_pending_total.inc();
+        stats.upstream_rq_pending_active.inc();
+        Some(Pending { _held: held, stats })
+    }
+}
+
+impl Drop for Pending<'_> {
+    fn drop(&mut self) {
+        self.stats.upstream_rq_pending_active.dec();
+    }
+}
+
 /// Gets a connection: an idle one, a share of one, or a new one within the circuit breakers' limits.
 pub(crate) async fn acquire(
     owner: &WorkerCluster,
@@ -184,12 +234,7 @@ pub(crate) async fn acquire(
             return Ok(Acquired::H1(connection, pool));
         }
         if pending.is_none() {
-            let Some(held) = Held::take(&cluster.usage(high).pending, cluster.limits(high).pending) else {
-                stats.upstream_rq_pending_overflow.inc();
-                return Err(AcquireError::Overflow);
-            };
-            pending = Some(held);
-            stats.upstream_rq_pending_total.inc();
+            pending = Some(Pending::new(cluster, high, stats).ok_or(AcquireError::Overflow)?);
         }
         if pool.speaks_h2.get() && pool.connecting.get() > 0 {
             pool.changed.notified().await;
@@ -218,8 +263,9 @@ pub(crate) async fn acquire(
         if connected.is_h2 || plain_h2 {
             stats.upstream_cx_http2_total.add(u64::from(!plain));
             let (local, principal) = (connected.local, connected.principal.clone());
-            let closed = Rc::new(Cell::new(false));
-            let send = h2_client::handshake(cluster, connected.stream, closed.clone(), open)
+            let (closed, active) = (Rc::new(Cell::new(false)), Rc::new(Cell::new(0)));
+            let ends = (closed.clone(), active.clone());
+            let send = h2_client::handshake(cluster, connected.stream, ends, open)
                 .await
                 .map_err(|error| AcquireError::Connect(ConnectFailure::Io(format!("HTTP/2: {error}"))))?;
             pool.speaks_h2.set(true);
@@ -227,7 +273,7 @@ pub(crate) async fn acquire(
                 send: RefCell::new(send),
                 local,
                 principal,
-                active: Cell::new(0),
+                active,
                 requests: Cell::new(0),
                 idle_since: Cell::new(now()),
                 closed,

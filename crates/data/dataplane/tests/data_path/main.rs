@@ -1,4 +1,7 @@
 //! The data path with real sockets on the loopback: raw clients, raw backends, configuration as raw messages.
 
 mod basics;
+mod counters;
+mod drain;
+mod interim;
 mod support;

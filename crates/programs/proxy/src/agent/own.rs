@@ -41,6 +41,7 @@ pub(super) async fn run(common: Common, log: LogControl) -> Result<(), AgentErro
         node_metadata: node.metadata.clone().unwrap_or_default(),
         locality: (locality.region, locality.zone, locality.sub_zone),
         drain_time: config.proxy.drain_duration,
+        ..DataPlaneOptions::default()
     })?;
     let store = data_plane.config();
     let document = envoy_bootstrap::render(config, &Paths::new(&config.proxy.config_path));

@@ -50,29 +50,22 @@ pub(crate) async fn serve(
     // Read to see which protocol it is; these bytes count too.
     io.borrow_mut().rx_bytes = first.len() as u64;
     io.borrow_mut().input = first;
-    let mut parser = RequestParser::new(scope.hcm.limits);
-    let mut alarm = Alarm::default();
-    let mut served = 0u32;
-    loop {
-        match read_head(&scope, &io, &mut parser, &mut alarm).await {
-            Head::Request(head) => {
-                served += 1;
-                if !serve_one(&scope, &io, *head, served, &mut alarm).await {
-                    break;
-                }
+    {
+        let mut serving = std::pin::pin!(serve_requests(&scope, &io));
+        let drain = &scope.connection.drain;
+        let cut = async {
+            drain.cancelled().await;
+            tokio::time::sleep(scope.worker.shared.drain_time).await;
+        };
+        tokio::select! {
+            biased;
+            () = &mut serving => {}
+            () = cut => {
+                // The request that is under way ends as if its client had left, and is logged.
+                io.borrow_mut().abort();
+                serving.await;
             }
-            Head::Refused(reject) => {
-                Box::pin(manager::refuse(&scope, &io, reject, &mut alarm)).await;
-                break;
-            }
-            Head::TooSlow => {
-                scope.stats().downstream_rq_timeout.inc();
-                Box::pin(manager::refuse_slow(&scope, &io, &mut alarm)).await;
-                break;
-            }
-            Head::Closed => break,
         }
-        io.borrow_mut().park();
     }
     let stats = scope.stats();
     {
@@ -81,6 +74,32 @@ pub(crate) async fn serve(
         stats.downstream_cx_tx_bytes_total.add(io.tx_bytes);
     }
     linger(&io).await;
+}
+
+/// Serves one request after the other, until the connection is of no more use.
+async fn serve_requests(scope: &Scope, io: &Rc<RefCell<BufferedIo>>) {
+    let mut parser = RequestParser::new(scope.hcm.limits);
+    let mut alarm = Alarm::default();
+    let mut served = 0u32;
+    loop {
+        match read_head(scope, io, &mut parser, &mut alarm).await {
+            Head::Request(head) => {
+                served += 1;
+                if !serve_one(scope, io, *head, served, &mut alarm).await {
+                    return;
+                }
+            }
+            Head::Refused(reject) => {
+                return Box::pin(manager::refuse(scope, io, reject, &mut alarm)).await;
+            }
+            Head::TooSlow => {
+                scope.stats().downstream_rq_timeout.inc();
+                return Box::pin(manager::refuse_slow(scope, io, &mut alarm)).await;
+            }
+            Head::Closed => return,
+        }
+        io.borrow_mut().park();
+    }
 }
 
 async fn read_head(

@@ -1,5 +1,6 @@
 //! Downstream HTTP/2 connections.
 
+use std::cell::Cell;
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -49,7 +50,7 @@ pub(crate) async fn serve(worker: Rc<Worker>, hcm: Arc<Hcm>, info: Rc<Connection
             return;
         }
     };
-    let active = Rc::new(std::cell::Cell::new(0usize));
+    let active = Rc::new(Cell::new(0usize));
     let drain = scope.connection.drain.clone();
     let mut drained = std::pin::pin!(drain.cancelled());
     let mut draining = false;
@@ -74,11 +75,10 @@ pub(crate) async fn serve(worker: Rc<Worker>, hcm: Arc<Hcm>, info: Rc<Connection
                         draining = true;
                         connection.graceful_shutdown();
                     }
-                    active.set(active.get() + 1);
-                    let (scope, active) = (scope.clone(), active.clone());
+                    let (scope, stream) = (scope.clone(), ActiveStream::new(&active));
                     tokio::task::spawn_local(async move {
+                        let _stream = stream;
                         serve_stream(&scope, request, respond).await;
-                        active.set(active.get().saturating_sub(1));
                     });
                 }
                 Some(Err(error)) => {
@@ -107,6 +107,22 @@ pub(crate) async fn serve(worker: Rc<Worker>, hcm: Arc<Hcm>, info: Rc<Connection
                 }
             }
         }
+    }
+}
+
+/// Counts a stream as active while it lives, however its task ends.
+struct ActiveStream(Rc<Cell<usize>>);
+
+impl ActiveStream {
+    fn new(active: &Rc<Cell<usize>>) -> Self {
+        active.set(active.get() + 1);
+        ActiveStream(active.clone())
+    }
+}
+
+impl Drop for ActiveStream {
+    fn drop(&mut self) {
+        self.0.set(self.0.get().saturating_sub(1));
     }
 }
 
@@ -150,4 +166,24 @@ async fn serve_stream(scope: &Scope, request: HttpRequest<RecvStream>, respond: 
     let mut responder = Responder::h2(respond);
     scope.stats().downstream_rq_http2_total.inc();
     manager::handle(scope, incoming, body, &mut responder, &mut Alarm::default()).await;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_stream_whose_task_is_aborted_counts_no_longer() {
+        let active = Rc::new(Cell::new(0));
+        let local = tokio::task::LocalSet::new();
+        let stream = ActiveStream::new(&active);
+        let task = local.spawn_local(async move {
+            let _stream = stream;
+            std::future::pending::<()>().await;
+        });
+        assert_eq!(active.get(), 1);
+        task.abort();
+        local.await;
+        assert_eq!(active.get(), 0);
+    }
 }
