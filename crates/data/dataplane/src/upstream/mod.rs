@@ -16,3 +16,6 @@ pub(crate) mod ring;
 
 pub(crate) use cluster::{Cluster, ClusterShared, WorkerCluster};
 pub(crate) use host::{Host, HostSet};
+
+#[cfg(test)]
+pub(crate) mod testing;

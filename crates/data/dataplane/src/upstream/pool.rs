@@ -387,3 +387,150 @@ fn is_alive(connection: &H1Connection) -> bool {
     let mut cx = Context::from_waker(Waker::noop());
     matches!(Pin::new(&mut io.stream).poll_read(&mut cx, &mut buf), Poll::Pending)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write as _;
+    use std::os::unix::net::UnixStream;
+
+    use envoy_types::pb::google::protobuf::UInt32Value;
+
+    use super::*;
+    use crate::upstream::testing::{Backend, breakers};
+
+    const LIMIT: Duration = Duration::from_secs(7);
+
+    async fn http1(backend: &Backend) -> (H1Connection, Rc<HostPool>) {
+        match acquire(&backend.own, &backend.cluster, &backend.host, Offer::Http1, false).await {
+            Ok(Acquired::H1(connection, pool)) => (connection, pool),
+            Ok(Acquired::H2(_)) => panic!("HTTP/2"),
+            Err(error) => panic!("{error:?}"),
+        }
+    }
+
+    fn stats(backend: &Backend) -> &ClusterStats {
+        backend.own.stats_of(&backend.cluster)
+    }
+
+    /// An idle connection, the host's end of it, and the pool that it waits in.
+    async fn idle(backend: &Backend) -> (UnixStream, Rc<HostPool>) {
+        let (connection, pool) = http1(backend).await;
+        let (host, _) = backend.socket.accept().unwrap();
+        pool.give_back(connection, 0);
+        (host, pool)
+    }
+
+    fn one_connection() -> Backend {
+        Backend::new(|cluster| {
+            cluster.circuit_breakers = Some(breakers(|limits| {
+                limits.max_connections = Some(UInt32Value { value: 1 });
+            }));
+        })
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_connection_that_was_used_last_is_used_again() {
+        let backend = Backend::new(|_| {});
+        let ((first, pool), (second, _)) = (http1(&backend).await, http1(&backend).await);
+        let io = second.io.clone();
+        pool.give_back(first, 0);
+        pool.give_back(second, 0);
+        assert!(Rc::ptr_eq(&http1(&backend).await.0.io, &io));
+        assert_eq!(stats(&backend).upstream_cx_total.get(), 2);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_connection_that_the_host_closed_is_not_used_again() {
+        let backend = Backend::new(|_| {});
+        let (host, _) = idle(&backend).await;
+        drop(host);
+        // The runtime learns of it when it looks at its sockets.
+        tokio::time::sleep(Duration::from_millis(1)).await;
+        http1(&backend).await;
+        assert_eq!(stats(&backend).upstream_cx_total.get(), 2);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_connection_on_which_the_host_talks_out_of_turn_is_not_used_again() {
+        let backend = Backend::new(|_| {});
+        let (mut host, _) = idle(&backend).await;
+        host.write_all(b"HTTP/1.1 200 OK\r\n").unwrap();
+        tokio::time::sleep(Duration::from_millis(1)).await;
+        http1(&backend).await;
+        assert_eq!(stats(&backend).upstream_cx_total.get(), 2);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_connection_is_spent_after_its_requests() {
+        let backend = Backend::new(|_| {});
+        for _ in 0..2 {
+            let (connection, pool) = http1(&backend).await;
+            pool.give_back(connection, 2);
+        }
+        assert_eq!(stats(&backend).upstream_cx_total.get(), 1);
+        assert_eq!(stats(&backend).upstream_cx_max_requests.get(), 1);
+        assert_eq!(stats(&backend).upstream_cx_active.get(), 0);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_connection_that_was_idle_for_too_long_is_closed() {
+        let backend = Backend::new(|_| {});
+        let (_host, pool) = idle(&backend).await;
+        tokio::time::advance(LIMIT - Duration::from_secs(1)).await;
+        pool.sweep(now(), Some(LIMIT), stats(&backend));
+        assert_eq!(stats(&backend).upstream_cx_active.get(), 1);
+        tokio::time::advance(Duration::from_secs(1)).await;
+        pool.sweep(now(), Some(LIMIT), stats(&backend));
+        assert_eq!(stats(&backend).upstream_cx_active.get(), 0);
+        assert_eq!(stats(&backend).upstream_cx_idle_timeout.get(), 1);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_closed_pool_keeps_nothing() {
+        let backend = Backend::new(|_| {});
+        let (connection, pool) = http1(&backend).await;
+        pool.close();
+        pool.give_back(connection, 0);
+        assert_eq!(stats(&backend).upstream_cx_active.get(), 0);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_request_over_the_limit_of_connections_waits_for_one() {
+        let backend = one_connection();
+        let (connection, pool) = http1(&backend).await;
+        let io = connection.io.clone();
+        let release = async {
+            tokio::time::sleep(LIMIT).await;
+            assert_eq!(stats(&backend).upstream_rq_pending_active.get(), 1);
+            pool.give_back(connection, 0);
+        };
+        let start = tokio::time::Instant::now();
+        let ((second, _), ()) = tokio::join!(http1(&backend), release);
+        assert!(Rc::ptr_eq(&second.io, &io));
+        assert_eq!(start.elapsed(), LIMIT);
+        assert_eq!(stats(&backend).upstream_cx_overflow.get(), 1);
+        assert_eq!(stats(&backend).upstream_rq_pending_active.get(), 0);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_request_that_gives_up_waits_no_longer() {
+        let backend = one_connection();
+        let _held = http1(&backend).await;
+        let waiting = tokio::time::timeout(LIMIT, http1(&backend)).await;
+        assert!(waiting.is_err());
+        assert_eq!(stats(&backend).upstream_rq_pending_active.get(), 0);
+        assert_eq!(backend.cluster.usage(false).pending.load(Relaxed), 0);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn nobody_waits_when_the_queue_is_full() {
+        let backend = Backend::new(|cluster| {
+            cluster.circuit_breakers = Some(breakers(|limits| {
+                limits.max_pending_requests = Some(UInt32Value { value: 0 });
+            }));
+        });
+        let refused = acquire(&backend.own, &backend.cluster, &backend.host, Offer::Http1, false).await;
+        assert!(matches!(refused, Err(AcquireError::Overflow)));
+        assert_eq!(stats(&backend).upstream_rq_pending_overflow.get(), 1);
+    }
+}

@@ -10,3 +10,6 @@ pub(crate) mod manager;
 pub(crate) mod normalize;
 pub(crate) mod respond;
 pub(crate) mod tunnel;
+
+#[cfg(test)]
+mod testing;
