@@ -1,4 +1,4 @@
-//! Repository tasks: `cargo xtask demo`, `test`, `bench`, `docs`, `fuzz` and `tools`.
+//! Repository tasks: `demo`, `install`, `test`, `bench`, `docs`, `fuzz`, `tools`.
 //!
 //! Each task first makes sure that what it needs is there, says what it does, and can be run again at any time.
 //! The crate has no dependencies, so that it starts within seconds of a fresh clone.
@@ -20,6 +20,9 @@ Usage: cargo xtask <task> [arguments]
   test               format, lints, unit tests and end-to-end tests: what CI runs
   bench [arguments]  CPU per request and memory of our proxy against Envoy and nginx, interleaved
                      (--quick; --scenario NAME; --rounds N; --output FILE.json; --help)
+  install [--prefix DIRECTORY]
+                     build the programs as they are shipped and put them into DIRECTORY/bin
+                     (/usr/local for root, ~/.local for others)
   docs               check the book's links and render it to target/book
   fuzz [target] [seconds]
                      feed random messages to the codecs, each target for 60 seconds or as given;
@@ -34,6 +37,7 @@ fn main() -> ExitCode {
     let result = match task.as_deref() {
         Some("demo") => tasks::demo(&rest),
         Some("test") => tasks::test(&rest),
+        Some("install") => tasks::install(&rest),
         Some("fuzz") => fuzz::fuzz(&rest),
         Some("docs") => docs::docs(),
         Some("bench") => tasks::bench(&rest),

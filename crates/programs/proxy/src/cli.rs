@@ -10,11 +10,13 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use portolan_names::{paths, ports};
 use tokio_util::sync::CancellationToken;
 
-use crate::agent::env::{self, AgentConfig, PodInfo};
-use crate::agent::envoy_process;
-use crate::fetch::Fetch;
+use portolan_agent::bootstrap;
+use portolan_agent::envoy::process as envoy_process;
+use portolan_agent::fetch::Fetch;
+use portolan_agent::settings::{AgentConfig, Flags, PodInfo, Role};
+
 use crate::log::LogControl;
-use crate::{agent, bootstrap, standalone};
+use crate::{sidecar, standalone};
 
 /// Sidecar and gateway of the mesh, or a stand-alone proxy with an Envoy bootstrap.
 #[derive(Debug, Parser)]
@@ -274,10 +276,10 @@ async fn serve(arguments: Standalone) -> anyhow::Result<()> {
 async fn proxy(arguments: ProxyArgs) -> anyhow::Result<()> {
     let log = LogControl::start(&arguments.log_output_level, arguments.log_as_json)?;
     let environment: BTreeMap<String, String> = std::env::vars().collect();
-    let flags = env::Flags {
+    let flags = Flags {
         role: match arguments.role {
-            RoleArg::Sidecar => env::Role::Sidecar,
-            RoleArg::Router => env::Role::Router,
+            RoleArg::Sidecar => Role::Sidecar,
+            RoleArg::Router => Role::Router,
         },
         domain: arguments.domain,
         service_cluster: arguments.service_cluster,
@@ -287,7 +289,7 @@ async fn proxy(arguments: ProxyArgs) -> anyhow::Result<()> {
         envoy: arguments.envoy,
     };
     let config = AgentConfig::resolve(flags, environment, PodInfo::read(&arguments.pod_info))?;
-    agent::run(config, log, quit_on_signal()?).await?;
+    sidecar::run(config, log, quit_on_signal()?).await?;
     Ok(())
 }
 

@@ -1,4 +1,4 @@
-//! The housekeeping thread: DNS, and hosts that return from an ejection.
+//! The housekeeping thread: DNS, and who is ejected by outlier detection.
 
 use std::collections::HashMap;
 use std::future::Future;
@@ -8,10 +8,11 @@ use std::time::Duration;
 use tokio::task::{Id, JoinSet};
 use tokio_util::sync::CancellationToken;
 
+use super::outliers;
 use super::schedule::Schedule;
 use crate::io::timer::now;
 use crate::store::ConfigStore;
-use crate::upstream::{dns, outlier};
+use crate::upstream::dns;
 
 /// Granularity of everything done here.
 const TICK: Duration = Duration::from_millis(500);
@@ -28,7 +29,9 @@ pub(crate) fn run(store: ConfigStore, stop: CancellationToken) {
             return;
         }
     };
-    runtime.block_on(housekeep(store, stop));
+    runtime.block_on(async {
+        tokio::join!(housekeep(store.clone(), stop.clone()), outliers::watch(store, stop))
+    });
     runtime.shutdown_background();
 }
 
@@ -50,9 +53,7 @@ async fn housekeep(store: ConfigStore, stop: CancellationToken) {
                 }
             }
             _ = changes.changed() => schedule.update(store.dns_names(), now()),
-            _ = ticker.tick() => {
-                store.active_clusters().iter().for_each(|cluster| outlier::tick(cluster, now()));
-            }
+            _ = ticker.tick() => {}
         }
     }
 }

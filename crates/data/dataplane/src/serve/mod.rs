@@ -5,6 +5,7 @@ mod dataplane;
 mod handshake;
 pub(crate) mod housekeeping;
 pub(crate) mod http;
+mod outliers;
 mod run;
 mod schedule;
 mod tcp;

@@ -6,6 +6,8 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Instant;
 
+use portolan_balance::hash::xx_hash as hash;
+
 use super::worker::Worker;
 use crate::io::buffered::BufferedIo;
 use crate::io::relay::{RelayEnd, relay};
@@ -19,10 +21,9 @@ use crate::telemetry::{StreamInfo, istio};
 use crate::tls::Offer;
 use crate::upstream::breaker::Held;
 use crate::upstream::connect::connect;
-use crate::upstream::lb::LbContext;
 use crate::upstream::outlier::{self, Outcome};
+use crate::upstream::pick::LbContext;
 use crate::upstream::pool::OpenGuard;
-use crate::upstream::ring::hash;
 
 /// Logs a connection that network RBAC closed.
 pub(crate) fn deny(

@@ -4,6 +4,8 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 use std::time::Duration;
 
+use tokio::sync::Notify;
+
 use crate::telemetry::istio::IstioRegistry;
 use crate::telemetry::node::Node;
 use crate::telemetry::peer::LocalNode;
@@ -19,6 +21,8 @@ pub(crate) struct Shared {
     /// Workers that took over a snapshot.
     pub(crate) started: AtomicUsize,
     pub(crate) istio: Arc<IstioRegistry>,
+    /// Wakes the thread that watches over hosts.
+    pub(crate) watcher: Arc<Notify>,
 }
 
 impl Shared {
@@ -35,6 +39,7 @@ impl Shared {
             connections_per_listener,
             started: AtomicUsize::new(0),
             istio: Arc::new(IstioRegistry::new(workers)),
+            watcher: Arc::default(),
         }
     }
 }

@@ -4,7 +4,9 @@
 //! scrape does not hold up an update.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering::Relaxed;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
+use portolan_balance::outlier::{self, Kind};
 
 use super::handle::{ClusterEntry, ConfigStore, State};
 use crate::stats::metrics::{
@@ -70,7 +72,7 @@ impl Sources {
             let scope = Scope::new("cluster", "envoy_cluster_name", name);
             scope.add(ClusterStats::totals(shared.stats.iter()), out);
             scope.add(membership(active.as_deref()), out);
-            scope.add(ejections(shared), out);
+            scope.add(ejections(&shared.outliers), out);
             scope.histogram("upstream_rq_time", &shared.rq_time, out);
         }
         for (group, rows) in &self.managers {
@@ -122,20 +124,51 @@ fn membership(active: Option<&Cluster>) -> Vec<Row> {
     ]
 }
 
-fn ejections(shared: &ClusterShared) -> Vec<Row> {
-    let ejected = shared.ejections.each_ref().map(|count| count.load(Relaxed));
-    let active = shared.ejected.load(Relaxed) as u64;
-    vec![
-        ("outlier_detection_ejections_active", MetricKind::Gauge, active),
-        ("outlier_detection_ejections_enforced_total", MetricKind::Counter, ejected.iter().sum()),
-        ("outlier_detection_ejections_enforced_consecutive_5xx", MetricKind::Counter, ejected[0]),
-        ("outlier_detection_ejections_enforced_consecutive_gateway_failure", MetricKind::Counter, ejected[1]),
-        (
-            "outlier_detection_ejections_enforced_consecutive_local_origin_failure",
-            MetricKind::Counter,
-            ejected[2],
-        ),
-    ]
+/// Counters of ejections by kind, in the order of `Kind::ALL`.
+const EJECTIONS: [(&str, &str); Kind::ALL.len()] = [
+    (
+        "outlier_detection_ejections_enforced_consecutive_5xx",
+        "outlier_detection_ejections_detected_consecutive_5xx",
+    ),
+    (
+        "outlier_detection_ejections_enforced_consecutive_gateway_failure",
+        "outlier_detection_ejections_detected_consecutive_gateway_failure",
+    ),
+    (
+        "outlier_detection_ejections_enforced_consecutive_local_origin_failure",
+        "outlier_detection_ejections_detected_consecutive_local_origin_failure",
+    ),
+    (
+        "outlier_detection_ejections_enforced_success_rate",
+        "outlier_detection_ejections_detected_success_rate",
+    ),
+    (
+        "outlier_detection_ejections_enforced_local_origin_success_rate",
+        "outlier_detection_ejections_detected_local_origin_success_rate",
+    ),
+    (
+        "outlier_detection_ejections_enforced_failure_percentage",
+        "outlier_detection_ejections_detected_failure_percentage",
+    ),
+    (
+        "outlier_detection_ejections_enforced_local_origin_failure_percentage",
+        "outlier_detection_ejections_detected_local_origin_failure_percentage",
+    ),
+];
+
+fn ejections(stats: &outlier::Stats) -> Vec<Row> {
+    let count = |counter: &AtomicU64| counter.load(Relaxed);
+    let total = stats.enforced.iter().map(count).sum();
+    let mut rows = vec![
+        ("outlier_detection_ejections_active", MetricKind::Gauge, count(&stats.active)),
+        ("outlier_detection_ejections_overflow", MetricKind::Counter, count(&stats.overflow)),
+        ("outlier_detection_ejections_enforced_total", MetricKind::Counter, total),
+    ];
+    for ((enforced, detected), kind) in EJECTIONS.iter().zip(Kind::ALL) {
+        rows.push((enforced, MetricKind::Counter, count(&stats.enforced[kind as usize])));
+        rows.push((detected, MetricKind::Counter, count(&stats.detected[kind as usize])));
+    }
+    rows
 }
 
 /// What the statistics of one block have in common.

@@ -104,7 +104,7 @@ fn cluster_status(state: &State, name: &str, entry: &ClusterEntry) -> ClusterSta
             locality: (*host.locality).clone(),
             eds_healthy: host.health != Health::Unhealthy,
             eds_degraded: host.health == Health::Degraded,
-            ejected: counters.ejected.load(Relaxed),
+            ejected: counters.outlier.is_ejected(),
             rq_active: counters.rq_active.load(Relaxed),
             counters: vec![
                 ("cx_active", counters.cx_active.load(Relaxed)),

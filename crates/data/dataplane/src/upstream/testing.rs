@@ -47,8 +47,8 @@ impl Backend {
         let config = Arc::new(ClusterConfig::compile(&message).unwrap());
         let hosts = Arc::new(config.hosts(&assignment, None, &HashMap::new()).unwrap());
         let host = hosts.iter().next().unwrap().clone();
-        let shared = Arc::new(ClusterShared::new(1));
-        let cluster = Arc::new(Cluster { name: config.name.clone(), config, hosts, shared });
+        let shared = Arc::new(ClusterShared::new(1, Arc::default()));
+        let cluster = Arc::new(Cluster::new(config, hosts, shared));
         let own = Rc::new(WorkerCluster::new(0, cluster.clone()));
         Backend { socket, cluster, own, host, _directory: directory }
     }

@@ -23,8 +23,8 @@ use crate::route::retry::Failure;
 use crate::serve::http::manager::RequestState;
 use crate::upstream::Host;
 use crate::upstream::exchange::{Exchange, OutgoingHead, Sender, UpstreamFail};
-use crate::upstream::lb::LbContext;
 use crate::upstream::outlier::{self, Outcome};
+use crate::upstream::pick::LbContext;
 use crate::upstream::pool::{AcquireError, Acquired, acquire};
 
 const GRPC_DEADLINE_EXCEEDED: u32 = 4;

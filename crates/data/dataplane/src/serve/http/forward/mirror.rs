@@ -17,7 +17,7 @@ use crate::serve::http::manager::RequestState;
 use crate::tls::Offer;
 use crate::upstream::config::UpstreamProtocol;
 use crate::upstream::exchange::{Exchange, OutgoingHead};
-use crate::upstream::lb::LbContext;
+use crate::upstream::pick::LbContext;
 use crate::upstream::pool::acquire;
 use crate::upstream::{Cluster, WorkerCluster};
 use crate::value::drawn;
