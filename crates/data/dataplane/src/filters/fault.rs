@@ -1,20 +1,96 @@
-//! `envoy.filters.http.fault` (spec/dataplane.md 72).
+//! `envoy.filters.http.fault`: delays and aborts that are injected on purpose.
 
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
 use http::StatusCode;
 
-use crate::message::Request;
+use super::stream::{Event, Flow, StreamFilter, View};
+use super::{HttpFilter, Kind, Overrides, configured, overridden};
 use crate::message::matchers::HeaderMatch;
+use crate::message::{Flags, LocalReply, Request};
 use crate::pb::{common_fault, fault};
-use crate::upstream::breaker::Held;
+use crate::stats::metrics::stats_block;
 use crate::value::{At as _, Invalid, PerMillion, Valid, drawn, duration, fraction};
+
+pub(super) const KIND: Kind = Kind {
+    types: &["envoy.extensions.filters.http.fault.v3.HTTPFault"],
+    compile: |from| Ok(Arc::new(Filter(Arc::new(Fault::compile(&configured(from)?)?)))),
+    override_types: &["envoy.extensions.filters.http.fault.v3.HTTPFault"],
+    compile_override: |from| Ok(Arc::new(Override(Arc::new(Fault::compile(&overridden(from)?)?)))),
+};
+
+stats_block! {
+    /// Statistics (`http.<stat_prefix>.`).
+    Stats {
+        Counter fault_aborts_injected,
+        Counter fault_delays_injected,
+    }
+}
+
+#[derive(Debug)]
+struct Filter(Arc<Fault>);
+
+#[derive(Debug)]
+struct Override(Arc<Fault>);
+
+impl HttpFilter for Filter {
+    fn start(&self, own: &Overrides<'_>) -> Option<Box<dyn StreamFilter>> {
+        let fault = own.first::<Override>().map_or_else(|| self.0.clone(), |own| own.0.clone());
+        let off = fault.delay.is_none() && fault.abort.is_none();
+        (!off).then(|| Box::new(Inject { fault, drawn: None }) as _)
+    }
+}
+
+/// One request.
+#[derive(Debug)]
+struct Inject {
+    fault: Arc<Fault>,
+    drawn: Option<Injected>,
+}
+
+impl StreamFilter for Inject {
+    fn on_request(&mut self, x: &mut View<'_>, _end: bool) -> Flow {
+        let mut drawn = self.fault.draw(x.request, x.cluster);
+        let delay = drawn.delay.take();
+        let drawn = self.drawn.insert(drawn);
+        match delay {
+            None => drawn.finish(x),
+            Some(delay) => {
+                x.count(|stats| &stats.fault.fault_delays_injected);
+                x.flag(Flags::DELAY_INJECTED);
+                x.wake_after(0, delay);
+                Flow::Pause
+            }
+        }
+    }
+
+    fn on_event(&mut self, x: &mut View<'_>, _event: Event) -> Flow {
+        self.drawn.as_mut().map_or(Flow::Continue, |drawn| drawn.finish(x))
+    }
+}
+
+impl Injected {
+    /// What follows the delay.
+    fn finish(&mut self, x: &mut View<'_>) -> Flow {
+        self.held = None;
+        let Some(abort) = self.abort else { return Flow::Continue };
+        x.count(|stats| &stats.fault.fault_aborts_injected);
+        let mut reply = match abort {
+            Abort::Http(status) => LocalReply::new(status, "fault_filter_abort"),
+            Abort::Grpc(_) => LocalReply::new(StatusCode::OK, "fault_filter_abort"),
+        };
+        if let Abort::Grpc(code) = abort {
+            reply.grpc = Some(code);
+        }
+        Flow::Reply(Box::new(reply.body("fault filter abort").flag(Flags::FAULT_INJECTED)))
+    }
+}
 
 /// A compiled fault.
 #[derive(Debug, Default)]
-pub(crate) struct Fault {
+struct Fault {
     delay: Option<(PerMillion, DelayKind)>,
     abort: Option<(PerMillion, AbortKind)>,
     headers: Vec<HeaderMatch>,
@@ -38,22 +114,39 @@ enum AbortKind {
 
 /// What happens to one request.
 #[derive(Debug, Default)]
-pub(crate) struct Injected {
-    pub(crate) delay: Option<Duration>,
-    pub(crate) abort: Option<Abort>,
+struct Injected {
+    delay: Option<Duration>,
+    abort: Option<Abort>,
     /// Counts the fault as active.
-    _held: Option<Held>,
+    held: Option<Active>,
+}
+
+/// A fault that counts as active while it lives.
+#[derive(Debug)]
+struct Active(Arc<AtomicU64>);
+
+impl Active {
+    fn take(counter: &Arc<AtomicU64>, limit: u64) -> Option<Active> {
+        let active = Active(counter.clone());
+        (counter.fetch_add(1, Relaxed) < limit).then_some(active)
+    }
+}
+
+impl Drop for Active {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Relaxed);
+    }
 }
 
 /// An answer instead of the service's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Abort {
+enum Abort {
     Http(StatusCode),
     Grpc(u32),
 }
 
 impl Fault {
-    pub(crate) fn compile(from: &fault::HttpFault) -> Valid<Fault> {
+    fn compile(from: &fault::HttpFault) -> Valid<Fault> {
         use common_fault::fault_delay::FaultDelaySecifier as D;
         use fault::fault_abort::ErrorType as E;
         if from.response_rate_limit.is_some() {
@@ -101,7 +194,7 @@ impl Fault {
     }
 
     /// Draws the faults of one request.
-    pub(crate) fn draw(&self, request: &Request, cluster: Option<&str>) -> Injected {
+    fn draw(&self, request: &Request, cluster: Option<&str>) -> Injected {
         if self.delay.is_none() && self.abort.is_none() {
             return Injected::default();
         }
@@ -127,9 +220,9 @@ impl Fault {
         if delay.is_none() && abort.is_none() {
             return Injected::default();
         }
-        match Held::take(&self.active, self.max_active.unwrap_or(u64::MAX)) {
+        match Active::take(&self.active, self.max_active.unwrap_or(u64::MAX)) {
             None => Injected::default(),
-            held => Injected { delay: delay.filter(|length| !length.is_zero()), abort, _held: held },
+            held => Injected { delay: delay.filter(|length| !length.is_zero()), abort, held },
         }
     }
 }

@@ -1,45 +1,66 @@
 //! `istio.metadata_exchange`: workloads tell each other who they are in headers that applications never see.
 
+use std::rc::Rc;
+use std::sync::Arc;
+
 use http::HeaderMap;
 
-use crate::telemetry::StreamInfo;
+use super::stream::{Effect, Flow, PeerSide, StreamFilter, View};
+use super::{HttpFilter, Kind, Overrides};
+use crate::message::ResponseHead;
 use crate::telemetry::node::WorkerNode;
-use crate::telemetry::peer::{PEER_METADATA, PEER_METADATA_ID};
+use crate::telemetry::peer::{PEER_METADATA, PEER_METADATA_ID, PeerMetadata};
 use crate::value::Direction;
 
-/// On the way in: learn about the client; on the way out to another proxy: introduce ourselves.
-pub(crate) fn on_request(
-    this: &WorkerNode,
-    direction: Direction,
-    info: &mut StreamInfo,
-    headers: &mut HeaderMap,
-) {
-    info.downstream_peer = take(this, headers);
-    if direction != Direction::Inbound {
-        introduce(this, headers);
+pub(super) const KIND: Kind = Kind {
+    types: &["istio.metadata_exchange"],
+    compile: |_| Ok(Arc::new(Filter)),
+    override_types: &[],
+    compile_override: |_| Ok(Arc::new(())),
+};
+
+#[derive(Debug)]
+struct Filter;
+
+impl HttpFilter for Filter {
+    fn start(&self, _own: &Overrides<'_>) -> Option<Box<dyn StreamFilter>> {
+        Some(Box::new(Exchange::default()))
     }
 }
 
-/// The same for the response; an outbound proxy does not show its metadata to the application behind it.
-pub(crate) fn on_response(
-    this: &WorkerNode,
-    direction: Direction,
-    info: &mut StreamInfo,
-    headers: &mut HeaderMap,
-) {
-    let peer = take(this, headers);
-    if peer.is_some() {
-        info.upstream_peer = peer;
+/// One request.
+#[derive(Debug, Default)]
+struct Exchange {
+    /// The client introduced itself, so it expects the same.
+    introduced: bool,
+}
+
+impl StreamFilter for Exchange {
+    /// On the way in: learn about the client; on the way out to another proxy: introduce ourselves.
+    fn on_request(&mut self, x: &mut View<'_>, _end: bool) -> Flow {
+        if let Some(peer) = take(x.node, &mut x.request.headers) {
+            self.introduced = true;
+            x.effects.push(Effect::Peer(PeerSide::Downstream, peer));
+        }
+        if x.direction != Direction::Inbound {
+            introduce(x.node, &mut x.request.headers);
+        }
+        Flow::Continue
     }
-    if direction != Direction::Outbound && info.downstream_peer.is_some() {
-        introduce(this, headers);
+
+    /// The same for the response; an outbound proxy does not show its metadata to the application behind it.
+    fn on_response(&mut self, x: &mut View<'_>, head: &mut ResponseHead, _end: bool) -> Flow {
+        if let Some(peer) = take(x.node, &mut head.headers) {
+            x.effects.push(Effect::Peer(PeerSide::Upstream, peer));
+        }
+        if x.direction != Direction::Outbound && self.introduced {
+            introduce(x.node, &mut head.headers);
+        }
+        Flow::Continue
     }
 }
 
-fn take(
-    this: &WorkerNode,
-    headers: &mut HeaderMap,
-) -> Option<std::rc::Rc<crate::telemetry::peer::PeerMetadata>> {
+fn take(this: &WorkerNode, headers: &mut HeaderMap) -> Option<Rc<PeerMetadata>> {
     headers.remove(PEER_METADATA_ID);
     let value = headers.remove(PEER_METADATA)?;
     this.peers.decode(value.as_bytes())

@@ -1,103 +1,209 @@
-//! Filters, one file each, and the tables by which configurations name them.
+//! HTTP filters, one file each: its configuration, what routes override of it, what it does to requests and
+//! responses, and its statistics. To add one, add its file and one line to [`filters!`] below.
+//!
+//! [`HttpFilter`] is a filter as it is configured, shared by all workers; [`stream::StreamFilter`] is what it is to one
+//! request; [`chain::Chain`] leads a request through them. Nothing outside of this folder knows a filter by name.
 
-pub(crate) mod cors;
-pub(crate) mod fault;
-pub(crate) mod metadata_exchange;
-pub(crate) mod rbac;
+pub(crate) mod chain;
+pub(crate) mod held;
+pub(crate) mod stream;
+#[cfg(test)]
+mod tests;
 
+use std::any::Any;
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
-use crate::pb::{self, cors as cors_pb, fault as fault_pb, hcm, http_rbac, route};
+use prost::Message;
+
+use self::chain::Chain;
+use self::stream::StreamFilter;
+use crate::pb::{self, hcm, route};
+use crate::stats::MetricKind;
 use crate::value::{At as _, Invalid, Valid, type_of, unpack};
 
-/// An HTTP filter of a connection manager.
-#[derive(Debug)]
-pub(crate) enum HttpFilter {
-    Rbac(Arc<rbac::Rbac>),
-    Fault(Arc<fault::Fault>),
-    Cors,
-    MetadataExchange,
-    /// Istio's standard metrics, recorded at the end of the stream.
-    Stats,
-    /// Nothing to do here: the upstream TLS context chooses ALPN by protocol (`tls::ClientTls`).
-    Alpn,
-    Router(RouterOptions),
+/// The list. `counted` are those that have statistics.
+macro_rules! filters {
+    ($($name:ident $(counted $stats:ident)?,)*) => {
+        $(mod $name;)*
+
+        const KINDS: &[&Kind] = &[$(&$name::KIND,)*];
+
+        /// Statistics of all filters of one connection manager and worker.
+        #[derive(Debug, Default)]
+        pub(crate) struct FilterStats {
+            $($(pub(crate) $stats: $name::Stats,)?)*
+        }
+
+        impl FilterStats {
+            /// Name, kind and sum of each statistic over all workers.
+            pub(crate) fn totals<'a>(
+                blocks: impl Iterator<Item = &'a FilterStats> + Clone,
+            ) -> Vec<(&'static str, MetricKind, u64)> {
+                let mut out = Vec::new();
+                $($(out.extend($name::Stats::totals(blocks.clone().map(|block| &block.$stats)));)?)*
+                out
+            }
+        }
+    };
 }
 
-/// Options of the router.
+filters! {
+    alpn,
+    cors,
+    fault counted fault,
+    istio_stats,
+    metadata_exchange,
+    rbac counted rbac,
+    router,
+}
+
+/// What a filter's file says of it.
+struct Kind {
+    /// Message types that configure it; for filters without a message, names of the filter.
+    types: &'static [&'static str],
+    compile: fn(&hcm::HttpFilter) -> Valid<Arc<dyn HttpFilter>>,
+    /// Message types that override it on virtual hosts, routes and weighted clusters.
+    override_types: &'static [&'static str],
+    compile_override: fn(&pb::Any) -> Valid<Override>,
+}
+
+/// What a route overrides; the filter knows its type.
+type Override = Arc<dyn Any + Send + Sync>;
+
+/// A filter as it is configured.
+pub(crate) trait HttpFilter: std::fmt::Debug + Send + Sync {
+    /// Its state for one request, or `None` when there is nothing to do for it: then it costs nothing further.
+    fn start(&self, own: &Overrides<'_>) -> Option<Box<dyn StreamFilter>>;
+
+    /// Whether it is the one that forwards, and so the last.
+    fn is_terminal(&self) -> bool {
+        false
+    }
+
+    /// Sets what it decides of the connection manager itself. Called once, when the manager is compiled.
+    fn configure(&self, _options: &mut ManagerOptions) {}
+}
+
+/// What filters decide of their connection manager.
 #[derive(Debug, Clone, Copy, Default)]
-pub(crate) struct RouterOptions {
+pub(crate) struct ManagerOptions {
+    /// Neither read nor write `x-envoy-` headers.
     pub(crate) suppress_envoy_headers: bool,
 }
 
-/// A filter with the name by which routes configure it.
+/// A filter with the name by which routes override it.
 #[derive(Debug)]
 pub(crate) struct NamedFilter {
-    pub(crate) name: Arc<str>,
-    pub(crate) filter: HttpFilter,
-    pub(crate) disabled: bool,
+    name: Arc<str>,
+    filter: Arc<dyn HttpFilter>,
+    disabled: bool,
 }
 
-/// Compiles the filters of a connection manager. The last one must be the router.
-pub(crate) fn compile_http(filters: &[hcm::HttpFilter]) -> Valid<Vec<NamedFilter>> {
-    let mut out = Vec::new();
-    for filter in filters {
-        match compile_one(filter) {
-            Ok(compiled) => out.push(NamedFilter {
-                name: filter.name.as_str().into(),
-                filter: compiled,
-                disabled: filter.disabled,
-            }),
-            Err(_) if filter.is_optional => {
-                tracing::info!(name = filter.name, "skipped an optional HTTP filter")
+/// The filters of a connection manager, in order.
+#[derive(Debug)]
+pub(crate) struct HttpFilters {
+    filters: Vec<NamedFilter>,
+    pub(crate) options: ManagerOptions,
+}
+
+impl HttpFilters {
+    /// Compiles the filters of a connection manager. The last one must be the router.
+    pub(crate) fn compile(from: &[hcm::HttpFilter]) -> Valid<HttpFilters> {
+        let mut filters = Vec::new();
+        let mut options = ManagerOptions::default();
+        for one in from {
+            match compile_one(one) {
+                Ok(filter) => {
+                    filter.configure(&mut options);
+                    filters.push(NamedFilter {
+                        name: one.name.as_str().into(),
+                        filter,
+                        disabled: one.disabled,
+                    });
+                }
+                Err(_) if one.is_optional => {
+                    tracing::info!(name = one.name, "skipped an optional HTTP filter")
+                }
+                Err(error) => return Err(error).at(&format!("http_filters {:?}", one.name)),
             }
-            Err(error) => return Err(error).at(&format!("http_filters {:?}", filter.name)),
+        }
+        match filters.last() {
+            Some(last) if last.filter.is_terminal() => Ok(HttpFilters { filters, options }),
+            _ => Err(Invalid::new("http_filters: the last filter must be the router")),
         }
     }
-    match out.last() {
-        Some(NamedFilter { filter: HttpFilter::Router(_), .. }) => Ok(out),
-        _ => Err(Invalid::new("http_filters: the last filter must be the router")),
+
+    /// The filters that take part in a request. `levels`: what its route overrides, most specific first.
+    pub(crate) fn start(&self, levels: &[&PerFilter]) -> Chain {
+        let mut chain = Chain::default();
+        for named in &self.filters {
+            if named.disabled || levels.iter().any(|level| level.disabled.contains(&*named.name)) {
+                continue;
+            }
+            let own = Overrides { levels, name: &named.name };
+            if let Some(filter) = named.filter.start(&own) {
+                chain.push(filter);
+            }
+        }
+        chain
     }
 }
 
-fn compile_one(filter: &hcm::HttpFilter) -> Valid<HttpFilter> {
-    match filter.name.as_str() {
-        "istio.metadata_exchange" => return Ok(HttpFilter::MetadataExchange),
-        "istio.stats" => return Ok(HttpFilter::Stats),
-        "istio.alpn" => return Ok(HttpFilter::Alpn),
-        _ => {}
+fn compile_one(from: &hcm::HttpFilter) -> Valid<Arc<dyn HttpFilter>> {
+    // Istio's own filters come with code for a virtual machine, or with nothing; the name says which one it is.
+    if let Some(kind) = KINDS.iter().find(|kind| kind.types.contains(&from.name.as_str())) {
+        return (kind.compile)(from);
     }
-    let config = match &filter.config_type {
-        Some(hcm::http_filter::ConfigType::TypedConfig(config)) => config,
+    let message = match &from.config_type {
+        Some(hcm::http_filter::ConfigType::TypedConfig(config)) => type_of(config),
         Some(hcm::http_filter::ConfigType::ConfigDiscovery(_)) => {
             return Err(Invalid::new("config_discovery is not supported"));
         }
         None => return Err(Invalid::new("missing typed_config")),
     };
-    Ok(match type_of(config) {
-        "envoy.extensions.filters.http.router.v3.Router" => {
-            let router: envoy_types::pb::envoy::extensions::filters::http::router::v3::Router =
-                unpack(config)?;
-            HttpFilter::Router(RouterOptions { suppress_envoy_headers: router.suppress_envoy_headers })
-        }
-        "envoy.extensions.filters.http.rbac.v3.RBAC" => {
-            HttpFilter::Rbac(Arc::new(rbac::Rbac::compile_http(&unpack::<http_rbac::Rbac>(config)?)?))
-        }
-        "envoy.extensions.filters.http.fault.v3.HTTPFault" => {
-            HttpFilter::Fault(Arc::new(fault::Fault::compile(&unpack::<fault_pb::HttpFault>(config)?)?))
-        }
-        "envoy.extensions.filters.http.cors.v3.Cors" => HttpFilter::Cors,
-        name => return Err(Invalid(format!("unsupported filter {name}"))),
-    })
+    let kind = KINDS.iter().find(|kind| kind.types.contains(&message));
+    let kind = kind.ok_or_else(|| Invalid(format!("unsupported filter {message}")))?;
+    (kind.compile)(from)
+}
+
+/// The message of a filter.
+fn configured<M: Message + Default>(from: &hcm::HttpFilter) -> Valid<M> {
+    match &from.config_type {
+        Some(hcm::http_filter::ConfigType::TypedConfig(config)) => unpack(config),
+        _ => Err(Invalid::new("missing typed_config")),
+    }
+}
+
+/// The message of an override.
+fn overridden<M: Message + Default>(from: &pb::Any) -> Valid<M> {
+    unpack(from)
+}
+
+/// What the route of a request overrides of one filter.
+pub(crate) struct Overrides<'a> {
+    levels: &'a [&'a PerFilter],
+    name: &'a str,
+}
+
+impl Overrides<'_> {
+    /// The most specific override.
+    fn first<T: Send + Sync + 'static>(&self) -> Option<Arc<T>> {
+        self.levels.iter().find_map(|level| level.get(self.name))
+    }
+
+    /// Those of all levels, most specific first.
+    fn all<T: Send + Sync + 'static>(&self) -> Vec<Arc<T>> {
+        self.levels.iter().filter_map(|level| level.get(self.name)).collect()
+    }
 }
 
 /// `typed_per_filter_config` of one level.
 #[derive(Debug, Default)]
 pub(crate) struct PerFilter {
-    pub(crate) rbac: HashMap<String, Option<Arc<rbac::Rbac>>>,
-    pub(crate) fault: Option<Arc<fault::Fault>>,
-    pub(crate) cors: Option<Arc<cors::CorsPolicy>>,
+    overrides: HashMap<String, Override>,
+    /// From before filters had names of their own: concerns the filter whatever it is called.
+    nameless: Vec<Override>,
     disabled: HashSet<String>,
 }
 
@@ -111,57 +217,39 @@ impl PerFilter {
     }
 
     fn add(&mut self, name: &str, config: &pb::Any) -> Valid<()> {
-        match type_of(config) {
-            "envoy.config.route.v3.FilterConfig" => {
-                let wrapper: route::FilterConfig = unpack(config)?;
-                if wrapper.disabled {
-                    self.disabled.insert(name.to_owned());
-                }
-                match &wrapper.config {
-                    None => Ok(()),
-                    Some(inner) => self
-                        .add(name, inner)
-                        .or_else(|error| if wrapper.is_optional { Ok(()) } else { Err(error) }),
-                }
+        let message = type_of(config);
+        if message == "envoy.config.route.v3.FilterConfig" {
+            let wrapper: route::FilterConfig = unpack(config)?;
+            if wrapper.disabled {
+                self.disabled.insert(name.to_owned());
             }
-            "envoy.extensions.filters.http.cors.v3.CorsPolicy" => {
-                self.cors =
-                    Some(Arc::new(cors::CorsPolicy::compile(&unpack::<cors_pb::CorsPolicy>(config)?)?));
-                Ok(())
-            }
-            "envoy.extensions.filters.http.fault.v3.HTTPFault" => {
-                self.fault = Some(Arc::new(fault::Fault::compile(&unpack::<fault_pb::HttpFault>(config)?)?));
-                Ok(())
-            }
-            "envoy.extensions.filters.http.rbac.v3.RBACPerRoute" => {
-                let own: http_rbac::RbacPerRoute = unpack(config)?;
-                let own = own.rbac.as_ref().map(rbac::Rbac::compile_http).transpose()?;
-                self.rbac.insert(name.to_owned(), own.map(Arc::new));
-                Ok(())
-            }
-            // Metadata exchange, stats and ALPN have nothing to configure per route.
-            _ if name.starts_with("istio.") => Ok(()),
-            other => Err(Invalid(format!("unsupported per-route configuration {other}"))),
+            return match &wrapper.config {
+                None => Ok(()),
+                Some(inner) if type_of(inner) == message => Err(Invalid::new("a FilterConfig in another")),
+                Some(inner) => self.add(name, inner).or_else(|error| match wrapper.is_optional {
+                    true => Ok(()),
+                    false => Err(error),
+                }),
+            };
         }
-    }
-
-    /// The `cors` field of routes and virtual hosts, from before the filter had a message of its own.
-    pub(crate) fn set_legacy_cors(&mut self, from: &route::CorsPolicy) -> Valid<()> {
-        if self.cors.is_none() {
-            self.cors = Some(Arc::new(cors::CorsPolicy::compile(&cors_pb::CorsPolicy {
-                allow_origin_string_match: from.allow_origin_string_match.clone(),
-                allow_methods: from.allow_methods.clone(),
-                allow_headers: from.allow_headers.clone(),
-                expose_headers: from.expose_headers.clone(),
-                max_age: from.max_age.clone(),
-                allow_credentials: from.allow_credentials,
-                ..Default::default()
-            })?));
+        // Metadata exchange, stats and ALPN have nothing to configure per route.
+        if name.starts_with("istio.") {
+            return Ok(());
         }
+        let kind = KINDS.iter().find(|kind| kind.override_types.contains(&message));
+        let kind = kind.ok_or_else(|| Invalid(format!("unsupported per-route configuration {message}")))?;
+        self.overrides.insert(name.to_owned(), (kind.compile_override)(config)?);
         Ok(())
     }
 
-    pub(crate) fn disables(&self, name: &str) -> bool {
-        self.disabled.contains(name)
+    /// The `cors` field of routes and virtual hosts; the policy of `typed_per_filter_config` comes before it.
+    pub(crate) fn set_legacy_cors(&mut self, from: &route::CorsPolicy) -> Valid<()> {
+        self.nameless.push(cors::compile_legacy(from)?);
+        Ok(())
+    }
+
+    fn get<T: Send + Sync + 'static>(&self, name: &str) -> Option<Arc<T>> {
+        let named = self.overrides.get(name).and_then(|own| own.clone().downcast::<T>().ok());
+        named.or_else(|| self.nameless.iter().find_map(|own| own.clone().downcast::<T>().ok()))
     }
 }

@@ -4,6 +4,7 @@ use std::cell::RefCell;
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use crate::filters::FilterStats;
 use crate::stats::metrics::{HttpStats, ListenerStats, PerWorker, TcpStats};
 use crate::value::Direction;
 
@@ -12,6 +13,7 @@ use crate::value::Direction;
 pub(crate) struct StatScopes {
     pub(crate) listeners: HashMap<String, Arc<PerWorker<ListenerStats>>>,
     pub(crate) http: HashMap<String, Arc<PerWorker<HttpStats>>>,
+    pub(crate) filters: HashMap<String, Arc<PerWorker<FilterStats>>>,
     pub(crate) tcp: HashMap<String, Arc<PerWorker<TcpStats>>>,
 }
 
@@ -26,6 +28,12 @@ impl Compile<'_> {
     pub(crate) fn http_stats(&self, prefix: &str) -> Arc<PerWorker<HttpStats>> {
         let mut scopes = self.scopes.borrow_mut();
         scopes.http.entry(prefix.to_owned()).or_insert_with(|| Arc::new(PerWorker::new(self.workers))).clone()
+    }
+
+    pub(crate) fn filter_stats(&self, prefix: &str) -> Arc<PerWorker<FilterStats>> {
+        let mut scopes = self.scopes.borrow_mut();
+        let scope = scopes.filters.entry(prefix.to_owned());
+        scope.or_insert_with(|| Arc::new(PerWorker::new(self.workers))).clone()
     }
 
     pub(crate) fn tcp_stats(&self, prefix: &str) -> Arc<PerWorker<TcpStats>> {

@@ -6,7 +6,7 @@ use std::time::Duration;
 use http::HeaderValue;
 
 use super::compile::Compile;
-use crate::filters::{HttpFilter, NamedFilter, compile_http};
+use crate::filters::{FilterStats, HttpFilters};
 use crate::io::Trailers;
 use crate::pb::hcm;
 use crate::route::RouteTable;
@@ -54,10 +54,10 @@ pub(crate) enum ForwardCert {
 pub(crate) struct Hcm {
     pub(crate) codec: Codec,
     pub(crate) routes: Routes,
-    pub(crate) filters: Vec<NamedFilter>,
-    pub(crate) has_stats: bool,
+    pub(crate) filters: HttpFilters,
     pub(crate) direction: Direction,
     pub(crate) stats: Arc<PerWorker<HttpStats>>,
+    pub(crate) filter_stats: Arc<PerWorker<FilterStats>>,
     pub(crate) access_log: Vec<AccessLog>,
     pub(crate) server_name: HeaderValue,
     pub(crate) server_transformation: i32,
@@ -119,7 +119,7 @@ impl Hcm {
             R::Rds(rds) => Routes::Named(rds.route_config_name.as_str().into()),
             R::ScopedRoutes(_) => return Err(Invalid::new("scoped_routes is not supported")),
         };
-        let filters = compile_http(&from.http_filters)?;
+        let filters = HttpFilters::compile(&from.http_filters)?;
         if from.local_reply_config.is_some() {
             return Err(Invalid::new("local_reply_config is not supported"));
         }
@@ -143,17 +143,17 @@ impl Hcm {
             codec: match hcm::http_connection_manager::CodecType::try_from(from.codec_type) {
                 Ok(hcm::http_connection_manager::CodecType::Http1) => Codec::Http1,
                 Ok(hcm::http_connection_manager::CodecType::Http2) => Codec::Http2,
-                Ok(hcm::http_connection_manager::CodecType::Http3) => return Err(Invalid::new("HTTP/3 is not supported")),
+                Ok(hcm::http_connection_manager::CodecType::Http3) => {
+                    return Err(Invalid::new("HTTP/3 is not supported"));
+                }
                 _ => Codec::Auto,
             },
             routes,
-            has_stats: filters.iter().any(|filter| matches!(filter.filter, HttpFilter::Stats)),
-            suppress_envoy_headers: filters.iter().any(
-                |filter| matches!(&filter.filter, HttpFilter::Router(options) if options.suppress_envoy_headers),
-            ),
+            suppress_envoy_headers: filters.options.suppress_envoy_headers,
             filters,
             direction: context.direction,
             stats: context.http_stats(&from.stat_prefix),
+            filter_stats: context.filter_stats(&from.stat_prefix),
             access_log: AccessLog::compile_all(&from.access_log)?,
             server_name: header(name).at("server_name")?,
             server_transformation: from.server_header_transformation,

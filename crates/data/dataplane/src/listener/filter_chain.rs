@@ -10,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 use super::compile::Compile;
 use super::connection_manager::Hcm;
 use super::tcp_proxy::TcpProxy;
-use crate::filters::rbac::Rbac;
+use crate::message::rbac::Rbac;
 use crate::pb::{core, listener, net_rbac, tcp_proxy, tls};
 use crate::tls::ServerTls;
 use crate::value::{At as _, Invalid, Valid, cidr, duration, type_of, unpack};

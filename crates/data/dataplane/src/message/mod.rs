@@ -6,6 +6,7 @@ mod connection;
 mod flags;
 mod local_reply;
 pub(crate) mod matchers;
+pub(crate) mod rbac;
 mod request;
 
 pub(crate) use authority::without_port;

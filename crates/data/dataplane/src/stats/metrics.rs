@@ -117,7 +117,7 @@ impl<T: Default> PerWorker<T> {
         &self.0[worker % self.0.len()].0
     }
 
-    pub(crate) fn iter(&self) -> impl Iterator<Item = &T> {
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &T> + Clone {
         self.0.iter().map(|padded| &padded.0)
     }
 }
@@ -147,6 +147,8 @@ macro_rules! stats_block {
         }
     };
 }
+
+pub(crate) use stats_block;
 
 stats_block! {
     /// Statistics of one listener (`listener.<address>.`).
@@ -201,12 +203,6 @@ stats_block! {
         Counter downstream_rq_completed,
         Counter no_route,
         Counter no_cluster,
-        Counter rbac_allowed,
-        Counter rbac_denied,
-        Counter rbac_shadow_allowed,
-        Counter rbac_shadow_denied,
-        Counter fault_aborts_injected,
-        Counter fault_delays_injected,
     }
 }
 

@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use portolan_balance::outlier::{self, Kind};
 
 use super::handle::{ClusterEntry, ConfigStore, State};
+use crate::filters::FilterStats;
 use crate::stats::metrics::{
     ClusterStats, Distribution, Histogram, HttpStats, ListenerStats, PerWorker, TcpStats,
 };
@@ -27,6 +28,8 @@ type Row = (&'static str, MetricKind, u64);
 struct Sources {
     listeners: Blocks<ListenerStats>,
     http: Blocks<HttpStats>,
+    /// Of the HTTP filters, by the name of their connection manager.
+    filters: Blocks<FilterStats>,
     tcp: Blocks<TcpStats>,
     clusters: Vec<(String, Arc<ClusterShared>, Option<Arc<Cluster>>)>,
     managers: Vec<(&'static str, Vec<Row>)>,
@@ -49,6 +52,7 @@ impl Sources {
         Sources {
             listeners: blocks(&state.scopes.listeners),
             http: blocks(&state.scopes.http),
+            filters: blocks(&state.scopes.filters),
             tcp: blocks(&state.scopes.tcp),
             clusters: state.clusters.iter().map(cluster).collect(),
             managers: managers(state, started),
@@ -64,6 +68,10 @@ impl Sources {
         for (name, stats) in &self.http {
             let scope = Scope::new("http", "envoy_http_conn_manager_prefix", name);
             scope.add(HttpStats::totals(stats.iter()), out);
+        }
+        for (name, stats) in &self.filters {
+            let scope = Scope::new("http", "envoy_http_conn_manager_prefix", name);
+            scope.add(FilterStats::totals(stats.iter()), out);
         }
         for (name, stats) in &self.tcp {
             Scope::new("tcp", "envoy_tcp_prefix", name).add(TcpStats::totals(stats.iter()), out);

@@ -17,7 +17,7 @@ use super::exchange::{SendFail, UpstreamFail};
 use super::pool::{H1Connection, HostPool};
 use crate::io::buffered::BufferedIo;
 use crate::io::{BodyFail, Frame, Trailers};
-use crate::message::body::{LeasedBody, RawConnection};
+use crate::message::body::{BodySource, RawConnection};
 use crate::message::{Body, ResponseHead};
 
 /// 1xx heads that are skipped before a response is taken for an attack.
@@ -212,9 +212,9 @@ impl H1Receiver {
             let mut body = Box::new(body);
             if head.framing == BodyFraming::None && head.status != StatusCode::SWITCHING_PROTOCOLS {
                 body.finish();
-                return Poll::Ready(Ok((response, Body::H1Client(body))));
+                return Poll::Ready(Ok((response, Body::Boxed(body))));
             }
-            return Poll::Ready(Ok((response, Body::H1Client(body))));
+            return Poll::Ready(Ok((response, Body::Boxed(body))));
         }
     }
 }
@@ -245,7 +245,7 @@ impl H1ClientBody {
     }
 }
 
-impl LeasedBody for H1ClientBody {
+impl BodySource for H1ClientBody {
     fn is_end(&self) -> bool {
         self.ended || self.decoder.is_done()
     }

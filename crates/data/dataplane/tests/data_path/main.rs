@@ -3,5 +3,6 @@
 mod basics;
 mod counters;
 mod drain;
+mod filters;
 mod interim;
 mod support;

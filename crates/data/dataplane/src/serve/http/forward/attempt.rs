@@ -27,7 +27,7 @@ use crate::upstream::outlier::{self, Outcome};
 use crate::upstream::pick::LbContext;
 use crate::upstream::pool::{AcquireError, Acquired, acquire};
 
-const GRPC_DEADLINE_EXCEEDED: u32 = 4;
+pub(crate) const GRPC_DEADLINE_EXCEEDED: u32 = 4;
 
 /// What came of one attempt.
 pub(super) enum Ended<'a> {

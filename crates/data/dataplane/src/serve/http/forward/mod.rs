@@ -19,12 +19,14 @@ use std::sync::Arc;
 
 use http::StatusCode;
 
+pub(crate) use self::attempt::GRPC_DEADLINE_EXCEEDED;
 use self::attempt::{Answered, attempt};
 use self::counts::charge;
 use self::deadlines::Deadlines;
 use self::headers::Outgoing;
 use self::mirror::Mirrors;
 use self::replies::overflow;
+pub(crate) use self::replies::reset_reply;
 pub(crate) use self::response::Response;
 use self::retry::{Next, Retries};
 use self::upload::{MAX_REPLAY, Upload};
@@ -145,7 +147,7 @@ fn gone(state: &mut RequestState<'_>, stats: &ClusterStats, down: &Downstream<'_
 }
 
 /// The client left before its response was complete, or was left.
-fn note_gone(state: &mut RequestState<'_>, responder: &Responder) {
+pub(crate) fn note_gone(state: &mut RequestState<'_>, responder: &Responder) {
     state.scope.stats().downstream_rq_rx_reset.inc();
     state.info.flags.insert(Flags::DOWNSTREAM_CONNECTION_TERMINATION);
     let left = responder.is_aborted();

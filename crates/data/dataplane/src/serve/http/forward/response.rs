@@ -66,8 +66,9 @@ struct Download {
 }
 
 impl Response<'_> {
-    pub(crate) fn head_mut(&mut self) -> &mut ResponseHead {
-        &mut self.answered.head
+    /// Head and body as they will be sent on.
+    pub(crate) fn parts_mut(&mut self) -> (&mut ResponseHead, &mut Body) {
+        (&mut self.answered.head, &mut self.answered.body)
     }
 
     /// Whether both connections change to another protocol with this response.
