@@ -1,4 +1,4 @@
-//! Command operators of access logs and header formats (spec/dataplane.md 78).
+//! Command operators of access logs and header formats (Envoy: "Access logging", command operators).
 
 use std::borrow::Cow;
 use std::fmt::Write as _;

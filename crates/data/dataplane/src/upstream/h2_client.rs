@@ -15,6 +15,7 @@ use super::exchange::{SendFail, UpstreamFail};
 use super::h1_client::MAX_INFORMATIONAL;
 use super::pool::{H2Lease, OpenGuard};
 use crate::io::Frame;
+use crate::io::metered::Metered;
 use crate::io::stream::Stream;
 use crate::message::{Body, ResponseHead};
 
@@ -37,6 +38,7 @@ pub(crate) async fn handshake(
     (closed, active): (Rc<Cell<bool>>, Rc<Cell<usize>>),
     open: OpenGuard,
 ) -> Result<SendRequest<Bytes>, h2::Error> {
+    let stream = Metered::new(stream, open.meter());
     let handshake = h2::client::Builder::new()
         .initial_window_size(STREAM_WINDOW)
         .initial_connection_window_size(CONNECTION_WINDOW)

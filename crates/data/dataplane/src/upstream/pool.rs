@@ -90,6 +90,16 @@ impl OpenGuard {
         self.cluster.shared.stats.of(self.worker)
     }
 
+    /// Counts the bytes of a connection as they come and go.
+    pub(crate) fn meter(&self) -> impl Fn(u64, u64) + Unpin + use<> {
+        let (cluster, worker) = (self.cluster.clone(), self.worker);
+        move |read, written| {
+            let stats = cluster.shared.stats.of(worker);
+            stats.upstream_cx_rx_bytes_total.add(read);
+            stats.upstream_cx_tx_bytes_total.add(written);
+        }
+    }
+
     /// Takes note that the peer ended the connection while a request was under way.
     pub(crate) fn cut_by_peer(&self) {
         self.cut.set(true);
@@ -126,6 +136,22 @@ impl H1Connection {
     /// Takes note that the peer ended the connection while a request was under way.
     pub(crate) fn cut_by_peer(&self) {
         self.open.cut_by_peer();
+    }
+}
+
+impl H1Connection {
+    /// Counts the bytes since the last time.
+    fn count_bytes(&self) {
+        let Ok(mut io) = self.io.try_borrow_mut() else { return };
+        let stats = self.open.stats();
+        stats.upstream_cx_rx_bytes_total.add(std::mem::take(&mut io.rx_bytes));
+        stats.upstream_cx_tx_bytes_total.add(std::mem::take(&mut io.tx_bytes));
+    }
+}
+
+impl Drop for H1Connection {
+    fn drop(&mut self) {
+        self.count_bytes();
     }
 }
 
@@ -326,6 +352,7 @@ impl HostPool {
     /// Takes a connection back whose exchange is over.
     pub(crate) fn give_back(&self, mut connection: H1Connection, max_requests: u32) {
         connection.requests += 1;
+        connection.count_bytes();
         let spent = max_requests > 0 && connection.requests >= max_requests;
         if spent {
             connection.open.stats().upstream_cx_max_requests.inc();

@@ -129,3 +129,62 @@ fn no_statistic_is_shown_twice() {
     names.dedup();
     assert_eq!(names.len(), all);
 }
+
+#[test]
+fn bytes_of_http1_hosts_are_counted() {
+    let backend = Backend::ok("x");
+    let plane = Plane::new();
+    let at = plane.simple(&[backend.address]);
+    assert_eq!(status(&get(at, "/", "")), 200);
+    let answer = respond(200, "x").len() as u64;
+    until(&plane, "cluster.backend.upstream_cx_rx_bytes_total", answer);
+    until(&plane, "cluster.backend.upstream_cx_tx_bytes_total", backend.last().len() as u64);
+    // Also of a connection that is used again.
+    assert_eq!(status(&get(at, "/", "")), 200);
+    eventually(|| (plane.stat("cluster.backend.upstream_cx_rx_bytes_total") >= 2 * answer).then_some(()));
+}
+
+#[test]
+fn bytes_of_http2_hosts_are_counted() {
+    const SIZE: usize = 10_000;
+    let backend = http2_backend(|mut respond| async move {
+        if let Ok(mut body) = respond.send_response(http::Response::new(()), false) {
+            let _ = body.send_data(vec![b'x'; SIZE].into(), true);
+        }
+    });
+    let plane = Plane::new();
+    let mut cluster = static_cluster("backend", &[backend]);
+    #[allow(deprecated, reason = "the shortest way to ask for HTTP/2")]
+    {
+        cluster.http2_protocol_options = Some(core::Http2ProtocolOptions::default());
+    }
+    plane.cluster(&cluster);
+    let manager = manager(table("r", vec![forward("/", to_cluster("backend"))]));
+    let at = plane.listen(&listener("l", vec![chain(any(&manager))]));
+    assert_eq!(without_chunks(body(&get(at, "/", ""))).len(), SIZE);
+    assert!(plane.stat("cluster.backend.upstream_cx_rx_bytes_total") > SIZE as u64);
+    assert!(plane.stat("cluster.backend.upstream_cx_tx_bytes_total") > 0);
+}
+
+#[tokio::test]
+async fn bytes_of_http2_clients_are_counted() {
+    const SIZE: usize = 10_000;
+    let backend = Backend::new(|_, _| respond(200, &"x".repeat(SIZE)));
+    let plane = Plane::new();
+    let at = plane.simple(&[backend.address]);
+    let stream = tokio::net::TcpStream::connect(at).await.unwrap();
+    let (send, connection) = h2::client::handshake(stream).await.unwrap();
+    tokio::spawn(connection);
+    let request = http::Request::get("http://test.example/").body(()).unwrap();
+    let (response, _) = send.ready().await.unwrap().send_request(request, true).unwrap();
+    let mut body = response.await.unwrap().into_body();
+    let mut read = 0;
+    while let Some(data) = body.data().await {
+        let data = data.unwrap();
+        read += data.len();
+        body.flow_control().release_capacity(data.len()).unwrap();
+    }
+    assert_eq!(read, SIZE);
+    assert!(plane.stat("http.test.downstream_cx_tx_bytes_total") > SIZE as u64);
+    assert!(plane.stat("http.test.downstream_cx_rx_bytes_total") > 0);
+}

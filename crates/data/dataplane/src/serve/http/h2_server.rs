@@ -12,6 +12,7 @@ use http::{HeaderMap, HeaderValue, Request as HttpRequest, header};
 use super::incoming::Incoming;
 use super::manager::{self, Scope};
 use super::respond::Responder;
+use crate::io::metered::Metered;
 use crate::io::prefixed::Prefixed;
 use crate::io::timer::Alarm;
 use crate::io::timer::now;
@@ -34,6 +35,11 @@ const MAX_PENDING_RESETS: usize = 50;
 pub(crate) async fn serve(worker: Rc<Worker>, hcm: Arc<Hcm>, info: Rc<ConnectionInfo>, stream: Prefixed) {
     let scope = Rc::new(Scope { worker, hcm, connection: info });
     let hcm = &scope.hcm;
+    let (stats, id) = (hcm.stats.clone(), scope.worker.id);
+    let stream = Metered::new(stream, move |read, written| {
+        stats.of(id).downstream_cx_rx_bytes_total.add(read);
+        stats.of(id).downstream_cx_tx_bytes_total.add(written);
+    });
     let handshake = h2::server::Builder::new()
         .initial_window_size(STREAM_WINDOW)
         .initial_connection_window_size(CONNECTION_WINDOW)
@@ -170,6 +176,7 @@ async fn serve_stream(scope: &Scope, request: HttpRequest<RecvStream>, respond: 
 
 #[cfg(test)]
 mod tests {
+    use super::super::testing::{pair, scope};
     use super::*;
 
     #[tokio::test]
@@ -185,5 +192,26 @@ mod tests {
         task.abort();
         local.await;
         assert_eq!(active.get(), 0);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_idle_connection_ends_after_the_idle_timeout() {
+        const LIMIT: std::time::Duration = std::time::Duration::from_secs(7);
+        let test = async {
+            let scope = scope(|hcm| {
+                let idle = envoy_types::pb::google::protobuf::Duration { seconds: 7, nanos: 0 };
+                hcm.common_http_protocol_options.get_or_insert_default().idle_timeout = Some(idle);
+            });
+            let (stream, client) = pair();
+            let (worker, hcm, info) = (scope.worker.clone(), scope.hcm.clone(), scope.connection.clone());
+            let stream = Prefixed { first: bytes::BytesMut::new(), stream };
+            tokio::task::spawn_local(serve(worker, hcm, info, stream));
+            let start = tokio::time::Instant::now();
+            let (_send, connection) = h2::client::handshake(client).await.unwrap();
+            let _ = connection.await;
+            assert_eq!(start.elapsed().as_secs(), LIMIT.as_secs());
+            assert_eq!(scope.stats().downstream_cx_idle_timeout.get(), 1);
+        };
+        tokio::task::LocalSet::new().run_until(test).await;
     }
 }

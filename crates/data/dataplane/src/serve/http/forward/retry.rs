@@ -84,6 +84,11 @@ impl<'a> Retries<'a> {
         self.policy.as_deref()
     }
 
+    /// Whether the policy allows no further retry.
+    pub(super) fn are_spent(&self) -> bool {
+        self.policy().is_none_or(|policy| self.made >= policy.retries)
+    }
+
     /// A retry counts as long as its attempt lasts.
     pub(super) fn attempt_ended(&mut self) {
         self.slot = None;
