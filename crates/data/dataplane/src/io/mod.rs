@@ -2,7 +2,6 @@
 
 pub(crate) mod buffered;
 mod frame;
-pub(crate) mod hello;
 pub(crate) mod metered;
 pub(crate) mod prefixed;
 pub(crate) mod relay;

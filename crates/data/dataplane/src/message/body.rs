@@ -82,7 +82,7 @@ impl Body {
             Body::Trailers(trailers) => Poll::Ready(Ok(Frame::Trailers(std::mem::take(trailers)))),
             Body::H1Server(io, decoder, trailers) => {
                 let frame = ready!(io.borrow_mut().poll_body(cx, &mut decoder.borrow_mut()))?;
-                Poll::Ready(Ok(trailers.filter(frame)))
+                Poll::Ready(Ok(frame.with(*trailers)))
             }
             Body::Boxed(body) => body.poll_frame(cx),
             Body::H2(stream) => poll_h2(stream, cx),

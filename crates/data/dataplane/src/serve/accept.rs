@@ -13,22 +13,19 @@ use super::handshake::accept_tls;
 use super::http::connection;
 use super::tcp;
 use super::worker::Worker;
-use crate::io::hello::MAX_HELLO;
 use crate::io::stream::{RawStream, Socket, Stream};
 use crate::io::timer::now;
-use crate::listener::Listener;
-use crate::listener::filter::{Inspected, Verdict};
-use crate::listener::filter_chain::{FilterChain, NetworkFilter, Observed, Terminal};
-use crate::message::rbac::Subject;
-use crate::message::{ConnectionInfo, Flags};
+use crate::listener::{
+    ConnectionView, Denied, FilterChain, Inspected, Listener, MAX_INSPECTED, Observed, Terminal, Verdict,
+};
+use crate::message::{ConnectionFacts, ConnectionInfo, Flags};
 use crate::stats::metrics::{ListenerStats, PerWorker};
 use crate::telemetry::StreamInfo;
+use crate::telemetry::access_log;
 use crate::telemetry::format::Context;
 
 /// Pause after `accept` failed (too many open files), so that the loop does not spin.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
-/// First bytes that listener filters get to see at most: the largest hello, or a first line of HTTP.
-const MAX_INSPECTED: usize = MAX_HELLO + 8 * 1024;
 
 /// Accepts until the task is aborted.
 pub(crate) async fn accept_loop(worker: Rc<Worker>, name: Arc<str>, socket: TcpListener) {
@@ -213,14 +210,16 @@ async fn handle(mut accepted: Accepted) {
         },
     };
     let info = Rc::new(ConnectionInfo {
-        id: worker.next_connection_id(),
-        remote,
-        local: destination.address,
-        restored: destination.restored,
-        sni: found.sni.filter(|sni| !sni.is_empty()),
-        tls,
+        facts: ConnectionFacts {
+            id: worker.next_connection_id(),
+            remote,
+            local: destination.address,
+            restored: destination.restored,
+            sni: found.sni.filter(|sni| !sni.is_empty()),
+            tls,
+            own_principal: worker.node.node.principal.load_full(),
+        },
         drain: chain.drain.clone(),
-        own_principal: worker.node.node.principal.load_full(),
     });
     serve(worker, &chain, info, stream, start).await;
 }
@@ -233,33 +232,20 @@ async fn serve(
     stream: Stream,
     start: Instant,
 ) {
-    let mut cluster_override: Option<Arc<str>> = None;
+    let mut x = ConnectionView { connection: &info, cluster: None, counts: false };
     for filter in &chain.filters {
-        match filter {
-            NetworkFilter::SniCluster => cluster_override = info.sni.as_deref().map(Arc::from),
-            NetworkFilter::Stats => {}
-            NetworkFilter::Rbac(rbac) => {
-                let metadata = std::collections::HashMap::new();
-                let subject = Subject {
-                    connection: &info,
-                    request: None,
-                    remote: info.remote.ip(),
-                    metadata: &metadata,
-                };
-                if let Some(decision) = rbac.decide(&subject).filter(|decision| !decision.allowed) {
-                    if let Terminal::Tcp(proxy) = &chain.terminal {
-                        tcp::deny(proxy, &worker, &info, start, decision.details());
-                    }
-                    return;
-                }
+        if let Err(Denied(details)) = filter.on_connection(&mut x) {
+            if let Terminal::Tcp(proxy) = &chain.terminal {
+                tcp::deny(proxy, &worker, &info, start, details);
             }
+            return;
         }
     }
+    let ConnectionView { cluster, counts, .. } = x;
     match &chain.terminal {
         Terminal::Http(hcm) => connection::serve(worker, hcm.clone(), info, stream).await,
         Terminal::Tcp(proxy) => {
-            Box::pin(tcp::serve(&worker, proxy, info, stream, cluster_override, chain.counts_tcp(), start))
-                .await;
+            Box::pin(tcp::serve(&worker, proxy, info, stream, cluster, counts, start)).await;
         }
         Terminal::Close => {}
     }
@@ -288,18 +274,20 @@ fn log_unmatched(
         return;
     };
     let info = Rc::new(ConnectionInfo {
-        id: worker.next_connection_id(),
-        remote,
-        local,
-        restored: false,
-        sni: found.sni.clone(),
-        tls: None,
+        facts: ConnectionFacts {
+            id: worker.next_connection_id(),
+            remote,
+            local,
+            restored: false,
+            sni: found.sni.clone(),
+            tls: None,
+            own_principal: None,
+        },
         drain: chain.drain.clone(),
-        own_principal: None,
     });
     let mut info = StreamInfo::new(info, start);
     info.flags.insert(Flags::NO_ROUTE);
     info.details = "filter_chain_not_found".into();
     let context = Context { info: &info, request: None, response: None, trailers: None, now: now() };
-    listener.access_log.iter().for_each(|log| log.log(&context, &worker.logs));
+    access_log::log(&listener.access_log, &context, &worker.logs);
 }

@@ -7,8 +7,7 @@ use sha2::Digest as _;
 use tokio_rustls::TlsAcceptor;
 
 use crate::io::stream::{RawStream, Stream};
-use crate::listener::filter::Inspected;
-use crate::listener::filter_chain::FilterChain;
+use crate::listener::{FilterChain, Inspected};
 use crate::message::{PeerCertificate, TlsInfo};
 use crate::stats::metrics::ListenerStats;
 use crate::tls::HandshakeFault;

@@ -13,9 +13,10 @@ use crate::io::buffered::BufferedIo;
 use crate::io::relay::{RelayEnd, relay};
 use crate::io::stream::Stream;
 use crate::io::timer::now;
-use crate::listener::tcp_proxy::TcpProxy;
+use crate::listener::TcpProxy;
 use crate::message::{ConnectionInfo, Flags};
 use crate::stats::metrics::TcpStats;
+use crate::telemetry::access_log;
 use crate::telemetry::format::Context;
 use crate::telemetry::{StreamInfo, istio};
 use crate::tls::Offer;
@@ -41,7 +42,7 @@ pub(crate) fn deny(
 
 fn log(proxy: &TcpProxy, worker: &Worker, info: &StreamInfo) {
     let context = Context { info, request: None, response: None, trailers: None, now: now() };
-    proxy.access_log.iter().for_each(|log| log.log(&context, &worker.logs));
+    access_log::log(&proxy.access_log, &context, &worker.logs);
 }
 
 /// Counts a connection as active while it lives.

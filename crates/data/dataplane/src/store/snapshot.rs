@@ -46,7 +46,7 @@ pub(crate) struct ActiveListener {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::listener::compile::StatScopes;
+    use crate::listener::scopes::StatScopes;
     use crate::pb::{core, listener};
 
     fn snapshot(addresses: &[&str]) -> Snapshot {

@@ -123,7 +123,7 @@ impl H1Sender {
             }
             let frame = ready!(body.poll_frame(cx)).map_err(SendFail::Downstream)?;
             let mut io = self.io.borrow_mut();
-            match self.trailers.filter(frame) {
+            match frame.with(self.trailers) {
                 Frame::Data(data) => {
                     tap(&data);
                     if self.chunked {
@@ -268,7 +268,7 @@ impl BodySource for H1ClientBody {
                 self.connection = None;
             }
         }
-        Poll::Ready(frame.map(|frame| self.trailers.filter(frame)))
+        Poll::Ready(frame.map(|frame| frame.with(self.trailers)))
     }
 
     fn into_raw(mut self: Box<Self>) -> Option<RawConnection> {

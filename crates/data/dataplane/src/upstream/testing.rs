@@ -6,6 +6,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use super::config::ClusterConfig;
+use super::environment::now;
 use super::{Cluster, ClusterShared, Host, WorkerCluster};
 use crate::pb::{cluster, core, endpoint};
 
@@ -45,7 +46,7 @@ impl Backend {
         };
         change(&mut message);
         let config = Arc::new(ClusterConfig::compile(&message).unwrap());
-        let hosts = Arc::new(config.hosts(&assignment, None, &HashMap::new()).unwrap());
+        let hosts = Arc::new(config.hosts(&assignment, None, &HashMap::new(), now()).unwrap());
         let host = hosts.iter().next().unwrap().clone();
         let shared = Arc::new(ClusterShared::new(1, Arc::default()));
         let cluster = Arc::new(Cluster::new(config, hosts, shared));

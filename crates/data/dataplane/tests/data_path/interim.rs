@@ -1,4 +1,5 @@
 //! Heads before the response.
+#![allow(clippy::unwrap_used, reason = "a test reports by panicking")]
 
 use std::io::Write;
 

@@ -40,7 +40,7 @@ struct Scene {
     cluster: Option<std::sync::Arc<str>>,
     direction: Direction,
     worker: Rc<Worker>,
-    hcm: std::sync::Arc<crate::listener::connection_manager::Hcm>,
+    hcm: std::sync::Arc<crate::listener::Hcm>,
 }
 
 impl FilteredBody {
@@ -75,7 +75,15 @@ impl FilteredBody {
         let Scene { request, metadata, connection, remote, cluster, direction, worker, hcm } =
             &mut self.scene;
         let cluster = cluster.as_deref();
-        let mut x = View::new(request, metadata, connection, *remote, cluster, *direction, &worker.node);
+        let mut x = View::new(
+            request,
+            metadata,
+            connection,
+            *remote,
+            cluster,
+            *direction,
+            (&worker.node.node.local, &worker.node.peers),
+        );
         let told = what(&mut self.chain.borrow_mut(), &mut x);
         for effect in x.effects {
             match effect {

@@ -43,7 +43,7 @@ pub(super) struct Filters {
 
 fn view<'v>(scope: &'v Scope, request: &'v mut Request, info: &'v mut StreamInfo) -> View<'v> {
     let StreamInfo { metadata, connection, remote, cluster_name, .. } = info;
-    let node = &scope.worker.node;
+    let node = (&scope.worker.node.node.local, &scope.worker.node.peers);
     View::new(request, metadata, connection, remote.ip(), cluster_name.as_deref(), scope.hcm.direction, node)
 }
 
@@ -196,7 +196,7 @@ impl RequestState<'_> {
                 Next::Piece(piece) => {
                     ended |= piece.is_end();
                     if ended && side == Side::Request {
-                        self.info.request_end.get_or_insert_with(Instant::now);
+                        self.info.request_end.get_or_insert_with(now);
                     }
                     self.tell(|chain, x| chain.body(side, x, piece, head.as_deref_mut()))
                 }

@@ -21,7 +21,7 @@ use crate::io::Frame;
 use crate::io::buffered::BufferedIo;
 use crate::io::timer::Alarm;
 use crate::io::timer::now;
-use crate::listener::connection_manager::{Hcm, Routes};
+use crate::listener::{Hcm, Routes, ServerHeader};
 use crate::message::{Body, ConnectionInfo, Flags, LocalReply, Protocol, Request, ResponseHead};
 use crate::route::action::{RouteAction, WeightedCluster};
 use crate::route::table::RequireTls;
@@ -29,6 +29,7 @@ use crate::route::{Action, Matched};
 use crate::serve::worker::Worker;
 use crate::stats::metrics::HttpStats;
 use crate::telemetry::StreamInfo;
+use crate::telemetry::access_log;
 use crate::telemetry::format::Context;
 use crate::upstream::exchange::UpstreamFail;
 
@@ -363,9 +364,9 @@ impl<'a> RequestState<'a> {
         {
             head.headers.insert("x-request-id", id.clone());
         }
-        match hcm.server_transformation {
-            1 if head.headers.contains_key(header::SERVER) => {}
-            2 => {}
+        match hcm.server_header {
+            ServerHeader::AppendIfAbsent if head.headers.contains_key(header::SERVER) => {}
+            ServerHeader::PassThrough => {}
             _ => {
                 head.headers.insert(header::SERVER, hcm.server_name.clone());
             }
@@ -469,7 +470,7 @@ impl<'a> RequestState<'a> {
             trailers,
             now: now(),
         };
-        self.scope.hcm.access_log.iter().for_each(|log| log.log(&context, &self.scope.worker.logs));
+        access_log::log(&self.scope.hcm.access_log, &context, &self.scope.worker.logs);
     }
 }
 

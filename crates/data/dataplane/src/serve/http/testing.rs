@@ -5,6 +5,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use portolan_h1::{BodyDecoder, BodyFraming, HeaderCase};
+use prost::{Message as _, Name as _};
 use tokio::net::UnixStream;
 use tokio_util::sync::CancellationToken;
 
@@ -13,17 +14,16 @@ use super::respond::Responder;
 use crate::io::Trailers;
 use crate::io::buffered::BufferedIo;
 use crate::io::stream::{RawStream, Socket, Stream};
-use crate::listener::compile::{Compile, StatScopes};
-use crate::listener::connection_manager::Hcm;
-use crate::message::{ConnectionInfo, Protocol};
+use crate::listener::scopes::StatScopes;
+use crate::listener::{Listener, Terminal};
+use crate::message::{ConnectionFacts, ConnectionInfo, Protocol};
 use crate::pb::hcm::http_connection_manager::RouteSpecifier;
 use crate::pb::hcm::{HttpConnectionManager, HttpFilter, http_filter::ConfigType};
-use crate::pb::{Any, route};
+use crate::pb::{Any, core, listener, route};
 use crate::serve::worker::Worker;
 use crate::store::Shared;
 use crate::telemetry::access_log::LogWriter;
 use crate::telemetry::peer::LocalNode;
-use crate::value::Direction;
 
 /// How long the connections of [`scope`] may go on after a drain began.
 pub(super) const DRAIN_TIME: std::time::Duration = std::time::Duration::from_secs(45);
@@ -45,22 +45,42 @@ pub(super) fn scope(change: impl FnOnce(&mut HttpConnectionManager)) -> Scope {
         ..Default::default()
     };
     change(&mut message);
-    let mut scopes = StatScopes::default();
-    let context =
-        Compile { workers: 1, scopes: RefCell::new(&mut scopes), direction: Direction::Unspecified };
-    let hcm = Arc::new(Hcm::compile(&message, &context).unwrap());
+    let manager = Any { type_url: HttpConnectionManager::type_url(), value: message.encode_to_vec() };
+    let socket = core::SocketAddress {
+        address: "192.0.2.2".into(),
+        port_specifier: Some(core::socket_address::PortSpecifier::PortValue(80)),
+        ..Default::default()
+    };
+    let message = listener::Listener {
+        address: Some(core::Address { address: Some(core::address::Address::SocketAddress(socket)) }),
+        filter_chains: vec![listener::FilterChain {
+            filters: vec![listener::Filter {
+                name: "manager".into(),
+                config_type: Some(listener::filter::ConfigType::TypedConfig(manager)),
+            }],
+            ..Default::default()
+        }],
+        ..Default::default()
+    };
+    let listener = Listener::compile(&message, 1, &mut StatScopes::default(), None).unwrap();
+    let Some(Terminal::Http(hcm)) = listener.all_chains().next().map(|chain| &chain.terminal) else {
+        panic!("the chain does not end in a connection manager")
+    };
+    let hcm = hcm.clone();
     let local = LocalNode::default();
     let shared = Arc::new(Shared::new(1, local, DRAIN_TIME, u64::MAX));
     let logs = LogWriter::start().unwrap().buffers();
     let connection = Rc::new(ConnectionInfo {
-        id: 1,
-        remote: "192.0.2.1:1000".parse().unwrap(),
-        local: "192.0.2.2:80".parse().unwrap(),
-        restored: false,
-        sni: None,
-        tls: None,
+        facts: ConnectionFacts {
+            id: 1,
+            remote: "192.0.2.1:1000".parse().unwrap(),
+            local: "192.0.2.2:80".parse().unwrap(),
+            restored: false,
+            sni: None,
+            tls: None,
+            own_principal: None,
+        },
         drain: CancellationToken::new(),
-        own_principal: None,
     });
     Scope { worker: Rc::new(Worker::new(0, shared, logs)), hcm, connection }
 }

@@ -1,0 +1,169 @@
+//! Reads SNI and ALPN from a TLS ClientHello without I/O, however it is cut into records and reads.
+
+/// Largest ClientHello (Envoy: 64 KiB); post-quantum key shares need a few.
+pub(super) const MAX_HELLO: usize = 64 * 1024;
+/// Most ALPN names that are looked at.
+const MAX_PROTOCOLS: usize = 64;
+
+/// What was found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Hello {
+    /// More bytes are needed.
+    Partial,
+    /// This is not TLS.
+    NotTls,
+    /// A ClientHello.
+    Tls { sni: Option<String>, alpn: Vec<Vec<u8>> },
+}
+
+/// Looks at the first bytes of a connection.
+pub(super) fn parse(bytes: &[u8]) -> Hello {
+    let mut handshake = Vec::new();
+    let mut rest = bytes;
+    loop {
+        // A record: type 22, version 3.x, length.
+        match rest {
+            [] => return Hello::Partial,
+            [22] | [22, 3] => return Hello::Partial,
+            [22, 3, minor, ..] if *minor > 4 => return Hello::NotTls,
+            [22, 3, _] | [22, 3, _, _] => return Hello::Partial,
+            [22, 3, _, high, low, body @ ..] => {
+                let length = usize::from(u16::from_be_bytes([*high, *low]));
+                if length == 0 || length > 16 * 1024 + 256 {
+                    return Hello::NotTls;
+                }
+                handshake.extend_from_slice(&body[..length.min(body.len())]);
+                match complete(&handshake) {
+                    Some(hello) => return hello,
+                    None if body.len() < length => return Hello::Partial,
+                    None if handshake.len() > MAX_HELLO => return Hello::NotTls,
+                    None => rest = &body[length..],
+                }
+            }
+            _ => return Hello::NotTls,
+        }
+    }
+}
+
+/// The hello if all of it is there.
+fn complete(handshake: &[u8]) -> Option<Hello> {
+    match handshake.first() {
+        None => return None,
+        Some(1) => {}
+        Some(_) => return Some(Hello::NotTls),
+    }
+    let length = match handshake.get(1..4) {
+        Some([a, b, c]) => usize::from(*a) << 16 | usize::from(*b) << 8 | usize::from(*c),
+        _ => return None,
+    };
+    if length > MAX_HELLO {
+        return Some(Hello::NotTls);
+    }
+    let body = handshake.get(4..4 + length)?;
+    Some(extensions(body).unwrap_or(Hello::NotTls))
+}
+
+/// Cuts a length-prefixed piece off the front.
+fn take<'a>(from: &mut &'a [u8], prefix: usize) -> Option<&'a [u8]> {
+    let (length, rest) = from.split_at_checked(prefix)?;
+    let length = length.iter().fold(0usize, |sum, byte| sum << 8 | usize::from(*byte));
+    let (piece, rest) = rest.split_at_checked(length)?;
+    *from = rest;
+    Some(piece)
+}
+
+fn extensions(body: &[u8]) -> Option<Hello> {
+    // Version and random.
+    let mut rest = body.get(34..)?;
+    take(&mut rest, 1)?;
+    take(&mut rest, 2)?;
+    take(&mut rest, 1)?;
+    let (mut sni, mut alpn) = (None, Vec::new());
+    if rest.is_empty() {
+        return Some(Hello::Tls { sni, alpn });
+    }
+    let mut list = take(&mut rest, 2)?;
+    while let Some((kind, after)) = list.split_at_checked(2).filter(|(kind, _)| kind.len() == 2) {
+        list = after;
+        let mut value = take(&mut list, 2)?;
+        match kind {
+            [0, 0] => {
+                let mut names = take(&mut value, 2)?;
+                while let Some((kind, after)) = names.split_first() {
+                    names = after;
+                    let name = take(&mut names, 2)?;
+                    if *kind == 0 && sni.is_none() {
+                        sni = std::str::from_utf8(name).ok().map(str::to_ascii_lowercase);
+                    }
+                }
+            }
+            [0, 16] => {
+                let mut names = take(&mut value, 2)?;
+                while !names.is_empty() && alpn.len() < MAX_PROTOCOLS {
+                    alpn.push(take(&mut names, 1)?.to_vec());
+                }
+            }
+            _ => {}
+        }
+    }
+    Some(Hello::Tls { sni, alpn })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::Arc;
+
+    fn client_hello() -> Vec<u8> {
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let mut config = rustls::ClientConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_root_certificates(rustls::RootCertStore::empty())
+            .with_no_client_auth();
+        config.alpn_protocols = vec![b"portolan-h2".to_vec(), b"istio".to_vec()];
+        let name = "outbound_.8080_._.reviews.bookinfo.svc.cluster.local".try_into().unwrap();
+        let mut client = rustls::ClientConnection::new(Arc::new(config), name).unwrap();
+        let mut out = Vec::new();
+        client.write_tls(&mut out).unwrap();
+        out
+    }
+
+    #[test]
+    fn split_at_every_byte() {
+        let hello = client_hello();
+        for end in 0..hello.len() {
+            assert_eq!(parse(&hello[..end]), Hello::Partial, "{end}");
+        }
+        let Hello::Tls { sni, alpn } = parse(&hello) else { panic!("not TLS") };
+        assert_eq!(sni.as_deref(), Some("outbound_.8080_._.reviews.bookinfo.svc.cluster.local"));
+        assert_eq!(alpn, [b"portolan-h2".to_vec(), b"istio".to_vec()]);
+    }
+
+    #[test]
+    fn several_records() {
+        let hello = client_hello();
+        let mut cut = Vec::new();
+        for piece in hello[5..].chunks(7) {
+            cut.extend_from_slice(&[22, 3, 1, 0, piece.len() as u8]);
+            cut.extend_from_slice(piece);
+        }
+        assert!(matches!(parse(&cut), Hello::Tls { .. }));
+    }
+
+    #[test]
+    fn other_protocols() {
+        for bytes in
+            [&b"GET / HTTP/1.1\r\n"[..], &[22, 9, 1], &[22, 3, 1, 0, 0], &[22, 3, 1, 0, 1, 2], b"\x00"]
+        {
+            assert_eq!(parse(bytes), Hello::NotTls, "{bytes:?}");
+        }
+        // Lengths that lie.
+        let mut bad = client_hello();
+        // Record, handshake header, version and random come first, then the session id and its length: the next length
+        // is that of the cipher suites.
+        let suites = 44 + usize::from(bad[43]);
+        bad[suites..suites + 2].copy_from_slice(&[0xff, 0xff]);
+        assert_eq!(parse(&bad), Hello::NotTls);
+    }
+}

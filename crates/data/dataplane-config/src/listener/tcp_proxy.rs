@@ -1,0 +1,72 @@
+//! `envoy.filters.network.tcp_proxy`, compiled.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::compile::Compile;
+use crate::access_log::AccessLog;
+use crate::pb::{tcp_proxy, types};
+use crate::value::{At as _, Direction, Invalid, Valid, timeout, u32_or};
+
+/// Envoy's TCP idle timeout.
+const DEFAULT_IDLE: Duration = Duration::from_secs(3600);
+
+/// A compiled TCP proxy.
+#[derive(Debug)]
+pub struct TcpProxy {
+    pub clusters: Vec<(Arc<str>, u64)>,
+    pub total: u64,
+    pub idle_timeout: Option<Duration>,
+    pub max_attempts: u32,
+    pub hash_source: bool,
+    pub access_log: Vec<AccessLog>,
+    /// Name of its statistics' scope.
+    pub stat_prefix: String,
+    pub direction: Direction,
+}
+
+impl TcpProxy {
+    pub fn compile(from: &tcp_proxy::TcpProxy, context: Compile) -> Valid<TcpProxy> {
+        use tcp_proxy::tcp_proxy::ClusterSpecifier as C;
+        let clusters: Vec<(Arc<str>, u64)> = match &from.cluster_specifier {
+            Some(C::Cluster(name)) => vec![(name.as_str().into(), 1)],
+            Some(C::WeightedClusters(weighted)) => weighted
+                .clusters
+                .iter()
+                .map(|one| (one.name.as_str().into(), u64::from(one.weight)))
+                .collect(),
+            None => return Err(Invalid::new("no cluster")),
+        };
+        let total = clusters.iter().map(|(_, weight)| weight).sum();
+        if total == 0 {
+            return Err(Invalid::new("the sum of weights is 0"));
+        }
+        if from.tunneling_config.is_some() {
+            return Err(Invalid::new("tunneling_config is not supported"));
+        }
+        let hash_source = from.hash_policy.iter().any(|policy| {
+            matches!(policy.policy_specifier, Some(types::hash_policy::PolicySpecifier::SourceIp(_)))
+        });
+        Ok(TcpProxy {
+            clusters,
+            total,
+            idle_timeout: timeout(from.idle_timeout.as_ref(), Some(DEFAULT_IDLE)).at("idle_timeout")?,
+            max_attempts: u32_or(from.max_connect_attempts.as_ref(), 1).clamp(1, 16),
+            hash_source,
+            access_log: AccessLog::compile_all(&from.access_log, context.load)?,
+            stat_prefix: from.stat_prefix.clone(),
+            direction: context.direction,
+        })
+    }
+
+    /// Draws a cluster by weight.
+    pub fn choose(&self) -> Option<Arc<str>> {
+        let mut draw = fastrand::u64(0..self.total);
+        let hit = self.clusters.iter().find(|(_, weight)| {
+            let hit = draw < *weight;
+            draw = draw.saturating_sub(*weight);
+            hit
+        })?;
+        Some(hit.0.clone())
+    }
+}
