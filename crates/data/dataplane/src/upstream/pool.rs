@@ -266,7 +266,9 @@ pub(crate) async fn acquire(
             pool.changed.notified().await;
             continue;
         }
-        let held = Held::take(&cluster.usage(high).connections, cluster.limits(high).connections);
+        let limits = cluster.limits(high);
+        let held = Held::take(&cluster.usage(high).connections, limits.connections)
+            .filter(|_| host.state.cx_active.load(Relaxed) < limits.connections_per_host);
         if held.is_none() {
             stats.upstream_cx_overflow.inc();
             // Every pool may have one connection, or a busy host could starve the others for ever.
