@@ -1,4 +1,4 @@
-//! Workload metadata of this node and of its peers (spec/istio.md 3.7).
+//! Workload metadata of this node and of its peers (Istio's metadata exchange).
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, HashMap};

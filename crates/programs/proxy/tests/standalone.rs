@@ -48,6 +48,19 @@ fn manager(routes: &str) -> String {
     )
 }
 
+/// Answers every request on a port with a text of a few bytes.
+async fn app(port: u16, text: &'static str) {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    let socket = tokio::net::TcpListener::bind(("127.0.0.1", port)).await.unwrap();
+    tokio::spawn(async move {
+        while let Ok((mut stream, _)) = socket.accept().await {
+            let answer = format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n{text}", text.len());
+            let _ = stream.read(&mut [0; 4096]).await;
+            let _ = stream.write_all(answer.as_bytes()).await;
+        }
+    });
+}
+
 async fn body(port: u16, path: &str) -> Option<(u16, String)> {
     http("GET", &format!("127.0.0.1:{port}"), path).await
 }
@@ -128,14 +141,7 @@ static_resources:
     assert_eq!(body(dynamic, "/").await.unwrap(), (200, "one".into()));
 
     // The cluster of one file has its endpoints in another.
-    let app = tokio::net::TcpListener::bind(("127.0.0.1", backend)).await.unwrap();
-    tokio::spawn(async move {
-        use tokio::io::{AsyncReadExt, AsyncWriteExt};
-        while let Ok((mut stream, _)) = app.accept().await {
-            let _ = stream.read(&mut [0; 4096]).await;
-            let _ = stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 3\r\n\r\napp").await;
-        }
-    });
+    app(backend, "app").await;
     assert_eq!(body(fixed, "/backend").await.unwrap(), (200, "app".into()));
 
     // A file that changes is read again; one that is broken changes nothing.
@@ -143,7 +149,16 @@ static_resources:
     eventually("the changed route", async || body(dynamic, "/").await.filter(|(_, b)| b == "two")).await;
     replace(&at("rds.yaml"), "resources: [");
     replace(&at("lds.yaml"), "{");
-    tokio::time::sleep(std::time::Duration::from_millis(1500)).await;
+    // What was written after them is in force, twice: they were looked at in between.
+    let other = free_port();
+    app(other, "other").await;
+    for (port, text) in [(other, "other"), (backend, "app")] {
+        replace(&at("eds.yaml"), &endpoints_file(port));
+        eventually("the changed endpoints", async || {
+            body(fixed, "/backend").await.filter(|(_, body)| body == text)
+        })
+        .await;
+    }
     assert_eq!(body(dynamic, "/").await.unwrap(), (200, "two".into()));
 
     let (_, dump) = http("GET", &admin, "/config_dump?include_eds").await.unwrap();

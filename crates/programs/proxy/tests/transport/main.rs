@@ -15,7 +15,7 @@
 //! 5. `lb_subset_config` is refused, and `metadata_match` chooses hosts by itself: the control plane makes a cluster of
 //!    every subset.
 //! 6. Maglev is served by the hash ring: keys stick, but to other hosts than with Envoy's table.
-//! 7. There are no counters by single status code, and bytes of HTTP/2 and upstream HTTP connections are not counted.
+//! 7. There are no counters by single status code.
 //! 8. Istio's metadata exchange over TCP is not spoken: `istio_tcp_*` has `unknown` for what neither the endpoint's
 //!    metadata nor the certificate says.
 //! 9. `/ready` does not wait for the first DNS answer of static clusters.
