@@ -71,6 +71,7 @@ fn nothing_acknowledged_is_lost() {
             }
             (acknowledged, revisions)
         });
+        #[expect(clippy::disallowed_methods, reason = "a test that waits on a thread of its own")]
         std::thread::sleep(lifetime);
         child.kill().unwrap();
         child.wait().unwrap();

@@ -219,6 +219,7 @@ async fn sandbox(net: &Network) {
     let mut long = start(&sandbox.spec(&["sh", "-c", "echo up > /cache/up; exec sleep 60"], json!({})));
     let deadline = Instant::now() + Duration::from_secs(5);
     while !dir.join("rw/up").exists() && Instant::now() < deadline {
+        #[expect(clippy::disallowed_methods, reason = "a test that waits on a thread of its own")]
         std::thread::sleep(Duration::from_millis(10));
     }
     let (code, text) =

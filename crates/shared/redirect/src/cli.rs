@@ -9,7 +9,8 @@ use crate::model::{
     parse_ports,
 };
 use crate::validate::{ValidateError, validate};
-use crate::{DNS_PORT, INBOUND_PORT, OUTBOUND_PORT, TUNNEL_PORT, iptables, nft};
+use crate::{iptables, nft};
+use portolan_names::{names, ports};
 
 /// Where the name servers of DNS capture are read from.
 const RESOLV_CONF: &str = "/etc/resolv.conf";
@@ -18,16 +19,16 @@ const RESOLV_CONF: &str = "/etc/resolv.conf";
 #[derive(Debug, Clone, clap::Args)]
 pub struct RedirectArgs {
     /// Port to which captured outbound connections go.
-    #[arg(short = 'p', long = "envoy-port", default_value_t = OUTBOUND_PORT)]
+    #[arg(short = 'p', long = "envoy-port", default_value_t = ports::OUTBOUND)]
     pub envoy_port: u16,
     /// Port to which captured inbound connections go.
-    #[arg(short = 'z', long = "inbound-capture-port", default_value_t = INBOUND_PORT)]
+    #[arg(short = 'z', long = "inbound-capture-port", default_value_t = ports::INBOUND)]
     pub inbound_capture_port: u16,
     /// Tunnel port, never captured.
-    #[arg(short = 'e', long = "inbound-tunnel-port", default_value_t = TUNNEL_PORT)]
+    #[arg(short = 'e', long = "inbound-tunnel-port", default_value_t = ports::TUNNEL)]
     pub inbound_tunnel_port: u16,
     /// Users of the proxy, comma separated.
-    #[arg(short = 'u', long = "proxy-uid", default_value = "1337")]
+    #[arg(short = 'u', long = "proxy-uid", default_value_t = names::PROXY_UID.to_string())]
     pub proxy_uid: String,
     /// Groups of the proxy, comma separated; the same as the users when empty.
     #[arg(short = 'g', long = "proxy-gid", default_value = "")]
@@ -123,7 +124,9 @@ impl RedirectArgs {
             outbound_include: parse_port_list("-q", &self.outbound_ports)?,
             networks: parse_networks("-i", &self.service_cidr)?,
             networks_exclude: parse_network_list("-x", &self.service_exclude_cidr)?,
-            dns: self.redirect_dns.then(|| DnsCapture { port: DNS_PORT, servers: name_servers(resolv_conf) }),
+            dns: self
+                .redirect_dns
+                .then(|| DnsCapture { port: ports::DNS, servers: name_servers(resolv_conf) }),
         })
     }
 }

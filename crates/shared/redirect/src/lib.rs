@@ -21,21 +21,7 @@ pub use cli::{RedirectArgs, RunError, run};
 pub use model::{DnsCapture, MAX_LIST_ENTRIES, Networks, Ports, Rules, RulesError};
 pub use validate::{ValidateError, validate};
 
-/// Where captured outbound connections go (Istio's fixed port).
-pub const OUTBOUND_PORT: u16 = 15001;
-/// Where captured inbound connections go.
-pub const INBOUND_PORT: u16 = 15006;
-/// HBONE tunnel port, never captured.
-pub const TUNNEL_PORT: u16 = 15008;
-/// The agent's DNS port.
-pub const DNS_PORT: u16 = 15053;
-/// Port that the validation connects to; nothing may listen there.
-pub const PROBE_PORT: u16 = 15002;
-/// User and group of the proxy.
-pub const PROXY_ID: u32 = 1337;
 /// The proxy's inbound passthrough connections come from these addresses, and must not be captured again.
 pub const PASSTHROUGH_V4: &str = "127.0.0.6/32";
 /// IPv6 form of [`PASSTHROUGH_V4`]; has to be added to `lo`.
 pub const PASSTHROUGH_V6: &str = "::6/128";
-/// Never captured inbound when everything else is, so that a machine stays reachable.
-pub const SSH_PORT: u16 = 22;

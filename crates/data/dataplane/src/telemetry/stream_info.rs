@@ -7,11 +7,9 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
-use super::flags::Flags;
 use super::peer::PeerMetadata;
-use crate::config::pb;
-use crate::http::Protocol;
-use crate::net::ConnectionInfo;
+use crate::message::{ConnectionInfo, Flags, Protocol};
+use crate::pb;
 use crate::upstream::{Cluster, Host};
 
 /// The record of one request or TCP connection.
@@ -80,11 +78,5 @@ impl StreamInfo {
             grpc_status: None,
             remote,
         }
-    }
-
-    /// Sets one string of the dynamic metadata.
-    pub(crate) fn set_metadata(&mut self, namespace: &str, key: &str, value: String) {
-        let fields = &mut self.metadata.entry(namespace.to_owned()).or_default().fields;
-        fields.insert(key.to_owned(), pb::Value { kind: Some(pb::Kind::StringValue(value)) });
     }
 }

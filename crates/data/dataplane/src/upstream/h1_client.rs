@@ -11,12 +11,13 @@ use portolan_h1::{
     encode_last_chunk, encode_request_head,
 };
 
+use super::config::ClusterConfig;
 use super::exchange::{SendFail, UpstreamFail};
 use super::pool::{H1Connection, HostPool};
-use crate::config::cluster::ClusterConfig;
-use crate::http::body::{BodyFail, Trailers};
-use crate::http::h1::H1Io;
-use crate::http::{Body, Frame, ResponseHead};
+use crate::io::buffered::BufferedIo;
+use crate::io::{BodyFail, Frame, Trailers};
+use crate::message::body::{BodySource, RawConnection};
+use crate::message::{Body, ResponseHead};
 
 /// 1xx heads that are skipped before a response is taken for an attack.
 const MAX_INFORMATIONAL: usize = 16;
@@ -24,7 +25,7 @@ const MAX_INFORMATIONAL: usize = 16;
 /// The sending half of an exchange.
 #[derive(Debug)]
 pub(crate) struct H1Sender {
-    io: Rc<RefCell<H1Io>>,
+    io: Rc<RefCell<BufferedIo>>,
     chunked: bool,
     trailers: Trailers,
     state: Rc<Cell<SendState>>,
@@ -121,7 +122,7 @@ impl H1Sender {
             }
             let frame = ready!(body.poll_frame(cx)).map_err(SendFail::Downstream)?;
             let mut io = self.io.borrow_mut();
-            match self.trailers.filter(frame) {
+            match frame.with(self.trailers) {
                 Frame::Data(data) => {
                     tap(&data);
                     if self.chunked {
@@ -206,9 +207,9 @@ impl H1Receiver {
             let mut body = Box::new(body);
             if head.framing == BodyFraming::None && head.status != StatusCode::SWITCHING_PROTOCOLS {
                 body.finish();
-                return Poll::Ready(Ok((response, Body::H1Client(body))));
+                return Poll::Ready(Ok((response, Body::Boxed(body))));
             }
-            return Poll::Ready(Ok((response, Body::H1Client(body))));
+            return Poll::Ready(Ok((response, Body::Boxed(body))));
         }
     }
 }
@@ -226,14 +227,6 @@ pub(crate) struct H1ClientBody {
 }
 
 impl H1ClientBody {
-    pub(crate) fn is_end(&self) -> bool {
-        self.ended || self.decoder.is_done()
-    }
-
-    pub(crate) fn remaining(&self) -> Option<u64> {
-        if self.ended { Some(0) } else { self.decoder.remaining() }
-    }
-
     fn finish(&mut self) {
         self.ended = true;
         let Some((connection, pool)) = self.connection.take() else { return };
@@ -245,8 +238,18 @@ impl H1ClientBody {
             pool.give_back(connection, self.max_requests);
         }
     }
+}
 
-    pub(crate) fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Result<Frame, BodyFail>> {
+impl BodySource for H1ClientBody {
+    fn is_end(&self) -> bool {
+        self.ended || self.decoder.is_done()
+    }
+
+    fn remaining(&self) -> Option<u64> {
+        if self.ended { Some(0) } else { self.decoder.remaining() }
+    }
+
+    fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Result<Frame, BodyFail>> {
         let Some((connection, _)) = &self.connection else { return Poll::Ready(Ok(Frame::End)) };
         let io = connection.io.clone();
         let frame = ready!(io.borrow_mut().poll_body(cx, &mut self.decoder));
@@ -255,11 +258,11 @@ impl H1ClientBody {
             Ok(Frame::Data(_)) => {}
             Err(_) => self.connection = None,
         }
-        Poll::Ready(frame.map(|frame| self.trailers.filter(frame)))
+        Poll::Ready(frame.map(|frame| frame.with(self.trailers)))
     }
 
-    /// The raw connection after a protocol switch.
-    pub(crate) fn into_connection(mut self) -> Option<H1Connection> {
-        self.connection.take().map(|(connection, _)| connection)
+    fn into_raw(mut self: Box<Self>) -> Option<RawConnection> {
+        let (connection, _) = self.connection.take()?;
+        Some(RawConnection { io: connection.io.clone(), _lease: Box::new(connection) })
     }
 }

@@ -88,6 +88,10 @@ pub(crate) fn kill_processes_in(netns: &str) {
         for pid in pids {
             let _ = kill_process(pid, Signal::KILL);
         }
+        #[expect(
+            clippy::disallowed_methods,
+            reason = "the commands of the network are blocking code, kept off the async workers"
+        )]
         std::thread::sleep(KILL_PAUSE);
     }
 }

@@ -18,9 +18,8 @@ use crate::sandbox::{File, InitSpec, Mount};
 
 /// Where programs of the catalogue are in a container.
 const PROGRAMS: &str = "/portolan/bin";
-/// Image whose program proxies with `PORTOLAN_PROXY=envoy` start, and the variable that tells them where it is.
+/// Image whose program proxies with `PORTOLAN_PROXY=envoy` start.
 const ENVOY_IMAGE: &str = "portolan/envoy";
-const ENVOY_PATH: &str = "ENVOY_PATH";
 /// What root may do in a container by default: containerd's list without what reaches beyond the Pod, and network administration,
 /// which is confined to the Pod's namespace.
 const ROOT_CAPABILITIES: [&str; 13] = [
@@ -106,7 +105,7 @@ fn specification(
         && catalogue::short_name(image_name) == "portolan/proxy"
     {
         let path = mount_program(program, image_name, &mut mounts)?;
-        env.entry(ENVOY_PATH.to_owned()).or_insert(path);
+        env.entry(portolan_names::env::ENVOY_PATH.to_owned()).or_insert(path);
     }
     mounts.sort_by_key(|m| m.target.components().count());
 

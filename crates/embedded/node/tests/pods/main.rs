@@ -784,6 +784,7 @@ fn killed_supervisor(name: &str) {
             break;
         }
         assert!(Instant::now() < deadline, "containers outlived the supervisor");
+        #[expect(clippy::disallowed_methods, reason = "a test that waits on a thread of its own")]
         std::thread::sleep(Duration::from_millis(10));
     }
     assert!(leftovers(name).contains(&format!("ptl-{name}")), "the namespaces are still there");
