@@ -1,7 +1,7 @@
 //! `Status` objects: the one error form of the API, with the reasons, codes and texts that clients match on.
 //!
 //! kubectl and client-go decide by `reason` and `code` (retry, create, delete, print), and people read `message`;
-//! both follow k8s.io/apimachinery `api/errors` (spec/platform.md 4.2 rank 1).
+//! both follow k8s.io/apimachinery `api/errors`.
 
 use std::sync::Arc;
 
