@@ -16,6 +16,7 @@ pub(crate) use envoy_types::pb::envoy::extensions::filters::http::rbac::v3 as ht
 pub(crate) use envoy_types::pb::envoy::extensions::filters::network::http_connection_manager::v3 as hcm;
 pub(crate) use envoy_types::pb::envoy::extensions::filters::network::rbac::v3 as net_rbac;
 pub(crate) use envoy_types::pb::envoy::extensions::filters::network::tcp_proxy::v3 as tcp_proxy;
+pub(crate) use envoy_types::pb::envoy::extensions::load_balancing_policies as lb;
 pub(crate) use envoy_types::pb::envoy::extensions::transport_sockets::tls::v3 as tls;
 pub(crate) use envoy_types::pb::envoy::extensions::upstreams::http::v3 as upstream_http;
 pub(crate) use envoy_types::pb::envoy::r#type::matcher::v3 as matcher;

@@ -29,7 +29,7 @@ pub(crate) const MAX_READ_AHEAD: usize = 64 * 1024;
 
 /// An HTTP/1 connection.
 #[derive(Debug)]
-pub(crate) struct H1Io {
+pub(crate) struct BufferedIo {
     pub(crate) stream: Stream,
     pub(crate) input: BytesMut,
     queue: VecDeque<Bytes>,
@@ -40,9 +40,9 @@ pub(crate) struct H1Io {
     pub(crate) tx_bytes: u64,
 }
 
-impl H1Io {
+impl BufferedIo {
     pub(crate) fn new(stream: Stream) -> Self {
-        H1Io {
+        BufferedIo {
             stream,
             input: BytesMut::new(),
             queue: VecDeque::new(),

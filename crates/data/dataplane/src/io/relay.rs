@@ -1,17 +1,17 @@
 //! Copies bytes both ways between two connections until both are done.
 
 use std::cell::RefCell;
-use std::future::poll_fn;
+use std::future::{Future as _, poll_fn};
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use tokio::io::AsyncWrite as _;
 use tokio_util::sync::CancellationToken;
 
-use super::buffered::H1Io;
-use super::timer::Alarm;
+use super::buffered::BufferedIo;
+use super::timer::{Alarm, now};
 
 /// Why a relay ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -42,15 +42,15 @@ struct Half {
 
 /// Runs until both directions ended, one broke, nothing happened for `idle`, or a drain's deadline passed.
 pub(crate) async fn relay(
-    client: &Rc<RefCell<H1Io>>,
-    host: &Rc<RefCell<H1Io>>,
+    client: &Rc<RefCell<BufferedIo>>,
+    host: &Rc<RefCell<BufferedIo>>,
     idle: Option<Duration>,
     drain: &CancellationToken,
     drain_time: Duration,
 ) -> (Relayed, RelayEnd) {
     let (mut up, mut down) = (Half::default(), Half::default());
     let mut alarm = Alarm::default();
-    let mut last = Instant::now();
+    let mut last = now();
     let mut drained = Box::pin(async {
         drain.cancelled().await;
         tokio::time::sleep(drain_time).await;
@@ -70,7 +70,7 @@ pub(crate) async fn relay(
             _ => {}
         }
         if before != (up.bytes, down.bytes) {
-            last = Instant::now();
+            last = now();
         }
         if alarm.poll(cx, idle.map(|idle| last + idle)).is_ready() {
             return Poll::Ready(RelayEnd::Idle);
@@ -91,8 +91,8 @@ enum Side {
 
 /// One direction; ready when its end was passed on.
 fn poll_half(
-    from: &mut H1Io,
-    to: &mut H1Io,
+    from: &mut BufferedIo,
+    to: &mut BufferedIo,
     half: &mut Half,
     cx: &mut Context<'_>,
 ) -> Poll<Result<(), Side>> {
@@ -126,5 +126,3 @@ fn poll_half(
         }
     }
 }
-
-use std::future::Future as _;

@@ -1,4 +1,4 @@
-//! Timers that are moved instead of made anew.
+//! The clock, and timers that are moved instead of made anew.
 
 use std::future::Future as _;
 use std::pin::Pin;
@@ -6,6 +6,11 @@ use std::task::{Context, Poll, ready};
 use std::time::Instant;
 
 use tokio::time::Sleep;
+
+/// The time by the clock of the runtime, which tests can stop and step; outside of a runtime the system's.
+pub(crate) fn now() -> Instant {
+    tokio::time::Instant::now().into_std()
+}
 
 /// One timer that is moved instead of made anew: it is armed for the earliest deadline that was ever asked for and
 /// re-armed when it fires early.

@@ -8,7 +8,7 @@ use std::task::{Context, Poll, ready};
 use bytes::Bytes;
 use portolan_h1::BodyDecoder;
 
-use crate::io::buffered::H1Io;
+use crate::io::buffered::BufferedIo;
 use crate::io::{BodyFail, Frame, Trailers};
 
 /// The body of an upstream HTTP/1 response: it gives its connection back to the pool at its end.
@@ -25,7 +25,7 @@ pub(crate) trait LeasedBody: std::fmt::Debug {
 /// An upstream connection that left its pool for good.
 #[derive(Debug)]
 pub(crate) struct RawConnection {
-    pub(crate) io: Rc<RefCell<H1Io>>,
+    pub(crate) io: Rc<RefCell<BufferedIo>>,
     /// Counts the connection as open while it lives.
     pub(crate) _lease: Box<dyn std::any::Any>,
 }
@@ -36,7 +36,7 @@ pub(crate) enum Body {
     #[default]
     Empty,
     /// Body of a request on a downstream HTTP/1 connection.
-    H1Server(Rc<RefCell<H1Io>>, Rc<RefCell<BodyDecoder>>, Trailers),
+    H1Server(Rc<RefCell<BufferedIo>>, Rc<RefCell<BodyDecoder>>, Trailers),
     /// Body of an upstream HTTP/1 response.
     H1Client(Box<dyn LeasedBody>),
     H2(h2::RecvStream),

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::{HeaderName, Method, StatusCode};
+use portolan_balance::hash::xx_hash as hash;
 use regex_automata::meta::Regex;
 
 use super::mutation::Mutations;
@@ -12,7 +13,6 @@ use super::path::{PathMatch, PathRewrite};
 use super::retry::RetryPolicy;
 use crate::filters::PerFilter;
 use crate::message::{ConnectionInfo, Request};
-use crate::upstream::ring::hash;
 use crate::value::PerMillion;
 
 /// The action of a route.

@@ -17,6 +17,7 @@ use super::worker::Worker;
 use crate::filters::rbac::Subject;
 use crate::io::inspect::{Inspected, inspect};
 use crate::io::stream::{RawStream, Socket, Stream};
+use crate::io::timer::now;
 use crate::listener::Listener;
 use crate::listener::filter_chain::{FilterChain, NetworkFilter, Observed, Terminal};
 use crate::message::{ConnectionInfo, Flags, PeerCertificate, TlsInfo};
@@ -67,7 +68,7 @@ impl Drop for Active<'_> {
 }
 
 async fn handle(worker: Rc<Worker>, listener: Arc<Listener>, mut stream: TcpStream, remote: SocketAddr) {
-    let start = Instant::now();
+    let start = now();
     let Ok(bound) = stream.local_addr() else { return };
     let _ = stream.set_nodelay(true);
     if let Some(keepalive) = &listener.keepalive {
@@ -275,6 +276,6 @@ fn log_unmatched(
     let mut info = StreamInfo::new(info, start);
     info.flags.insert(Flags::NO_ROUTE);
     info.details = "filter_chain_not_found".into();
-    let context = Context { info: &info, request: None, response: None, trailers: None, now: Instant::now() };
+    let context = Context { info: &info, request: None, response: None, trailers: None, now: now() };
     listener.access_log.iter().for_each(|log| log.log(&context, &worker.logs));
 }

@@ -9,6 +9,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{housekeeping, run};
 use crate::store::{ConfigStore, Shared, StatsHandle};
+use crate::telemetry::access_log::LogWriter;
 use crate::telemetry::peer::LocalNode;
 
 /// How long connections may finish their work after a drain began, unless configured otherwise: Istio's
@@ -66,6 +67,7 @@ pub struct DataPlane {
     stats: StatsHandle,
     stop: CancellationToken,
     threads: Vec<JoinHandle<()>>,
+    logs: Option<LogWriter>,
 }
 
 impl DataPlane {
@@ -83,12 +85,17 @@ impl DataPlane {
         let config = ConfigStore::new(shared.clone());
         let stats = StatsHandle::new(config.clone(), shared.clone());
         let stop = CancellationToken::new();
-        let mut plane = DataPlane { config: config.clone(), stats, stop: stop.clone(), threads: Vec::new() };
+        let logs = LogWriter::start()
+            .map_err(|source| StartError::Thread { name: "ptl-access-log".to_owned(), source })?;
+        let mut plane =
+            DataPlane { config: config.clone(), stats, stop: stop.clone(), threads: Vec::new(), logs: None };
         for id in 0..workers {
             let (shared, snapshots, stop) = (shared.clone(), config.snapshots(), stop.clone());
-            plane.spawn(&format!("ptl-worker-{id}"), move || run::run(id, shared, snapshots, stop))?;
+            let logs = logs.buffers();
+            plane.spawn(&format!("ptl-worker-{id}"), move || run::run(id, shared, snapshots, stop, logs))?;
         }
         plane.spawn("ptl-housekeeping", move || housekeeping::run(config, stop))?;
+        plane.logs = Some(logs);
         Ok(plane)
     }
 
@@ -108,11 +115,14 @@ impl DataPlane {
         self.stats.clone()
     }
 
-    /// Stops the threads; connections that are still open are cut.
+    /// Stops the threads; connections that are still open are cut. Returns when the access logs are written.
     pub fn shutdown(mut self) {
         self.stop.cancel();
         for thread in self.threads.drain(..) {
             let _ = thread.join();
+        }
+        if let Some(logs) = self.logs.take() {
+            logs.finish();
         }
     }
 }

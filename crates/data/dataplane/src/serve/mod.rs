@@ -4,7 +4,9 @@ pub(crate) mod accept;
 mod dataplane;
 pub(crate) mod housekeeping;
 pub(crate) mod http;
+mod outliers;
 mod run;
+mod schedule;
 mod tcp;
 pub(crate) mod worker;
 

@@ -14,6 +14,7 @@ use super::accept::accept_loop;
 use super::worker::Worker;
 use crate::listener::bind::Bound;
 use crate::store::{Shared, Snapshot};
+use crate::telemetry::access_log::LogBuffers;
 
 /// How often access logs are handed over.
 const LOG_FLUSH: Duration = Duration::from_millis(200);
@@ -27,6 +28,7 @@ pub(crate) fn run(
     shared: Arc<Shared>,
     snapshots: watch::Receiver<Arc<Snapshot>>,
     stop: CancellationToken,
+    logs: LogBuffers,
 ) {
     let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime,
@@ -35,7 +37,7 @@ pub(crate) fn run(
             return;
         }
     };
-    let worker = Rc::new(Worker::new(id, shared));
+    let worker = Rc::new(Worker::new(id, shared, logs));
     let local = LocalSet::new();
     local.block_on(&runtime, supervise(worker.clone(), snapshots, stop));
     worker.logs.flush();

@@ -6,10 +6,13 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Instant;
 
+use portolan_balance::hash::xx_hash as hash;
+
 use super::worker::Worker;
-use crate::io::buffered::H1Io;
+use crate::io::buffered::BufferedIo;
 use crate::io::relay::{RelayEnd, relay};
 use crate::io::stream::Stream;
+use crate::io::timer::now;
 use crate::listener::tcp_proxy::TcpProxy;
 use crate::message::{ConnectionInfo, Flags};
 use crate::stats::metrics::TcpStats;
@@ -18,10 +21,9 @@ use crate::telemetry::{StreamInfo, istio};
 use crate::tls::Offer;
 use crate::upstream::breaker::Held;
 use crate::upstream::connect::connect;
-use crate::upstream::lb::LbContext;
 use crate::upstream::outlier::{self, Outcome};
+use crate::upstream::pick::LbContext;
 use crate::upstream::pool::OpenGuard;
-use crate::upstream::ring::hash;
 
 /// Logs a connection that network RBAC closed.
 pub(crate) fn deny(
@@ -38,7 +40,7 @@ pub(crate) fn deny(
 }
 
 fn log(proxy: &TcpProxy, worker: &Worker, info: &StreamInfo) {
-    let context = Context { info, request: None, response: None, trailers: None, now: Instant::now() };
+    let context = Context { info, request: None, response: None, trailers: None, now: now() };
     proxy.access_log.iter().for_each(|log| log.log(&context, &worker.logs));
 }
 
@@ -71,7 +73,7 @@ pub(crate) async fn serve(
         if counts {
             istio::record_tcp(&worker.istio, &worker.node, proxy.direction, &info, true);
         }
-        let client = Rc::new(RefCell::new(H1Io::new(stream)));
+        let client = Rc::new(RefCell::new(BufferedIo::new(stream)));
         let drain = &connection.drain;
         let (relayed, end) = relay(&client, &host, proxy.idle_timeout, drain, worker.shared.drain_time).await;
         info.bytes_received = relayed.received;
@@ -100,7 +102,7 @@ pub(crate) async fn serve(
     log(proxy, worker, &info);
 }
 
-type Opened = (Rc<RefCell<H1Io>>, (OpenGuard, Option<Held>));
+type Opened = (Rc<RefCell<BufferedIo>>, (OpenGuard, Option<Held>));
 
 async fn open(worker: &Rc<Worker>, proxy: &TcpProxy, info: &mut StreamInfo) -> Option<Opened> {
     let stats = proxy.stats.of(worker.id);
@@ -139,16 +141,16 @@ async fn open(worker: &Rc<Worker>, proxy: &TcpProxy, info: &mut StreamInfo) -> O
         upstream.upstream_rq_pending_total.inc();
         match connect(&cluster, &host, Offer::Tcp, upstream).await {
             Ok(connected) => {
-                outlier::report(&cluster, &host, Outcome::Status(200), Instant::now());
+                outlier::report(&cluster, &host, Outcome::Status(200), now());
                 // Envoy counts a TCP connection as one request of its cluster.
                 upstream.upstream_rq_total.inc();
                 info.upstream_local = connected.local;
                 info.upstream_principal = connected.principal;
                 let guard = OpenGuard::new(&cluster, &host, worker.id, Some(held), std::rc::Weak::new());
-                return Some((Rc::new(RefCell::new(H1Io::new(connected.stream))), (guard, None)));
+                return Some((Rc::new(RefCell::new(BufferedIo::new(connected.stream))), (guard, None)));
             }
             Err(error) => {
-                outlier::report(&cluster, &host, Outcome::LocalFailure, Instant::now());
+                outlier::report(&cluster, &host, Outcome::LocalFailure, now());
                 info.upstream_failure = Some(error.to_string().replace(char::is_whitespace, "_"));
                 avoid.push(host.address.clone());
             }

@@ -4,8 +4,8 @@ use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Instant;
 
+use crate::io::timer::now;
 use crate::route::RouteTable;
 use crate::store::{Shared, Snapshot};
 use crate::telemetry::access_log::LogBuffers;
@@ -27,13 +27,13 @@ pub(crate) struct Worker {
 }
 
 impl Worker {
-    pub(crate) fn new(id: usize, shared: Arc<Shared>) -> Self {
+    pub(crate) fn new(id: usize, shared: Arc<Shared>, logs: LogBuffers) -> Self {
         Worker {
             id,
             snapshot: RefCell::default(),
             clusters: RefCell::default(),
-            logs: LogBuffers::default(),
-            istio: IstioStats::new(shared.istio.clone()),
+            logs,
+            istio: IstioStats::new(id, shared.istio.clone()),
             node: WorkerNode::new(shared.node.clone()),
             next_connection: Cell::new(0),
             shared,
@@ -88,7 +88,7 @@ impl Worker {
     /// Drops idle connections that are too old.
     pub(crate) fn sweep(&self) {
         let clusters: Vec<_> = self.clusters.borrow().values().cloned().collect();
-        let now = Instant::now();
+        let now = now();
         clusters.iter().for_each(|cluster| cluster.sweep(now));
     }
 }

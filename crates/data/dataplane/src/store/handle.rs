@@ -7,7 +7,7 @@ use std::time::SystemTime;
 
 use bytes::Bytes;
 use parking_lot::Mutex;
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 
 use super::Shared;
 use super::api::{ConfigUpdate, DrainKind, Needs, Rejection, ResourceKind, Upsert};
@@ -202,6 +202,36 @@ impl ConfigStore {
         self.inner.state.lock().clusters.values().filter_map(|entry| entry.active.clone()).collect()
     }
 
+    /// Tells when a host is to be looked at.
+    pub(crate) fn watcher(&self) -> Arc<Notify> {
+        self.inner.shared.watcher.clone()
+    }
+
+    /// Puts balancers for the present health of their hosts in place of older ones. They are built without the lock, so
+    /// that a large ring holds up nobody; a cluster that changes meanwhile is looked at again.
+    pub(crate) fn rebalance(&self) {
+        loop {
+            let stale: Vec<(Arc<Cluster>, Cluster)> = self
+                .active_clusters()
+                .into_iter()
+                .filter(|cluster| cluster.is_stale())
+                .map(|cluster| (cluster.clone(), cluster.rebalanced()))
+                .collect();
+            if stale.is_empty() {
+                return;
+            }
+            let mut state = self.inner.state.lock();
+            for (old, next) in stale {
+                let entry = state.clusters.get_mut(&*old.name);
+                let active = entry.and_then(|entry| entry.active.as_mut());
+                if let Some(active) = active.filter(|active| Arc::ptr_eq(active, &old)) {
+                    *active = Arc::new(next);
+                }
+            }
+            self.publish(&mut state);
+        }
+    }
+
     fn publish(&self, state: &mut State) {
         state.generation += 1;
         let listeners = state.listeners.iter().filter_map(|(name, entry)| {
@@ -292,7 +322,7 @@ impl State {
                     None => {
                         let entry = ClusterEntry {
                             config,
-                            shared: Arc::new(ClusterShared::new(workers)),
+                            shared: Arc::new(ClusterShared::new(workers, shared.watcher.clone())),
                             active: None,
                             previous_hosts: None,
                         };
@@ -400,16 +430,15 @@ impl State {
             };
             let previous =
                 entry.active.as_ref().or(entry.previous_hosts.as_ref()).map(|active| active.hosts.clone());
-            match entry.config.hosts(assignment, previous.as_deref(), &self.resolved) {
+            match entry.config.hosts(
+                assignment,
+                previous.as_deref().map(|assignment| &assignment.hosts),
+                &self.resolved,
+            ) {
                 Ok(hosts) => {
-                    entry.active = Some(Arc::new(Cluster {
-                        name: entry.config.name.clone(),
-                        config: entry.config.clone(),
-                        hosts: Arc::new(hosts),
-                        shared: entry.shared.clone(),
-                    }));
+                    let (config, shared) = (entry.config.clone(), entry.shared.clone());
+                    entry.active = Some(Arc::new(Cluster::new(config, Arc::new(hosts), shared)));
                     entry.previous_hosts = None;
-                    entry.shared.health_epoch.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
                 }
                 Err(Invalid(reason)) => {
                     tracing::warn!(cluster = %entry.config.name, reason, "cannot use the endpoints")

@@ -4,6 +4,8 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 use std::time::Duration;
 
+use tokio::sync::Notify;
+
 use crate::telemetry::istio::IstioRegistry;
 use crate::telemetry::node::Node;
 use crate::telemetry::peer::LocalNode;
@@ -17,6 +19,8 @@ pub(crate) struct Shared {
     /// Workers that took over a snapshot.
     pub(crate) started: AtomicUsize,
     pub(crate) istio: Arc<IstioRegistry>,
+    /// Wakes the thread that watches over hosts.
+    pub(crate) watcher: Arc<Notify>,
 }
 
 impl Shared {
@@ -26,7 +30,8 @@ impl Shared {
             node: Arc::new(Node::new(local)),
             drain_time,
             started: AtomicUsize::new(0),
-            istio: Arc::default(),
+            istio: Arc::new(IstioRegistry::new(workers)),
+            watcher: Arc::default(),
         }
     }
 }

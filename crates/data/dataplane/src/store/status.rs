@@ -1,6 +1,8 @@
 //! What the admin endpoints see of the configuration.
 
-use std::sync::atomic::Ordering::Relaxed;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
+use portolan_balance::outlier::{self, Kind};
 
 use super::api::{
     ClusterStatus, ConfigStatus, DrainKind, DumpEntry, DumpState, HostStatus, ListenerStatus, ResourceKind,
@@ -124,29 +126,12 @@ impl ConfigStore {
             let hosts = entry.active.as_ref().map(|active| active.hosts.clone()).unwrap_or_default();
             let up = hosts.iter().filter(|host| host.available());
             let (degraded, healthy): (Vec<_>, Vec<_>) = up.partition(|host| host.health == Health::Degraded);
-            let ejected = entry.shared.ejections.each_ref().map(|count| count.load(Relaxed));
-            let extra = vec![
+            let mut extra = vec![
                 ("membership_total", MetricKind::Gauge, hosts.len() as u64),
                 ("membership_healthy", MetricKind::Gauge, healthy.len() as u64),
                 ("membership_degraded", MetricKind::Gauge, degraded.len() as u64),
-                (
-                    "outlier_detection_ejections_active",
-                    MetricKind::Gauge,
-                    entry.shared.ejected.load(Relaxed) as u64,
-                ),
-                ("outlier_detection_ejections_enforced_total", MetricKind::Counter, ejected.iter().sum()),
-                ("outlier_detection_ejections_enforced_consecutive_5xx", MetricKind::Counter, ejected[0]),
-                (
-                    "outlier_detection_ejections_enforced_consecutive_gateway_failure",
-                    MetricKind::Counter,
-                    ejected[1],
-                ),
-                (
-                    "outlier_detection_ejections_enforced_consecutive_local_origin_failure",
-                    MetricKind::Counter,
-                    ejected[2],
-                ),
             ];
+            outlier_stats(&entry.shared.outliers, &mut extra);
             scope(&prefix, label, "cluster", extra);
         }
         let active = state.listeners.values().filter(|entry| entry.active.is_some()).count() as u64;
@@ -194,6 +179,50 @@ impl ConfigStore {
     }
 }
 
+/// Counters of ejections by kind, in the order of `Kind::ALL`.
+const EJECTIONS: [(&str, &str); Kind::ALL.len()] = [
+    (
+        "outlier_detection_ejections_enforced_consecutive_5xx",
+        "outlier_detection_ejections_detected_consecutive_5xx",
+    ),
+    (
+        "outlier_detection_ejections_enforced_consecutive_gateway_failure",
+        "outlier_detection_ejections_detected_consecutive_gateway_failure",
+    ),
+    (
+        "outlier_detection_ejections_enforced_consecutive_local_origin_failure",
+        "outlier_detection_ejections_detected_consecutive_local_origin_failure",
+    ),
+    (
+        "outlier_detection_ejections_enforced_success_rate",
+        "outlier_detection_ejections_detected_success_rate",
+    ),
+    (
+        "outlier_detection_ejections_enforced_local_origin_success_rate",
+        "outlier_detection_ejections_detected_local_origin_success_rate",
+    ),
+    (
+        "outlier_detection_ejections_enforced_failure_percentage",
+        "outlier_detection_ejections_detected_failure_percentage",
+    ),
+    (
+        "outlier_detection_ejections_enforced_local_origin_failure_percentage",
+        "outlier_detection_ejections_detected_local_origin_failure_percentage",
+    ),
+];
+
+fn outlier_stats(stats: &outlier::Stats, into: &mut Vec<(&'static str, MetricKind, u64)>) {
+    let count = |counter: &AtomicU64| counter.load(Relaxed);
+    let total = stats.enforced.iter().map(count).sum();
+    into.push(("outlier_detection_ejections_active", MetricKind::Gauge, count(&stats.active)));
+    into.push(("outlier_detection_ejections_overflow", MetricKind::Counter, count(&stats.overflow)));
+    into.push(("outlier_detection_ejections_enforced_total", MetricKind::Counter, total));
+    for ((enforced, detected), kind) in EJECTIONS.iter().zip(Kind::ALL) {
+        into.push((enforced, MetricKind::Counter, count(&stats.enforced[kind as usize])));
+        into.push((detected, MetricKind::Counter, count(&stats.detected[kind as usize])));
+    }
+}
+
 fn cluster_status(state: &State, name: &str, entry: &ClusterEntry) -> ClusterStatus {
     let config = &entry.config;
     let eds = match &config.discovery {
@@ -224,7 +253,7 @@ fn cluster_status(state: &State, name: &str, entry: &ClusterEntry) -> ClusterSta
             locality: (*host.locality).clone(),
             eds_healthy: host.health != Health::Unhealthy,
             eds_degraded: host.health == Health::Degraded,
-            ejected: counters.ejected.load(Relaxed),
+            ejected: counters.outlier.is_ejected(),
             rq_active: counters.rq_active.load(Relaxed),
             counters: vec![
                 ("cx_active", counters.cx_active.load(Relaxed)),

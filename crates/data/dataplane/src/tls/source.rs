@@ -266,7 +266,8 @@ fn roots(context: &tls::CertificateValidationContext) -> Valid<Option<Roots>> {
         return Ok(Some(Roots::ByTrustDomain(Arc::new(bundles))));
     }
     let Some(source) = &context.trusted_ca else { return Ok(None) };
-    let bundle = TrustBundle::from_pem(&data(source)?).map_err(|error| Invalid(error.to_string()))?;
+    let bundle =
+        TrustBundle::authorities_from_pem(&data(source)?).map_err(|error| Invalid(error.to_string()))?;
     Ok(Some(Roots::Any(Arc::new(bundle))))
 }
 

@@ -14,7 +14,7 @@ use portolan_h1::{
 use super::config::ClusterConfig;
 use super::exchange::{SendFail, UpstreamFail};
 use super::pool::{H1Connection, HostPool};
-use crate::io::buffered::H1Io;
+use crate::io::buffered::BufferedIo;
 use crate::io::{BodyFail, Frame, Trailers};
 use crate::message::body::{LeasedBody, RawConnection};
 use crate::message::{Body, ResponseHead};
@@ -25,7 +25,7 @@ const MAX_INFORMATIONAL: usize = 16;
 /// The sending half of an exchange.
 #[derive(Debug)]
 pub(crate) struct H1Sender {
-    io: Rc<RefCell<H1Io>>,
+    io: Rc<RefCell<BufferedIo>>,
     chunked: bool,
     trailers: Trailers,
     state: Rc<Cell<SendState>>,

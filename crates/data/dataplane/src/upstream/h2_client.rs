@@ -1,6 +1,7 @@
 //! HTTP/2 to upstream hosts.
 
 use std::cell::Cell;
+use std::future::Future as _;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 
@@ -153,5 +154,3 @@ impl H2Receiver {
         Poll::Ready(Ok((head, Body::H2(stream))))
     }
 }
-
-use std::future::Future as _;

@@ -1,7 +1,7 @@
 //! Downstream HTTP/1 connections.
 
 use std::cell::RefCell;
-use std::future::poll_fn;
+use std::future::{Future as _, poll_fn};
 use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -16,9 +16,10 @@ use tokio::io::AsyncWrite as _;
 use super::incoming::Incoming;
 use super::manager::{self, Scope};
 use super::respond::Responder;
-use crate::io::buffered::H1Io;
+use crate::io::buffered::BufferedIo;
 use crate::io::stream::Stream;
 use crate::io::timer::Alarm;
+use crate::io::timer::now;
 use crate::listener::connection_manager::Hcm;
 use crate::message::{Body, ConnectionInfo, Protocol};
 use crate::serve::worker::Worker;
@@ -45,7 +46,7 @@ pub(crate) async fn serve(
     first: BytesMut,
 ) {
     let scope = Scope { worker, hcm, connection: info };
-    let io = Rc::new(RefCell::new(H1Io::new(stream)));
+    let io = Rc::new(RefCell::new(BufferedIo::new(stream)));
     // Read to see which protocol it is; these bytes count too.
     io.borrow_mut().rx_bytes = first.len() as u64;
     io.borrow_mut().input = first;
@@ -84,12 +85,12 @@ pub(crate) async fn serve(
 
 async fn read_head(
     scope: &Scope,
-    io: &Rc<RefCell<H1Io>>,
+    io: &Rc<RefCell<BufferedIo>>,
     parser: &mut RequestParser,
     alarm: &mut Alarm,
 ) -> Head {
     let hcm = &scope.hcm;
-    let start = Instant::now();
+    let start = now();
     let mut first_byte: Option<Instant> = None;
     let drain = &scope.connection.drain;
     let mut drained = std::pin::pin!(drain.cancelled());
@@ -97,7 +98,7 @@ async fn read_head(
         let mut io = io.borrow_mut();
         loop {
             if !io.input.is_empty() {
-                first_byte.get_or_insert_with(Instant::now);
+                first_byte.get_or_insert_with(now);
                 match parser.parse(&mut io.input) {
                     Ok(Some(head)) => return Poll::Ready(Head::Request(Box::new(head))),
                     Ok(None) => {}
@@ -137,7 +138,7 @@ async fn read_head(
 /// Serves one request; false when the connection must close.
 async fn serve_one(
     scope: &Scope,
-    io: &Rc<RefCell<H1Io>>,
+    io: &Rc<RefCell<BufferedIo>>,
     head: RequestHead,
     served: u32,
     alarm: &mut Alarm,
@@ -186,7 +187,7 @@ async fn serve_one(
 }
 
 /// Says that nothing more comes and reads what the client still sends for a moment.
-async fn linger(io: &Rc<RefCell<H1Io>>) {
+async fn linger(io: &Rc<RefCell<BufferedIo>>) {
     let closing = poll_fn(|cx| {
         let mut io = io.borrow_mut();
         if io.poll_flush(cx).is_pending() {
@@ -216,5 +217,3 @@ async fn linger(io: &Rc<RefCell<H1Io>>) {
     });
     let _ = tokio::time::timeout(LINGER, reading).await;
 }
-
-use std::future::Future as _;

@@ -2,7 +2,6 @@
 
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Instant;
 
 use bytes::Bytes;
 use h2::RecvStream;
@@ -14,6 +13,7 @@ use super::manager::{self, Scope};
 use super::respond::Responder;
 use crate::io::prefixed::Prefixed;
 use crate::io::timer::Alarm;
+use crate::io::timer::now;
 use crate::listener::connection_manager::Hcm;
 use crate::message::{Body, ConnectionInfo, Protocol};
 use crate::serve::worker::Worker;
@@ -54,11 +54,11 @@ pub(crate) async fn serve(worker: Rc<Worker>, hcm: Arc<Hcm>, info: Rc<Connection
     let mut drained = std::pin::pin!(drain.cancelled());
     let mut draining = false;
     let mut cut_at: Option<tokio::time::Instant> = None;
-    let mut last_active = Instant::now();
+    let mut last_active = now();
     let mut streams = 0u32;
     loop {
         if active.get() > 0 {
-            last_active = Instant::now();
+            last_active = now();
         }
         let idle_until = hcm.idle_timeout.map(|limit| tokio::time::Instant::from_std(last_active + limit));
         let wake = match (idle_until, cut_at) {
@@ -68,7 +68,7 @@ pub(crate) async fn serve(worker: Rc<Worker>, hcm: Arc<Hcm>, info: Rc<Connection
         tokio::select! {
             accepted = connection.accept() => match accepted {
                 Some(Ok((request, respond))) => {
-                    last_active = Instant::now();
+                    last_active = now();
                     streams += 1;
                     if hcm.max_requests > 0 && streams >= hcm.max_requests && !draining {
                         draining = true;
@@ -99,10 +99,10 @@ pub(crate) async fn serve(worker: Rc<Worker>, hcm: Arc<Hcm>, info: Rc<Connection
                 if cut_at.is_some_and(|at| at <= tokio::time::Instant::now()) {
                     return;
                 }
-                if active.get() == 0 && hcm.idle_timeout.is_some_and(|limit| last_active.elapsed() >= limit) {
+                if active.get() == 0 && hcm.idle_timeout.is_some_and(|limit| now().saturating_duration_since(last_active) >= limit) {
                     scope.stats().downstream_cx_idle_timeout.inc();
                     connection.graceful_shutdown();
-                    last_active = Instant::now();
+                    last_active = now();
                     cut_at.get_or_insert(tokio::time::Instant::now() + scope.worker.shared.drain_time);
                 }
             }

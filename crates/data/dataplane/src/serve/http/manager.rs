@@ -11,18 +11,19 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use portolan_h1::Reject;
 
+use super::forward::{Downstream, Outcome, Target, forward};
 use super::forwarded::{self, Client};
 use super::incoming::Incoming;
 use super::normalize::{normalize, strip_hop_by_hop};
 use super::respond::Responder;
-use super::stream;
 use crate::filters::cors::{CorsPolicy, Policies};
 use crate::filters::fault::Abort;
 use crate::filters::rbac::{Rbac, Subject};
 use crate::filters::{HttpFilter, metadata_exchange};
 use crate::io::Frame;
-use crate::io::buffered::H1Io;
+use crate::io::buffered::BufferedIo;
 use crate::io::timer::Alarm;
+use crate::io::timer::now;
 use crate::listener::connection_manager::{Hcm, Routes};
 use crate::message::{Body, ConnectionInfo, Flags, LocalReply, Protocol, Request, ResponseHead};
 use crate::route::action::{RouteAction, WeightedCluster};
@@ -47,7 +48,7 @@ impl Scope {
 }
 
 /// The state of one request.
-pub(crate) struct Stream<'a> {
+pub(crate) struct RequestState<'a> {
     pub(crate) scope: &'a Scope,
     pub(crate) request: Request,
     pub(crate) info: StreamInfo,
@@ -80,7 +81,7 @@ pub(crate) async fn handle(
     responder: &mut Responder,
     alarm: &mut Alarm,
 ) -> bool {
-    let start = Instant::now();
+    let start = now();
     let stats = scope.stats();
     stats.downstream_rq_total.inc();
     stats.downstream_rq_active.inc();
@@ -94,30 +95,30 @@ pub(crate) async fn handle(
             let (reply, request) = *refused;
             stats.downstream_cx_protocol_error.inc();
             let client = Client { remote: info.remote, internal: false };
-            let mut stream = Stream::new(scope, request, info, client);
-            stream.unread = reply.flags.contains(Flags::DOWNSTREAM_PROTOCOL_ERROR);
+            let mut state = RequestState::new(scope, request, info, client);
+            state.unread = reply.flags.contains(Flags::DOWNSTREAM_PROTOCOL_ERROR);
             if !reply.status.is_redirection() {
                 responder.close_after();
             }
-            return stream.answer(reply, responder, alarm).await;
+            return state.answer(reply, responder, alarm).await;
         }
     };
     let client = forwarded::apply(&scope.hcm, &scope.connection, &mut request);
     info.remote = client.remote;
-    let mut stream = Stream::new(scope, request, info, client);
-    stream.deadline = scope.hcm.max_stream_duration.map(|limit| start + limit);
+    let mut state = RequestState::new(scope, request, info, client);
+    state.deadline = scope.hcm.max_stream_duration.map(|limit| start + limit);
     if body.is_end() {
-        stream.info.request_end = Some(start);
+        state.info.request_end = Some(start);
     }
-    stream.find_route();
-    match stream.run_filters().await {
-        Err(reply) => stream.answer(*reply, responder, alarm).await,
-        Ok(()) => stream.act(body, responder, alarm).await,
+    state.find_route();
+    match state.run_filters().await {
+        Err(reply) => state.answer(*reply, responder, alarm).await,
+        Ok(()) => state.act(body, responder, alarm).await,
     }
 }
 
 /// Answers a head that the codec refused.
-pub(crate) async fn refuse(scope: &Scope, io: &Rc<RefCell<H1Io>>, reject: Reject, alarm: &mut Alarm) {
+pub(crate) async fn refuse(scope: &Scope, io: &Rc<RefCell<BufferedIo>>, reject: Reject, alarm: &mut Alarm) {
     let stats = scope.stats();
     stats.downstream_cx_protocol_error.inc();
     let status = StatusCode::from_u16(reject.status()).unwrap_or(StatusCode::BAD_REQUEST);
@@ -128,16 +129,16 @@ pub(crate) async fn refuse(scope: &Scope, io: &Rc<RefCell<H1Io>>, reject: Reject
 }
 
 /// Answers a client that sends its head too slowly.
-pub(crate) async fn refuse_slow(scope: &Scope, io: &Rc<RefCell<H1Io>>, alarm: &mut Alarm) {
+pub(crate) async fn refuse_slow(scope: &Scope, io: &Rc<RefCell<BufferedIo>>, alarm: &mut Alarm) {
     let reply =
         LocalReply::new(StatusCode::REQUEST_TIMEOUT, "request_header_timeout").body("request header timeout");
     answer_unread(scope, io, reply, alarm).await;
 }
 
-async fn answer_unread(scope: &Scope, io: &Rc<RefCell<H1Io>>, reply: LocalReply, alarm: &mut Alarm) {
+async fn answer_unread(scope: &Scope, io: &Rc<RefCell<BufferedIo>>, reply: LocalReply, alarm: &mut Alarm) {
     let stats = scope.stats();
     stats.downstream_rq_total.inc();
-    let mut info = StreamInfo::new(scope.connection.clone(), Instant::now());
+    let mut info = StreamInfo::new(scope.connection.clone(), now());
     info.protocol = Some(Protocol::Http11);
     let client = Client { remote: info.remote, internal: false };
     let request = Request {
@@ -151,17 +152,17 @@ async fn answer_unread(scope: &Scope, io: &Rc<RefCell<H1Io>>, reply: LocalReply,
         is_grpc: false,
         expect_continue: false,
     };
-    let mut stream = Stream::new(scope, request, info, client);
-    stream.unread = true;
+    let mut state = RequestState::new(scope, request, info, client);
+    state.unread = true;
     let decoder = Rc::new(RefCell::new(portolan_h1::BodyDecoder::new(portolan_h1::BodyFraming::None)));
     let (case, trailers) = (scope.hcm.header_case, scope.hcm.trailers);
     let mut responder = Responder::h1(io.clone(), decoder, Protocol::Http11, false, false, case, trailers);
-    stream.answer(reply, &mut responder, alarm).await;
+    state.answer(reply, &mut responder, alarm).await;
 }
 
-impl<'a> Stream<'a> {
+impl<'a> RequestState<'a> {
     fn new(scope: &'a Scope, request: Request, info: StreamInfo, client: Client) -> Self {
-        Stream {
+        RequestState {
             scope,
             request,
             info,
@@ -391,7 +392,23 @@ impl<'a> Stream<'a> {
             return self.answer(reply, responder, alarm).await;
         };
         self.info.cluster = Some(cluster.clone());
-        stream::proxy(self, matched, action, cluster, own, body, responder, alarm).await
+        let target = Target { cluster: &cluster, own: &own, high_priority: action.high_priority };
+        let mut down = Downstream { responder, alarm };
+        match forward(self, matched, action, target, body, &mut down).await {
+            Outcome::Answer(reply) => self.answer(*reply, responder, alarm).await,
+            Outcome::Gone => {
+                self.finish(None, None);
+                false
+            }
+            Outcome::Response(mut response) => {
+                response.begin(self, down.responder);
+                let switches = response.switches();
+                self.finish_head(response.head_mut(), switches);
+                let sent = response.send(self, &mut down).await;
+                self.finish(Some(&sent.head), sent.trailers.as_ref());
+                sent.whole
+            }
+        }
     }
 
     /// Sends an answer of our own.
@@ -499,7 +516,7 @@ impl<'a> Stream<'a> {
             request: Some(&self.request),
             response: Some(&snapshot),
             trailers: None,
-            now: Instant::now(),
+            now: now(),
         };
         let apply = |mutations: &crate::route::mutation::Mutations, head: &mut ResponseHead| {
             if !mutations.response.is_empty() {
@@ -520,7 +537,7 @@ impl<'a> Stream<'a> {
             request: Some(&self.request),
             response: None,
             trailers: None,
-            now: Instant::now(),
+            now: now(),
         };
         let weighted = weighted_of(matched, self.weighted).map(|weighted| &weighted.mutations);
         let levels = [
@@ -576,7 +593,7 @@ impl<'a> Stream<'a> {
             request: (!self.unread).then_some(&self.request),
             response: head,
             trailers,
-            now: Instant::now(),
+            now: now(),
         };
         hcm.access_log.iter().for_each(|log| log.log(&context, &self.scope.worker.logs));
     }
@@ -598,7 +615,7 @@ async fn send_body(responder: &mut Responder, body: Bytes, alarm: &mut Alarm) ->
     if !body.is_empty() {
         frames.push(Frame::Data(body));
     }
-    let deadline = Instant::now() + ANSWER_TIMEOUT;
+    let deadline = now() + ANSWER_TIMEOUT;
     poll_fn(|cx| {
         loop {
             match responder.poll_ready(cx) {

@@ -1,6 +1,7 @@
 //! HTTP on the data path: codecs behind one stream interface, the normalised request, and the life of a request.
 
 pub(crate) mod connection;
+pub(crate) mod forward;
 pub(crate) mod forwarded;
 pub(crate) mod h1_server;
 pub(crate) mod h2_server;
@@ -8,5 +9,4 @@ pub(crate) mod incoming;
 pub(crate) mod manager;
 pub(crate) mod normalize;
 pub(crate) mod respond;
-pub(crate) mod stream;
 pub(crate) mod tunnel;

@@ -13,7 +13,7 @@ use portolan_h1::{
     BodyDecoder, BodyLength, HeaderCase, encode_chunk_head, encode_last_chunk, encode_response_head,
 };
 
-use crate::io::buffered::{H1Io, MAX_READ_AHEAD};
+use crate::io::buffered::{BufferedIo, MAX_READ_AHEAD};
 use crate::io::{Frame, Trailers};
 use crate::message::{Protocol, ResponseHead};
 use crate::upstream::h2_client::poll_data;
@@ -26,7 +26,7 @@ pub(crate) enum Responder {
 
 /// A response on an HTTP/1 connection.
 pub(crate) struct H1Responder {
-    pub(crate) io: Rc<RefCell<H1Io>>,
+    pub(crate) io: Rc<RefCell<BufferedIo>>,
     pub(crate) decoder: Rc<RefCell<BodyDecoder>>,
     pub(crate) protocol: Protocol,
     pub(crate) is_head: bool,
@@ -54,7 +54,7 @@ pub(crate) struct Gone;
 
 impl Responder {
     pub(crate) fn h1(
-        io: Rc<RefCell<H1Io>>,
+        io: Rc<RefCell<BufferedIo>>,
         decoder: Rc<RefCell<BodyDecoder>>,
         protocol: Protocol,
         is_head: bool,
