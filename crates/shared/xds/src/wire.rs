@@ -7,7 +7,6 @@
 use std::sync::Arc;
 
 use bytes::{BufMut, Bytes};
-use envoy_types::pb::envoy::service::discovery::v3 as discovery;
 use prost::{
     Message,
     encoding::{WireType, encode_key, encode_varint, encoded_len_varint, key_len},
@@ -100,23 +99,16 @@ pub trait WriteMessage: Send + 'static {
     fn write(&self, buf: &mut impl BufMut);
 }
 
-impl WriteMessage for discovery::DeltaDiscoveryResponse {
+/// Messages of others write themselves as prost does.
+impl<M: Message + 'static> WriteMessage for M {
     fn len(&self) -> usize {
         self.encoded_len()
     }
 
     fn write(&self, buf: &mut impl BufMut) {
-        self.encode_raw(buf);
-    }
-}
-
-impl WriteMessage for discovery::DiscoveryResponse {
-    fn len(&self) -> usize {
-        self.encoded_len()
-    }
-
-    fn write(&self, buf: &mut impl BufMut) {
-        self.encode_raw(buf);
+        // Fails only when the buffer has no room; a frame grows with what is written.
+        let written = self.encode(buf);
+        debug_assert!(written.is_ok(), "a frame without room");
     }
 }
 

@@ -14,10 +14,10 @@ use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use envoy_types::pb::envoy::service::discovery::v3::{DeltaDiscoveryRequest, DiscoveryRequest};
 use portolan_xds::{
-    grpc::{BoxStream, Discovery},
     server::{DeltaStream, SotwStream},
     wire::{DeltaResponse, SotwResponse},
 };
+use portolan_xds_grpc::{BoxStream, Discovery};
 use tokio::sync::{Semaphore, mpsc, watch};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};

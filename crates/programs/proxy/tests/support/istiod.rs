@@ -10,8 +10,8 @@ use envoy_types::pb::envoy::service::discovery::v3::{
     DeltaDiscoveryRequest, DeltaDiscoveryResponse, DiscoveryRequest, DiscoveryResponse, Resource,
 };
 use envoy_types::pb::google::protobuf::Any;
-use portolan_xds::grpc::{AdsServer, BoxStream, CertificateServer, CertificateService, Discovery};
 use portolan_xds::istio::{IstioCertificateRequest, IstioCertificateResponse};
+use portolan_xds_grpc::{AdsServer, BoxStream, CertificateServer, CertificateService, Discovery};
 use rcgen::{
     BasicConstraints, CertificateParams, CertificateSigningRequestParams, DnType, IsCa, Issuer, KeyPair,
     KeyUsagePurpose, SanType,
@@ -321,7 +321,7 @@ impl Discovery for Istiod {
     async fn sotw(
         &self,
         request: Request<Streaming<DiscoveryRequest>>,
-    ) -> Result<Response<BoxStream<Self::Sotw>>, Status> {
+    ) -> Result<Response<BoxStream<DiscoveryResponse>>, Status> {
         let mut requests = request.into_inner();
         let (sender, receiver) = mpsc::channel(64);
         let istiod = self.clone();
@@ -372,7 +372,7 @@ impl Discovery for Istiod {
     async fn delta(
         &self,
         request: Request<Streaming<DeltaDiscoveryRequest>>,
-    ) -> Result<Response<BoxStream<Self::Delta>>, Status> {
+    ) -> Result<Response<BoxStream<DeltaDiscoveryResponse>>, Status> {
         if !self.inner.delta.load(Ordering::Relaxed) {
             return Err(Status::unimplemented("this control plane has no delta xDS"));
         }

@@ -1,4 +1,4 @@
-//! `istio.v1.auth.IstioCertificateService` (spec/istio.md 2.4).
+//! `istio.v1.auth.IstioCertificateService`: the service that istiod signs certificate requests with.
 
 use std::{
     convert::Infallible,
@@ -7,6 +7,7 @@ use std::{
     task::{Context, Poll},
 };
 
+use portolan_xds::istio::{IstioCertificateRequest, IstioCertificateResponse};
 use tonic::{
     Request, Response, Status,
     body::Body,
@@ -16,8 +17,7 @@ use tonic::{
 };
 use tonic_prost::ProstCodec;
 
-use super::ads::describe;
-use crate::istio::{IstioCertificateRequest, IstioCertificateResponse};
+use crate::causes;
 
 /// Path of the only method.
 pub const CREATE_CERTIFICATE_PATH: &str = "/istio.v1.auth.IstioCertificateService/CreateCertificate";
@@ -122,7 +122,7 @@ where
         &mut self,
         request: impl tonic::IntoRequest<IstioCertificateRequest>,
     ) -> Result<Response<IstioCertificateResponse>, Status> {
-        self.inner.ready().await.map_err(|error| Status::unavailable(describe(error.into().as_ref())))?;
+        self.inner.ready().await.map_err(|error| Status::unavailable(causes(error.into().as_ref())))?;
         let codec = ProstCodec::<IstioCertificateRequest, IstioCertificateResponse>::default();
         let path = http::uri::PathAndQuery::from_static(CREATE_CERTIFICATE_PATH);
         self.inner.unary(request.into_request(), path, codec).await

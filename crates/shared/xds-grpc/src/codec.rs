@@ -2,13 +2,12 @@
 
 use std::marker::PhantomData;
 
+use portolan_xds::wire::WriteMessage;
 use tonic::{
     Status,
     codec::{BufferSettings, Codec, EncodeBuf, Encoder},
 };
 use tonic_prost::ProstDecoder;
-
-use crate::wire::WriteMessage;
 
 /// Sends `T`, receives the prost message `U`.
 pub(super) struct WriteCodec<T, U>(PhantomData<(T, U)>);
