@@ -155,7 +155,6 @@ fn token_in_header(name: &str, value_prefix: &str) -> rbac::Permission {
         Specifier::StringMatch(matcher::StringMatcher {
             match_pattern: Some(MatchPattern::Contains(value_prefix.to_owned())),
             ignore_case: true,
-            ..Default::default()
         })
     };
     header_permission(name, specifier)

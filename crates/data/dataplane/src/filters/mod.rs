@@ -5,7 +5,7 @@ pub(crate) mod fault;
 pub(crate) mod metadata_exchange;
 pub(crate) mod rbac;
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
 use crate::pb::{self, cors as cors_pb, fault as fault_pb, hcm, http_rbac, route};
@@ -102,7 +102,7 @@ pub(crate) struct PerFilter {
 }
 
 impl PerFilter {
-    pub(crate) fn compile(from: &HashMap<String, pb::Any>) -> Valid<PerFilter> {
+    pub(crate) fn compile(from: &BTreeMap<String, pb::Any>) -> Valid<PerFilter> {
         let mut out = PerFilter::default();
         for (name, config) in from {
             out.add(name, config).at(&format!("typed_per_filter_config {name:?}"))?;
