@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use http::HeaderMap;
 
-use crate::pb::core;
+pub(crate) use portolan_dataplane_config::message::Trailers;
 
 /// A piece of a body.
 #[derive(Debug)]
@@ -15,21 +15,10 @@ pub(crate) enum Frame {
     End,
 }
 
-/// Whether trailers of HTTP/1 pass (`enable_trailers`). They are read in any case.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Trailers {
-    Pass,
-    Drop,
-}
-
-impl Trailers {
-    pub(crate) fn of(options: Option<&core::Http1ProtocolOptions>) -> Self {
-        if options.is_some_and(|options| options.enable_trailers) { Trailers::Pass } else { Trailers::Drop }
-    }
-
+impl Frame {
     /// The frame, or the end of the body in place of trailers that do not pass.
-    pub(crate) fn filter(self, frame: Frame) -> Frame {
-        match (self, frame) {
+    pub(crate) fn with(self, trailers: Trailers) -> Frame {
+        match (trailers, self) {
             (Trailers::Drop, Frame::Trailers(_)) => Frame::End,
             (_, frame) => frame,
         }

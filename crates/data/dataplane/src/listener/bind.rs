@@ -4,19 +4,11 @@ use std::io;
 use std::net::{SocketAddr, TcpListener};
 
 use parking_lot::Mutex;
+use portolan_dataplane_config::listener::BindOptions;
 use socket2::{Domain, Protocol, Socket, Type};
 
 /// Connections that wait for `accept`, unless configured.
 const DEFAULT_BACKLOG: u32 = 4096;
-
-/// How to bind.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct BindOptions {
-    pub(crate) address: SocketAddr,
-    pub(crate) transparent: bool,
-    pub(crate) freebind: bool,
-    pub(crate) backlog: Option<u32>,
-}
 
 /// The sockets of one address. Workers take theirs once; they close when the accept loops end.
 #[derive(Debug)]

@@ -6,13 +6,15 @@ use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
+use http::HeaderMap;
 use portolan_h1::BodyDecoder;
 
 use crate::io::buffered::BufferedIo;
 use crate::io::{BodyFail, Frame, Trailers};
 
-/// The body of an upstream HTTP/1 response: it gives its connection back to the pool at its end.
-pub(crate) trait LeasedBody: std::fmt::Debug {
+/// A body that has more to do than to be read: that of an upstream HTTP/1 response gives its connection back to the pool
+/// at its end, and others run through filters.
+pub(crate) trait BodySource: std::fmt::Debug {
     /// True when it is known that nothing follows.
     fn is_end(&self) -> bool;
     /// Bytes that are still to come, if that is known.
@@ -37,11 +39,13 @@ pub(crate) enum Body {
     Empty,
     /// Body of a request on a downstream HTTP/1 connection.
     H1Server(Rc<RefCell<BufferedIo>>, Rc<RefCell<BodyDecoder>>, Trailers),
-    /// Body of an upstream HTTP/1 response.
-    H1Client(Box<dyn LeasedBody>),
+    /// See [`BodySource`].
+    Boxed(Box<dyn BodySource>),
     H2(h2::RecvStream),
     /// Pieces that were read before, then the rest.
     Replay(VecDeque<Bytes>, Box<Body>),
+    /// Nothing but trailers is left.
+    Trailers(HeaderMap),
 }
 
 impl Body {
@@ -49,8 +53,9 @@ impl Body {
     pub(crate) fn is_end(&self) -> bool {
         match self {
             Body::Empty => true,
+            Body::Trailers(_) => false,
             Body::H1Server(_, decoder, _) => decoder.borrow().is_done(),
-            Body::H1Client(body) => body.is_end(),
+            Body::Boxed(body) => body.is_end(),
             Body::H2(stream) => stream.is_end_stream(),
             Body::Replay(data, rest) => data.is_empty() && rest.is_end(),
         }
@@ -60,8 +65,10 @@ impl Body {
     pub(crate) fn length(&self) -> Option<u64> {
         match self {
             Body::Empty => Some(0),
+            // Without a length the trailers have a place in HTTP/1.
+            Body::Trailers(_) => None,
             Body::H1Server(_, decoder, _) => decoder.borrow().remaining(),
-            Body::H1Client(body) => body.remaining(),
+            Body::Boxed(body) => body.remaining(),
             Body::H2(stream) => stream.is_end_stream().then_some(0),
             Body::Replay(data, rest) => {
                 rest.length().map(|rest| rest + data.iter().map(|piece| piece.len() as u64).sum::<u64>())
@@ -72,11 +79,12 @@ impl Body {
     pub(crate) fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Result<Frame, BodyFail>> {
         match self {
             Body::Empty => Poll::Ready(Ok(Frame::End)),
+            Body::Trailers(trailers) => Poll::Ready(Ok(Frame::Trailers(std::mem::take(trailers)))),
             Body::H1Server(io, decoder, trailers) => {
                 let frame = ready!(io.borrow_mut().poll_body(cx, &mut decoder.borrow_mut()))?;
-                Poll::Ready(Ok(trailers.filter(frame)))
+                Poll::Ready(Ok(frame.with(*trailers)))
             }
-            Body::H1Client(body) => body.poll_frame(cx),
+            Body::Boxed(body) => body.poll_frame(cx),
             Body::H2(stream) => poll_h2(stream, cx),
             Body::Replay(data, rest) => match data.pop_front() {
                 Some(piece) => Poll::Ready(Ok(Frame::Data(piece))),

@@ -14,15 +14,15 @@ use tokio_rustls::TlsAcceptor;
 use super::http::connection;
 use super::tcp;
 use super::worker::Worker;
-use crate::filters::rbac::Subject;
 use crate::io::inspect::{Inspected, inspect};
 use crate::io::stream::{RawStream, Socket, Stream};
 use crate::io::timer::now;
 use crate::listener::Listener;
-use crate::listener::filter_chain::{FilterChain, NetworkFilter, Observed, Terminal};
-use crate::message::{ConnectionInfo, Flags, PeerCertificate, TlsInfo};
+use crate::listener::{ConnectionView, Denied, FilterChain, Observed, Terminal};
+use crate::message::{ConnectionFacts, ConnectionInfo, Flags, PeerCertificate, TlsInfo};
 use crate::stats::metrics::ListenerStats;
 use crate::telemetry::StreamInfo;
+use crate::telemetry::access_log;
 use crate::telemetry::format::Context;
 use crate::tls::HandshakeFault;
 
@@ -75,7 +75,7 @@ async fn handle(worker: Rc<Worker>, listener: Arc<Listener>, mut stream: TcpStre
         let _ = socket2::SockRef::from(&stream).set_tcp_keepalive(keepalive);
     }
     // `use_original_dst` brings the listener filter along, as in Envoy.
-    let asks = listener.original_dst || listener.use_original_dst;
+    let asks = listener.filters.original_dst || listener.use_original_dst;
     let original = if asks { original_dst(&stream) } else { None };
     let restored = original.is_some_and(|original| original != bound);
     let local = original.unwrap_or(bound);
@@ -89,8 +89,8 @@ async fn handle(worker: Rc<Worker>, listener: Arc<Listener>, mut stream: TcpStre
     let mut prefix = BytesMut::new();
     let mut found = Inspected::default();
     let port = local.port();
-    let tls = listener.tls_inspector.as_ref().is_some_and(|inspector| inspector.applies(port));
-    let http = listener.http_inspector.as_ref().is_some_and(|inspector| inspector.applies(port));
+    let tls = listener.filters.tls_inspector.as_ref().is_some_and(|inspector| inspector.applies(port));
+    let http = listener.filters.http_inspector.as_ref().is_some_and(|inspector| inspector.applies(port));
     if tls || http {
         let inspecting = inspect(&mut stream, &mut prefix, tls, http, &mut found);
         let result = match listener.inspect_timeout {
@@ -135,38 +135,31 @@ async fn handle(worker: Rc<Worker>, listener: Arc<Listener>, mut stream: TcpStre
     };
     let sni = found.sni.filter(|sni| !sni.is_empty());
     let info = Rc::new(ConnectionInfo {
-        id: worker.next_connection_id(),
-        remote,
-        local,
-        restored,
-        sni,
-        tls,
+        facts: ConnectionFacts {
+            id: worker.next_connection_id(),
+            remote,
+            local,
+            restored,
+            sni,
+            tls,
+            own_principal: worker.node.node.principal.load_full(),
+        },
         drain: chain.drain.clone(),
-        own_principal: worker.node.node.principal.load_full(),
     });
-    let mut cluster_override: Option<Arc<str>> = None;
+    let mut x = ConnectionView { connection: &info, cluster: None, counts: false };
     for filter in &chain.filters {
-        match filter {
-            NetworkFilter::SniCluster => cluster_override = info.sni.as_deref().map(Arc::from),
-            NetworkFilter::Stats => {}
-            NetworkFilter::Rbac(rbac) => {
-                let metadata = std::collections::HashMap::new();
-                let subject =
-                    Subject { connection: &info, request: None, remote: remote.ip(), metadata: &metadata };
-                if let Some(decision) = rbac.decide(&subject).filter(|decision| !decision.allowed) {
-                    if let Terminal::Tcp(proxy) = &chain.terminal {
-                        tcp::deny(proxy, &worker, &info, start, decision.details());
-                    }
-                    return;
-                }
+        if let Err(Denied(details)) = filter.on_connection(&mut x) {
+            if let Terminal::Tcp(proxy) = &chain.terminal {
+                tcp::deny(proxy, &worker, &info, start, details);
             }
+            return;
         }
     }
+    let ConnectionView { cluster, counts, .. } = x;
     match &chain.terminal {
         Terminal::Http(hcm) => connection::serve(worker, hcm.clone(), info, stream).await,
         Terminal::Tcp(proxy) => {
-            Box::pin(tcp::serve(&worker, proxy, info, stream, cluster_override, chain.counts_tcp(), start))
-                .await;
+            Box::pin(tcp::serve(&worker, proxy, info, stream, cluster, counts, start)).await;
         }
         Terminal::Close => {}
     }
@@ -264,18 +257,20 @@ fn log_unmatched(
         return;
     };
     let info = Rc::new(ConnectionInfo {
-        id: worker.next_connection_id(),
-        remote,
-        local,
-        restored: false,
-        sni: found.sni.clone(),
-        tls: None,
+        facts: ConnectionFacts {
+            id: worker.next_connection_id(),
+            remote,
+            local,
+            restored: false,
+            sni: found.sni.clone(),
+            tls: None,
+            own_principal: None,
+        },
         drain: chain.drain.clone(),
-        own_principal: None,
     });
     let mut info = StreamInfo::new(info, start);
     info.flags.insert(Flags::NO_ROUTE);
     info.details = "filter_chain_not_found".into();
     let context = Context { info: &info, request: None, response: None, trailers: None, now: now() };
-    listener.access_log.iter().for_each(|log| log.log(&context, &worker.logs));
+    access_log::log(&listener.access_log, &context, &worker.logs);
 }

@@ -1,28 +1,7 @@
 //! Counters, gauges and histograms that one worker writes and anybody may read.
 
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
-
-/// A number with one writer: plain load and store, no locked instruction.
-#[derive(Debug, Default)]
-pub(crate) struct Stat(AtomicU64);
-
-impl Stat {
-    pub(crate) fn add(&self, amount: u64) {
-        self.0.store(self.0.load(Relaxed).wrapping_add(amount), Relaxed);
-    }
-
-    pub(crate) fn inc(&self) {
-        self.add(1);
-    }
-
-    pub(crate) fn dec(&self) {
-        self.add(u64::MAX);
-    }
-
-    pub(crate) fn get(&self) -> u64 {
-        self.0.load(Relaxed)
-    }
-}
+pub(crate) use portolan_dataplane_config::stats::Stat;
+use portolan_dataplane_config::stats_block;
 
 /// Upper bounds of Envoy's and Istio's histograms, in milliseconds or bytes.
 pub(crate) const BUCKETS: [f64; 19] = [
@@ -117,40 +96,14 @@ impl<T: Default> PerWorker<T> {
         &self.0[worker % self.0.len()].0
     }
 
-    pub(crate) fn iter(&self) -> impl Iterator<Item = &T> {
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &T> + Clone {
         self.0.iter().map(|padded| &padded.0)
     }
 }
 
-/// Defines a block of statistics and how it is listed.
-macro_rules! stats_block {
-    ($(#[$meta:meta])* $name:ident { $($(#[$fmeta:meta])* $kind:ident $field:ident,)* }) => {
-        $(#[$meta])*
-        #[derive(Debug, Default)]
-        pub(crate) struct $name { $($(#[$fmeta])* pub(crate) $field: $crate::stats::metrics::Stat,)* }
-        impl $name {
-            /// Name, kind and sum of each statistic over all workers.
-            pub(crate) fn totals<'a>(
-                blocks: impl Iterator<Item = &'a $name>,
-            ) -> Vec<(&'static str, $crate::stats::MetricKind, u64)> {
-                let mut out = vec![$((stringify!($field), $crate::stats::MetricKind::$kind, 0u64),)*];
-                for block in blocks {
-                    let mut at = 0;
-                    $(
-                        if let Some(entry) = out.get_mut(at) { entry.2 = entry.2.wrapping_add(block.$field.get()); }
-                        at += 1;
-                    )*
-                    let _ = at;
-                }
-                out
-            }
-        }
-    };
-}
-
 stats_block! {
     /// Statistics of one listener (`listener.<address>.`).
-    ListenerStats {
+    pub(crate) ListenerStats {
         Counter downstream_cx_total,
         Counter downstream_cx_destroy,
         Gauge downstream_cx_active,
@@ -170,7 +123,7 @@ stats_block! {
 
 stats_block! {
     /// Statistics of one HTTP connection manager (`http.<stat_prefix>.`).
-    HttpStats {
+    pub(crate) HttpStats {
         Counter downstream_cx_total,
         Counter downstream_cx_destroy,
         Gauge downstream_cx_active,
@@ -200,18 +153,12 @@ stats_block! {
         Counter downstream_rq_completed,
         Counter no_route,
         Counter no_cluster,
-        Counter rbac_allowed,
-        Counter rbac_denied,
-        Counter rbac_shadow_allowed,
-        Counter rbac_shadow_denied,
-        Counter fault_aborts_injected,
-        Counter fault_delays_injected,
     }
 }
 
 stats_block! {
     /// Statistics of one TCP proxy (`tcp.<stat_prefix>.`).
-    TcpStats {
+    pub(crate) TcpStats {
         Counter downstream_cx_total,
         Gauge downstream_cx_active,
         Counter downstream_cx_no_route,
@@ -225,7 +172,7 @@ stats_block! {
 
 stats_block! {
     /// Statistics of one cluster (`cluster.<name>.`).
-    ClusterStats {
+    pub(crate) ClusterStats {
         Counter upstream_cx_total,
         Gauge upstream_cx_active,
         Counter upstream_cx_http1_total,

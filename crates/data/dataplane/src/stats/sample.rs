@@ -2,16 +2,7 @@
 
 use std::fmt::Write as _;
 
-/// Type of a metric, as Prometheus names it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum MetricKind {
-    /// Only grows.
-    Counter,
-    /// Goes up and down.
-    Gauge,
-    /// Distribution.
-    Histogram,
-}
+pub use portolan_dataplane_config::stats::MetricKind;
 
 /// The value of a [`Sample`].
 #[derive(Debug, Clone, PartialEq)]

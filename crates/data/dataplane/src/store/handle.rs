@@ -7,18 +7,21 @@ use std::time::SystemTime;
 
 use bytes::Bytes;
 use parking_lot::Mutex;
+use portolan_dataplane_config::{Ignored, ignored};
 use tokio::sync::{Notify, watch};
 
 use super::Shared;
 use super::api::{ConfigUpdate, DrainKind, Needs, Rejection, ResourceKind, Upsert};
 use super::snapshot::{ActiveListener, Snapshot};
+use crate::external::load;
 use crate::listener::Listener;
 use crate::listener::bind::Bound;
-use crate::listener::compile::StatScopes;
+use crate::listener::scopes::StatScopes;
 use crate::pb::{cluster, endpoint, listener, route, tls};
 use crate::route::RouteTable;
 use crate::tls::{SecretMap, SecretValue};
 use crate::upstream::config::{ClusterConfig, Discovery};
+use crate::upstream::environment::now;
 use crate::upstream::{Cluster, ClusterShared};
 use crate::value::{Direction, Invalid, Valid};
 
@@ -137,6 +140,9 @@ impl ConfigStore {
             }
         }
         rejections.extend(state.activate(&self.inner.shared));
+        if update.kind == ResourceKind::Listener {
+            state.scopes.prune();
+        }
         self.publish(&mut state);
         if rejections.is_empty() { Ok(()) } else { Err(rejections) }
     }
@@ -259,6 +265,13 @@ fn drains(kind: DrainKind, listener: &Listener) -> bool {
     kind == DrainKind::All || listener.direction == Direction::Inbound
 }
 
+/// Says which fields of a resource mean nothing here.
+fn tell(upsert: &Upsert, ignored: Vec<Ignored>) {
+    for one in ignored {
+        tracing::debug!(name = upsert.name, field = one.field, reason = one.reason, "a field is ignored");
+    }
+}
+
 impl ClusterEntry {
     /// The next activation builds a new version.
     fn active_is_stale(&mut self) {
@@ -309,12 +322,13 @@ impl State {
             ResourceKind::Cluster => {
                 let message: cluster::Cluster = decode(upsert)?;
                 check(&message.name)?;
+                tell(upsert, ignored::of_cluster(&message));
                 let config = Arc::new(ClusterConfig::compile(&message)?);
                 config.refresh_tls(&self.secrets)?;
                 if config.discovery == Discovery::Static
                     && let Some(assignment) = &config.load_assignment
                 {
-                    config.hosts(assignment, None, &self.resolved)?;
+                    config.hosts(assignment, None, &self.resolved, now())?;
                 }
                 let workers = shared.workers;
                 match self.clusters.get_mut(&upsert.name) {
@@ -335,7 +349,7 @@ impl State {
                 check(&message.cluster_name)?;
                 let users = |entry: &&mut ClusterEntry| matches!(&entry.config.discovery, Discovery::Eds { service_name } if *service_name == upsert.name);
                 for entry in self.clusters.values_mut().filter(users) {
-                    entry.config.hosts(&message, None, &self.resolved)?;
+                    entry.config.hosts(&message, None, &self.resolved, now())?;
                     entry.active_is_stale();
                 }
                 self.endpoints.insert(upsert.name.clone(), message);
@@ -343,7 +357,8 @@ impl State {
             ResourceKind::Routes => {
                 let message: route::RouteConfiguration = decode(upsert)?;
                 check(&message.name)?;
-                let table = Arc::new(RouteTable::compile(&message)?);
+                tell(upsert, ignored::of_routes(&message));
+                let table = Arc::new(RouteTable::compile(&message, load)?);
                 self.routes.insert(upsert.name.as_str().into(), table);
             }
             ResourceKind::Secret => {
@@ -359,6 +374,7 @@ impl State {
             ResourceKind::Listener => {
                 let message: listener::Listener = decode(upsert)?;
                 check(&message.name)?;
+                tell(upsert, ignored::of_listener(&message));
                 let previous = self.listeners.get(&upsert.name).and_then(|entry| entry.active.clone());
                 let compiled =
                     Listener::compile(&message, shared.workers, &mut self.scopes, previous.as_deref())?;
@@ -434,6 +450,7 @@ impl State {
                 assignment,
                 previous.as_deref().map(|assignment| &assignment.hosts),
                 &self.resolved,
+                now(),
             ) {
                 Ok(hosts) => {
                     let (config, shared) = (entry.config.clone(), entry.shared.clone());
@@ -485,7 +502,7 @@ impl State {
         };
         entry.bound = bound;
         if let Some(old) = entry.active.replace(next.clone()) {
-            let kept = |chain: &&Arc<crate::listener::filter_chain::FilterChain>| {
+            let kept = |chain: &&Arc<crate::listener::FilterChain>| {
                 next.all_chains().any(|other| Arc::ptr_eq(other, chain))
             };
             old.all_chains().filter(|chain| !kept(chain)).for_each(|chain| chain.drain.cancel());

@@ -9,6 +9,7 @@ use super::api::{
     ResourceState,
 };
 use super::handle::{ClusterEntry, ConfigStore, State, waits_for};
+use crate::filters::FilterStats;
 use crate::stats::metrics::{ClusterStats, Distribution, HttpStats, ListenerStats, TcpStats};
 use crate::stats::{MetricKind, Sample, SampleValue};
 use crate::upstream::config::Discovery;
@@ -114,6 +115,9 @@ impl ConfigStore {
         for (name, stats) in &state.scopes.http {
             let label = Some(("envoy_http_conn_manager_prefix", name.as_str()));
             scope(&format!("http.{name}"), label, "http", HttpStats::totals(stats.iter()));
+            if let Some(stats) = state.scopes.filters.get(name) {
+                scope(&format!("http.{name}"), label, "http", FilterStats::totals(stats.iter()));
+            }
         }
         for (name, stats) in &state.scopes.tcp {
             let label = Some(("envoy_tcp_prefix", name.as_str()));

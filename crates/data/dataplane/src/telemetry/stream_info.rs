@@ -79,10 +79,4 @@ impl StreamInfo {
             remote,
         }
     }
-
-    /// Sets one string of the dynamic metadata.
-    pub(crate) fn set_metadata(&mut self, namespace: &str, key: &str, value: String) {
-        let fields = &mut self.metadata.entry(namespace.to_owned()).or_default().fields;
-        fields.insert(key.to_owned(), pb::Value { kind: Some(pb::Kind::StringValue(value)) });
-    }
 }

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use arc_swap::ArcSwapOption;
+use portolan_dataplane_config::tls::{ClientContext, Sources};
 use portolan_identity::Unverified;
 use rustls::ClientConfig;
 use rustls::SignatureScheme;
@@ -13,9 +14,8 @@ use rustls::crypto::aws_lc_rs;
 use rustls::sign::CertifiedKey;
 use rustls_pki_types::ServerName;
 
-use super::source::{SecretMap, Sources, Validation, versions};
-use crate::pb::tls;
-use crate::value::{At as _, Invalid, Valid};
+use super::source::{SecretMap, Validation, resolve, versions};
+use crate::value::{Invalid, Valid};
 
 /// What a connection is for; decides the protocols that are offered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -37,22 +37,10 @@ pub(crate) struct ClientTls {
 }
 
 impl ClientTls {
-    pub(crate) fn compile(context: &tls::UpstreamTlsContext) -> Valid<ClientTls> {
-        let common = context.common_tls_context.clone().unwrap_or_default();
-        let sni = match context.sni.as_str() {
-            "" => None,
-            name => Some(
-                ServerName::try_from(name.to_owned())
-                    .map_err(|_| Invalid(format!("sni {name:?} is not a host name")))?,
-            ),
-        };
-        Ok(ClientTls {
-            sources: Sources::compile(&common).at("common_tls_context")?,
-            sni,
-            alpn: common.alpn_protocols.iter().map(|name| name.clone().into_bytes()).collect(),
-            versions: versions(common.tls_params.as_ref())?,
-            current: ArcSwapOption::empty(),
-        })
+    /// Not ready until [`ClientTls::refresh`] has found all that the context names.
+    pub(crate) fn new(context: ClientContext) -> ClientTls {
+        let ClientContext { sources, sni, alpn, versions: offered } = context;
+        ClientTls { sources, sni, alpn, versions: versions(offered), current: ArcSwapOption::empty() }
     }
 
     pub(crate) fn secret_names(&self, into: &mut BTreeSet<String>) {
@@ -65,7 +53,7 @@ impl ClientTls {
 
     /// Rebuilds from the secrets; on an error the old configuration stays.
     pub(crate) fn refresh(&self, secrets: &SecretMap) -> Valid<()> {
-        let Some(resolved) = self.sources.resolve(secrets)? else { return Ok(()) };
+        let Some(resolved) = resolve(&self.sources, secrets)? else { return Ok(()) };
         let provider = Arc::new(aws_lc_rs::default_provider());
         let verifier: Arc<dyn ServerCertVerifier> = match resolved.validation.and_then(Validation::verifier) {
             Some(verifier) => Arc::new(verifier),
@@ -103,7 +91,7 @@ impl ClientTls {
         )
     }
 
-    /// Inside the mesh the list says what the request is, as Istio's ALPN filter does (spec/istio.md 3.5), after
+    /// Inside the mesh the list says what the request is, as Istio's ALPN filter does, after
     /// the name by which two of our own proxies find each other. Elsewhere the configured list stands.
     fn offered(&self, offer: Offer) -> Vec<Vec<u8>> {
         let mesh = self.alpn.iter().any(|name| name == b"istio");

@@ -9,6 +9,7 @@ mod server;
 mod source;
 
 pub(crate) use client::{ClientTls, Offer};
+pub(crate) use portolan_dataplane_config::tls::ALPN_OWN;
 pub(crate) use server::ServerTls;
 pub(crate) use source::{SecretMap, SecretValue};
 
@@ -35,6 +36,3 @@ impl HandshakeFault {
         }
     }
 }
-
-/// ALPN name of the hop between two of our own proxies: HTTP/2 whatever the request came in as.
-pub(crate) const ALPN_OWN: &[u8] = b"portolan-h2";

@@ -4,15 +4,15 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use arc_swap::ArcSwapOption;
+use portolan_dataplane_config::tls::{ServerContext, Sources};
 use portolan_identity::CertificateFacts;
 use rustls::ServerConfig;
 use rustls::crypto::aws_lc_rs;
 use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
 
-use super::source::{SecretMap, Sources, versions};
-use crate::pb::tls;
-use crate::value::{At as _, Invalid, Valid, bool_or};
+use super::source::{SecretMap, resolve, versions};
+use crate::value::{Invalid, Valid};
 
 /// A server's TLS context.
 #[derive(Debug)]
@@ -32,22 +32,16 @@ struct Configs {
 }
 
 impl ServerTls {
-    /// `speaks_http`: the chain ends in an HTTP connection manager, which can take HTTP/2 from our own proxies.
-    pub(crate) fn compile(context: &tls::DownstreamTlsContext, speaks_http: bool) -> Valid<ServerTls> {
-        let common = context.common_tls_context.clone().unwrap_or_default();
-        let sources = Sources::compile(&common).at("common_tls_context")?;
-        let mut alpn: Vec<Vec<u8>> =
-            common.alpn_protocols.iter().map(|name| name.clone().into_bytes()).collect();
-        if speaks_http {
-            alpn.insert(0, crate::tls::ALPN_OWN.to_vec());
-        }
-        Ok(ServerTls {
+    /// Not ready until [`ServerTls::refresh`] has found all that the context names.
+    pub(crate) fn new(context: ServerContext) -> ServerTls {
+        let ServerContext { sources, require_client, alpn, versions: taken } = context;
+        ServerTls {
             sources,
-            require_client: bool_or(context.require_client_certificate.as_ref(), false),
+            require_client,
             alpn,
-            versions: versions(common.tls_params.as_ref())?,
+            versions: versions(taken),
             current: ArcSwapOption::empty(),
-        })
+        }
     }
 
     pub(crate) fn secret_names(&self, into: &mut BTreeSet<String>) {
@@ -60,7 +54,7 @@ impl ServerTls {
 
     /// Rebuilds from the secrets; on an error the old configuration stays.
     pub(crate) fn refresh(&self, secrets: &SecretMap) -> Valid<()> {
-        let Some(resolved) = self.sources.resolve(secrets)? else { return Ok(()) };
+        let Some(resolved) = resolve(&self.sources, secrets)? else { return Ok(()) };
         if resolved.certificates.is_empty() {
             return Err(Invalid::new("a TLS server needs a certificate"));
         }

@@ -16,7 +16,7 @@ use super::exchange::{SendFail, UpstreamFail};
 use super::pool::{H1Connection, HostPool};
 use crate::io::buffered::BufferedIo;
 use crate::io::{BodyFail, Frame, Trailers};
-use crate::message::body::{LeasedBody, RawConnection};
+use crate::message::body::{BodySource, RawConnection};
 use crate::message::{Body, ResponseHead};
 
 /// 1xx heads that are skipped before a response is taken for an attack.
@@ -122,7 +122,7 @@ impl H1Sender {
             }
             let frame = ready!(body.poll_frame(cx)).map_err(SendFail::Downstream)?;
             let mut io = self.io.borrow_mut();
-            match self.trailers.filter(frame) {
+            match frame.with(self.trailers) {
                 Frame::Data(data) => {
                     tap(&data);
                     if self.chunked {
@@ -207,9 +207,9 @@ impl H1Receiver {
             let mut body = Box::new(body);
             if head.framing == BodyFraming::None && head.status != StatusCode::SWITCHING_PROTOCOLS {
                 body.finish();
-                return Poll::Ready(Ok((response, Body::H1Client(body))));
+                return Poll::Ready(Ok((response, Body::Boxed(body))));
             }
-            return Poll::Ready(Ok((response, Body::H1Client(body))));
+            return Poll::Ready(Ok((response, Body::Boxed(body))));
         }
     }
 }
@@ -240,7 +240,7 @@ impl H1ClientBody {
     }
 }
 
-impl LeasedBody for H1ClientBody {
+impl BodySource for H1ClientBody {
     fn is_end(&self) -> bool {
         self.ended || self.decoder.is_done()
     }
@@ -258,7 +258,7 @@ impl LeasedBody for H1ClientBody {
             Ok(Frame::Data(_)) => {}
             Err(_) => self.connection = None,
         }
-        Poll::Ready(frame.map(|frame| self.trailers.filter(frame)))
+        Poll::Ready(frame.map(|frame| frame.with(self.trailers)))
     }
 
     fn into_raw(mut self: Box<Self>) -> Option<RawConnection> {

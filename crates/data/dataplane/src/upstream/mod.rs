@@ -8,11 +8,11 @@ pub(crate) mod environment;
 pub(crate) mod exchange;
 pub(crate) mod h1_client;
 pub(crate) mod h2_client;
-pub(crate) mod host;
 pub(crate) mod outlier;
 pub(crate) mod pick;
 pub(crate) mod pool;
 
 pub(crate) use cluster::{Cluster, ClusterShared, WorkerCluster};
-pub(crate) use host::{Assignment, Host};
 pub(crate) use portolan_balance::breaker;
+pub(crate) use portolan_dataplane_config::cluster as host;
+pub(crate) use portolan_dataplane_config::cluster::Host;

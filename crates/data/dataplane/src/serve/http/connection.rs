@@ -8,7 +8,7 @@ use tokio::io::AsyncReadExt as _;
 use super::{h1_server, h2_server};
 use crate::io::prefixed::Prefixed;
 use crate::io::stream::Stream;
-use crate::listener::connection_manager::{Codec, Hcm};
+use crate::listener::{Codec, Hcm};
 use crate::message::ConnectionInfo;
 use crate::serve::worker::Worker;
 use crate::stats::metrics::HttpStats;

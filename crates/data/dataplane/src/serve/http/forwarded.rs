@@ -4,7 +4,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 
-use crate::listener::connection_manager::{ForwardCert, Hcm};
+use crate::listener::{ForwardCert, Hcm};
 use crate::message::{ConnectionInfo, Request};
 
 const XFF: HeaderName = HeaderName::from_static("x-forwarded-for");

@@ -20,7 +20,7 @@ use crate::io::buffered::BufferedIo;
 use crate::io::stream::Stream;
 use crate::io::timer::Alarm;
 use crate::io::timer::now;
-use crate::listener::connection_manager::Hcm;
+use crate::listener::Hcm;
 use crate::message::{Body, ConnectionInfo, Protocol};
 use crate::serve::worker::Worker;
 

@@ -14,7 +14,7 @@ use super::respond::Responder;
 use crate::io::prefixed::Prefixed;
 use crate::io::timer::Alarm;
 use crate::io::timer::now;
-use crate::listener::connection_manager::Hcm;
+use crate::listener::Hcm;
 use crate::message::{Body, ConnectionInfo, Protocol};
 use crate::serve::worker::Worker;
 

@@ -11,28 +11,27 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use portolan_h1::Reject;
 
-use super::forward::{Downstream, Outcome, Target, forward};
+use super::filtering::{Filters, Stop};
+use super::forward::{Downstream, Outcome, Target, forward, note_gone, reset_reply};
 use super::forwarded::{self, Client};
 use super::incoming::Incoming;
 use super::normalize::{normalize, strip_hop_by_hop};
 use super::respond::Responder;
-use crate::filters::cors::{CorsPolicy, Policies};
-use crate::filters::fault::Abort;
-use crate::filters::rbac::{Rbac, Subject};
-use crate::filters::{HttpFilter, metadata_exchange};
 use crate::io::Frame;
 use crate::io::buffered::BufferedIo;
 use crate::io::timer::Alarm;
 use crate::io::timer::now;
-use crate::listener::connection_manager::{Hcm, Routes};
+use crate::listener::{Hcm, Routes, ServerHeader};
 use crate::message::{Body, ConnectionInfo, Flags, LocalReply, Protocol, Request, ResponseHead};
 use crate::route::action::{RouteAction, WeightedCluster};
 use crate::route::table::RequireTls;
 use crate::route::{Action, Matched};
 use crate::serve::worker::Worker;
 use crate::stats::metrics::HttpStats;
+use crate::telemetry::StreamInfo;
+use crate::telemetry::access_log;
 use crate::telemetry::format::Context;
-use crate::telemetry::{StreamInfo, istio};
+use crate::upstream::exchange::UpstreamFail;
 
 /// What a connection's requests have in common.
 pub(crate) struct Scope {
@@ -56,7 +55,7 @@ pub(crate) struct RequestState<'a> {
     pub(crate) matched: Option<Matched>,
     /// Index of the chosen weighted cluster.
     pub(crate) weighted: Option<usize>,
-    pub(crate) cors: Option<HeaderValue>,
+    pub(super) filters: Filters,
     /// A sticky-session cookie to be set.
     pub(crate) set_cookie: Option<String>,
     pub(crate) deadline: Option<Instant>,
@@ -111,9 +110,10 @@ pub(crate) async fn handle(
         state.info.request_end = Some(start);
     }
     state.find_route();
-    match state.run_filters().await {
-        Err(reply) => state.answer(*reply, responder, alarm).await,
-        Ok(()) => state.act(body, responder, alarm).await,
+    let filtered = state.filter_request(body, &mut Downstream { responder, alarm }).await;
+    match filtered {
+        Ok(body) => state.act(body, responder, alarm).await,
+        Err(stop) => state.stop(stop, responder, alarm).await,
     }
 }
 
@@ -169,7 +169,7 @@ impl<'a> RequestState<'a> {
             client,
             matched: None,
             weighted: None,
-            cors: None,
+            filters: Filters::default(),
             set_cookie: None,
             deadline: None,
             unread: false,
@@ -199,131 +199,6 @@ impl<'a> RequestState<'a> {
             self.info.cluster = scope.worker.cluster(&name).map(|(cluster, _)| cluster);
             self.info.cluster_name = Some(name);
         }
-    }
-
-    /// Levels of per-route configuration, most specific first.
-    fn levels<'m>(
-        &self,
-        matched: &'m Matched,
-    ) -> impl Iterator<Item = &'m crate::filters::PerFilter> + use<'m> {
-        let weighted = weighted_of(matched, self.weighted).map(|weighted| &weighted.per_filter);
-        weighted.into_iter().chain([&matched.route.per_filter, &matched.host.per_filter])
-    }
-
-    /// CORS policies that apply, most specific first.
-    fn cors(&self, matched: &Matched) -> Vec<Arc<CorsPolicy>> {
-        self.levels(matched).filter_map(|level| level.cors.clone()).collect()
-    }
-
-    async fn run_filters(&mut self) -> Result<(), Box<LocalReply>> {
-        let scope = self.scope;
-        let matched = self.matched.clone();
-        for named in &scope.hcm.filters {
-            if named.disabled
-                || matched
-                    .as_ref()
-                    .is_some_and(|matched| self.levels(matched).any(|level| level.disables(&named.name)))
-            {
-                continue;
-            }
-            match &named.filter {
-                HttpFilter::Rbac(rbac) => {
-                    let own = matched.as_ref().and_then(|matched| {
-                        self.levels(matched).find_map(|level| level.rbac.get(&*named.name).cloned())
-                    });
-                    match own {
-                        None => self.check(rbac)?,
-                        Some(None) => {}
-                        Some(Some(own)) => self.check(&own)?,
-                    }
-                }
-                HttpFilter::Fault(fault) => {
-                    let own = matched
-                        .as_ref()
-                        .and_then(|matched| self.levels(matched).find_map(|level| level.fault.clone()));
-                    self.inject(own.as_ref().unwrap_or(fault)).await?;
-                }
-                HttpFilter::Cors => {
-                    let policies = matched.as_ref().map(|matched| self.cors(matched)).unwrap_or_default();
-                    let policy = Policies(&policies);
-                    if let Some(head) = policy.preflight(&self.request) {
-                        let mut reply = LocalReply::new(head.status, "cors_response");
-                        reply.headers = head.headers;
-                        return Err(Box::new(reply));
-                    }
-                    self.cors = policy.allowed_origin(&self.request);
-                }
-                HttpFilter::MetadataExchange => metadata_exchange::on_request(
-                    &scope.worker.node,
-                    scope.hcm.direction,
-                    &mut self.info,
-                    &mut self.request.headers,
-                ),
-                HttpFilter::Stats | HttpFilter::Alpn | HttpFilter::Router(_) => {}
-            }
-        }
-        Ok(())
-    }
-
-    fn check(&mut self, rbac: &Rbac) -> Result<(), Box<LocalReply>> {
-        let stats = self.scope.stats();
-        let connection = self.info.connection.clone();
-        let subject = Subject {
-            connection: &connection,
-            request: Some(&self.request),
-            remote: self.client.remote.ip(),
-            metadata: &self.info.metadata,
-        };
-        let shadow = rbac.shadow(&subject);
-        let decision = rbac.decide(&subject);
-        if let Some(shadow) = shadow {
-            if shadow.allowed {
-                stats.rbac_shadow_allowed.inc()
-            } else {
-                stats.rbac_shadow_denied.inc()
-            }
-            let result = if shadow.allowed { "allowed" } else { "denied" };
-            let prefix = &rbac.shadow_prefix;
-            let namespace = "envoy.filters.http.rbac";
-            self.info.set_metadata(namespace, &format!("{prefix}shadow_engine_result"), result.to_owned());
-            if let Some(policy) = shadow.policy {
-                self.info.set_metadata(namespace, &format!("{prefix}shadow_effective_policy_id"), policy);
-            }
-        }
-        match decision {
-            Some(decision) if !decision.allowed => {
-                stats.rbac_denied.inc();
-                Err(Box::new(
-                    LocalReply::new(StatusCode::FORBIDDEN, decision.details()).body("RBAC: access denied"),
-                ))
-            }
-            Some(_) => {
-                stats.rbac_allowed.inc();
-                Ok(())
-            }
-            None => Ok(()),
-        }
-    }
-
-    async fn inject(&mut self, fault: &crate::filters::fault::Fault) -> Result<(), Box<LocalReply>> {
-        let injected = fault.draw(&self.request, self.info.cluster_name.as_deref());
-        if let Some(delay) = injected.delay {
-            self.scope.stats().fault_delays_injected.inc();
-            self.info.flags.insert(Flags::DELAY_INJECTED);
-            tokio::time::sleep(delay).await;
-        }
-        let Some(abort) = injected.abort else { return Ok(()) };
-        self.scope.stats().fault_aborts_injected.inc();
-        let mut reply = match abort {
-            Abort::Http(status) => LocalReply::new(status, "fault_filter_abort"),
-            Abort::Grpc(code) => {
-                let mut reply = LocalReply::new(StatusCode::OK, "fault_filter_abort");
-                reply.grpc = Some(code);
-                reply
-            }
-        };
-        reply = reply.body("fault filter abort").flag(Flags::FAULT_INJECTED);
-        Err(Box::new(reply))
     }
 
     async fn act(&mut self, body: Body, responder: &mut Responder, alarm: &mut Alarm) -> bool {
@@ -403,10 +278,33 @@ impl<'a> RequestState<'a> {
             Outcome::Response(mut response) => {
                 response.begin(self, down.responder);
                 let switches = response.switches();
-                self.finish_head(response.head_mut(), switches);
+                let (head, body) = response.parts_mut();
+                if !switches {
+                    strip_hop_by_hop(&mut head.headers);
+                }
+                if let Err(stop) = self.filter_response(head, body, &mut down).await {
+                    return self.stop(stop, responder, alarm).await;
+                }
+                self.finish_head(response.parts_mut().0, switches);
                 let sent = response.send(self, &mut down).await;
                 self.finish(Some(&sent.head), sent.trailers.as_ref());
                 sent.whole
+            }
+        }
+    }
+
+    /// Ends a request that a filter or a deadline stopped.
+    async fn stop(&mut self, stop: Stop, responder: &mut Responder, alarm: &mut Alarm) -> bool {
+        match stop {
+            Stop::Reply(reply) => self.answer(*reply, responder, alarm).await,
+            Stop::Gone => {
+                note_gone(self);
+                self.finish(None, None);
+                false
+            }
+            Stop::Cut => {
+                let reply = reset_reply(UpstreamFail::Closed);
+                self.answer(reply, responder, alarm).await
             }
         }
     }
@@ -428,6 +326,8 @@ impl<'a> RequestState<'a> {
         let (mut head, body, grpc) = reply.into_response(Some(&self.request));
         self.info.grpc_status = grpc.or(self.info.grpc_status);
         self.info.response_code = head.status.as_u16();
+        strip_hop_by_hop(&mut head.headers);
+        self.filter_answer(&mut head);
         self.finish_head(&mut head, false);
         if grpc.is_some() {
             // Whatever the route sets: without it no gRPC client reads the status.
@@ -450,22 +350,6 @@ impl<'a> RequestState<'a> {
     pub(crate) fn finish_head(&mut self, head: &mut ResponseHead, upgrade: bool) {
         let scope = self.scope;
         let hcm = &scope.hcm;
-        if !upgrade {
-            strip_hop_by_hop(&mut head.headers);
-        }
-        for named in hcm.filters.iter().rev() {
-            if matches!(named.filter, HttpFilter::MetadataExchange) {
-                metadata_exchange::on_response(
-                    &scope.worker.node,
-                    hcm.direction,
-                    &mut self.info,
-                    &mut head.headers,
-                );
-            }
-        }
-        if let (Some(origin), Some(matched)) = (self.cors.clone(), &self.matched) {
-            Policies(&self.cors(matched)).decorate(&mut head.headers, origin);
-        }
         if let Some(matched) = self.matched.clone() {
             self.mutate_response(&matched, head);
             if matched.host.attempt_count_to_client && self.info.attempts > 0 {
@@ -480,9 +364,9 @@ impl<'a> RequestState<'a> {
         {
             head.headers.insert("x-request-id", id.clone());
         }
-        match hcm.server_transformation {
-            1 if head.headers.contains_key(header::SERVER) => {}
-            2 => {}
+        match hcm.server_header {
+            ServerHeader::AppendIfAbsent if head.headers.contains_key(header::SERVER) => {}
+            ServerHeader::PassThrough => {}
             _ => {
                 head.headers.insert(header::SERVER, hcm.server_name.clone());
             }
@@ -578,16 +462,7 @@ impl<'a> RequestState<'a> {
                 trailers.and_then(text).or_else(|| head.and_then(|head| text(&head.headers)));
             self.info.grpc_status = self.info.grpc_status.or(code);
         }
-        let hcm = &self.scope.hcm;
-        if hcm.has_stats {
-            istio::record_request(
-                &self.scope.worker.istio,
-                &self.scope.worker.node,
-                hcm.direction,
-                &self.info,
-                &self.request,
-            );
-        }
+        self.end_filters();
         let context = Context {
             info: &self.info,
             request: (!self.unread).then_some(&self.request),
@@ -595,7 +470,7 @@ impl<'a> RequestState<'a> {
             trailers,
             now: now(),
         };
-        hcm.access_log.iter().for_each(|log| log.log(&context, &self.scope.worker.logs));
+        access_log::log(&self.scope.hcm.access_log, &context, &self.scope.worker.logs);
     }
 }
 

@@ -1,6 +1,9 @@
 //! HTTP on the data path: codecs behind one stream interface, the normalised request, and the life of a request.
 
+mod callout;
 pub(crate) mod connection;
+mod filtered_body;
+mod filtering;
 pub(crate) mod forward;
 pub(crate) mod forwarded;
 pub(crate) mod h1_server;
@@ -10,3 +13,4 @@ pub(crate) mod manager;
 pub(crate) mod normalize;
 pub(crate) mod respond;
 pub(crate) mod tunnel;
+mod waiting;

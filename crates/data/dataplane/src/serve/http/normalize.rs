@@ -4,7 +4,7 @@ use http::{HeaderMap, HeaderName, Method, StatusCode, header};
 use portolan_h1::{connection_tokens, is_valid_authority};
 
 use super::incoming::Incoming;
-use crate::listener::connection_manager::{Hcm, StripPort};
+use crate::listener::{EscapedSlashes, Hcm, StripPort, Underscores};
 use crate::message::is_grpc;
 use crate::message::{ConnectionInfo, LocalReply, Protocol, Request};
 
@@ -114,10 +114,10 @@ fn fix(
         headers.remove(header::EXPECT);
     }
     match hcm.underscores {
-        1 if headers.keys().any(|name| name.as_str().contains('_')) => {
+        Underscores::Reject if headers.keys().any(|name| name.as_str().contains('_')) => {
             return Err(broken(StatusCode::BAD_REQUEST, "http1.unexpected_underscore"));
         }
-        2 => {
+        Underscores::Drop => {
             let names: Vec<_> = headers.keys().filter(|name| name.as_str().contains('_')).cloned().collect();
             names.iter().for_each(|name| {
                 headers.remove(name);
@@ -191,12 +191,12 @@ pub(crate) fn normalize_path(hcm: &Hcm, path: &str) -> Result<String, LocalReply
             return Err(bad("path_normalization_failed"));
         }
         match hcm.escaped_slashes {
-            2 if has_encoded(raw, b'/') || has_encoded(raw, b'\\') => {
+            EscapedSlashes::Reject if has_encoded(raw, b'/') || has_encoded(raw, b'\\') => {
                 return Err(bad("path_normalization_failed"));
             }
-            3 | 4 => {
+            EscapedSlashes::UnescapeAndRedirect | EscapedSlashes::UnescapeAndForward => {
                 let plain = unescape_slashes(&out);
-                redirect = hcm.escaped_slashes == 3 && plain != out;
+                redirect = hcm.escaped_slashes == EscapedSlashes::UnescapeAndRedirect && plain != out;
                 out = plain;
             }
             _ => {}

@@ -240,7 +240,7 @@ impl H1Responder {
             return;
         }
         let mut io = self.io.borrow_mut();
-        match self.trailers.filter(frame) {
+        match frame.with(self.trailers) {
             Frame::Data(data) if self.chunked => {
                 encode_chunk_head(&mut io.output, data.len());
                 io.push(data);

@@ -18,7 +18,7 @@ pub(crate) async fn switch(
     body: Body,
     responder: &mut Responder,
 ) {
-    let Body::H1Client(upstream) = body else { return };
+    let Body::Boxed(upstream) = body else { return };
     let Some(connection) = upstream.into_raw() else { return };
     let _exchange = exchange;
     if responder.start(head, None).is_err() {

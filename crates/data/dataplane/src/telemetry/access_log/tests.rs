@@ -5,7 +5,10 @@ use std::time::{Duration, Instant};
 use http::{HeaderMap, Method};
 use tokio_util::sync::CancellationToken;
 
-use super::line::Line;
+use portolan_dataplane_config::access_log::{Filter, Line};
+use portolan_dataplane_config::message::ConnectionFacts;
+use portolan_dataplane_config::value::unread;
+
 use super::*;
 use crate::message::{ConnectionInfo, Flags, Protocol, Request, ResponseHead};
 use crate::pb::{self, Kind, accesslog, core, file_log, types};
@@ -13,14 +16,16 @@ use crate::telemetry::StreamInfo;
 
 fn connection() -> Rc<ConnectionInfo> {
     Rc::new(ConnectionInfo {
-        id: 7,
-        remote: "192.0.2.1:1000".parse().unwrap(),
-        local: "192.0.2.2:80".parse().unwrap(),
-        restored: false,
-        sni: None,
-        tls: None,
+        facts: ConnectionFacts {
+            id: 7,
+            remote: "192.0.2.1:1000".parse().unwrap(),
+            local: "192.0.2.2:80".parse().unwrap(),
+            restored: false,
+            sni: None,
+            tls: None,
+            own_principal: None,
+        },
         drain: CancellationToken::new(),
-        own_principal: None,
     })
 }
 
@@ -63,7 +68,7 @@ fn finished<T>(code: u16, flags: Flags, elapsed: Duration, with: impl FnOnce(&Co
 fn written(line: &Line) -> String {
     finished(200, Flags::default(), Duration::from_millis(25), |context| {
         let mut out = Vec::new();
-        line.write(context, &mut out);
+        line::write(line, context, &mut out);
         String::from_utf8(out).unwrap()
     })
 }
@@ -79,7 +84,7 @@ fn object(fields: &[(&str, pb::Value)]) -> pb::Struct {
 #[test]
 fn the_default_line_is_envoys() {
     assert_eq!(
-        written(&Line::optional(None).unwrap()),
+        written(&Line::optional(None, unread).unwrap()),
         "[2020-09-13T12:26:40.123Z] \"GET /cart?item=1 HTTP/1.1\" 200 - 0 12 25 - \"-\" \"test\" \"id-1\" \
          \"shop.example\" \"-\"\n"
     );
@@ -145,7 +150,7 @@ fn status(op: accesslog::comparison_filter::Op, code: u32) -> accesslog::AccessL
 
 fn passes(from: &accesslog::AccessLogFilter, code: u16, flags: Flags, elapsed: Duration) -> bool {
     let filter = Filter::compile(from).unwrap();
-    finished(code, flags, elapsed, |context| filter.passes(context))
+    finished(code, flags, elapsed, |context| filter::passes(&filter, context))
 }
 
 #[test]
@@ -240,7 +245,7 @@ fn each_sink_has_its_destination() {
         (logger(&StdoutAccessLog::default()), Destination::Stdout),
         (logger(&StderrAccessLog::default()), Destination::Stderr),
     ] {
-        assert_eq!(AccessLog::compile(&log).unwrap().destination, destination);
+        assert_eq!(AccessLog::compile(&log, unread).unwrap().destination, destination);
     }
 }
 
@@ -249,6 +254,6 @@ fn an_unknown_sink_is_refused_by_name() {
     let mut log = logger(&file_log::FileAccessLog::default());
     let any = pb::Any { type_url: "type.googleapis.com/some.Logger".into(), value: Vec::new() };
     log.config_type = Some(accesslog::access_log::ConfigType::TypedConfig(any));
-    let error = AccessLog::compile_all(&[log]).unwrap_err();
+    let error = AccessLog::compile_all(&[log], unread).unwrap_err();
     assert_eq!(error.0, "access_log \"log\": unsupported access logger some.Logger");
 }

@@ -19,12 +19,14 @@ use std::sync::Arc;
 
 use http::StatusCode;
 
+pub(crate) use self::attempt::GRPC_DEADLINE_EXCEEDED;
 use self::attempt::{Answered, attempt};
 use self::counts::charge;
 use self::deadlines::Deadlines;
 use self::headers::Outgoing;
 use self::mirror::Mirrors;
 use self::replies::overflow;
+pub(crate) use self::replies::reset_reply;
 pub(crate) use self::response::Response;
 use self::retry::{Next, Retries};
 use self::upload::{MAX_REPLAY, Upload};
@@ -144,7 +146,7 @@ fn gone(state: &mut RequestState<'_>, stats: &ClusterStats) -> Outcome<'static> 
 }
 
 /// The client left before its response was complete.
-fn note_gone(state: &mut RequestState<'_>) {
+pub(crate) fn note_gone(state: &mut RequestState<'_>) {
     state.scope.stats().downstream_rq_rx_reset.inc();
     state.info.flags.insert(Flags::DOWNSTREAM_CONNECTION_TERMINATION);
     state.info.details = "downstream_remote_disconnect".into();

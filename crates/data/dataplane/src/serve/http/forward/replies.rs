@@ -31,7 +31,7 @@ pub(super) fn timeout_reply(details: &'static str) -> LocalReply {
         .flag(Flags::UPSTREAM_REQUEST_TIMEOUT)
 }
 
-pub(super) fn reset_reply(fail: UpstreamFail) -> LocalReply {
+pub(crate) fn reset_reply(fail: UpstreamFail) -> LocalReply {
     let (reason, flag, status) = match fail {
         UpstreamFail::Closed => (
             "connection termination",

@@ -66,8 +66,9 @@ struct Download {
 }
 
 impl Response<'_> {
-    pub(crate) fn head_mut(&mut self) -> &mut ResponseHead {
-        &mut self.answered.head
+    /// Head and body as they will be sent on.
+    pub(crate) fn parts_mut(&mut self) -> (&mut ResponseHead, &mut Body) {
+        (&mut self.answered.head, &mut self.answered.body)
     }
 
     /// Whether both connections change to another protocol with this response.
@@ -217,7 +218,7 @@ fn note_end(
         }
         End::Cut(fail) => {
             stats.upstream_rq_rx_reset.inc();
-            outlier::report(target.cluster, &attempt.host, Outcome::LocalFailure, now());
+            outlier::report(target.cluster, &attempt.host, Outcome::LocalFailure);
             match fail {
                 BodyFail::Protocol(_) => {
                     (Flags::UPSTREAM_PROTOCOL_ERROR, "upstream_reset_after_response_started{protocol_error}")

@@ -16,6 +16,7 @@ use crate::route::action::{RouteAction, is_idempotent};
 use crate::route::retry::{Failure, RetryPolicy};
 use crate::serve::http::manager::RequestState;
 use crate::upstream::breaker::Held;
+use crate::upstream::environment::Here;
 use crate::upstream::exchange::UpstreamFail;
 
 /// Times that a request is sent again because an idle connection turned out to be dead.
@@ -107,7 +108,7 @@ impl<'a> Retries<'a> {
 
     fn again(&mut self) -> Duration {
         self.target.stats().upstream_rq_retry.inc();
-        let pause = self.policy().map(|policy| policy.pause(self.made)).unwrap_or_default();
+        let pause = self.policy().map(|policy| policy.pause(self.made, &mut Here)).unwrap_or_default();
         self.made += 1;
         pause
     }

@@ -1,0 +1,236 @@
+//! What a filter is to one request: a state machine that is told what happens and says what is to be done.
+//!
+//! A filter does nothing itself: no clock, no socket, no task. It is told of the request's head, of pieces of bodies,
+//! of answers to what it asked for; it looks at the request through a [`View`], says by a [`Flow`] whether things go
+//! on, and asks for everything else by an [`Effect`]. The connection manager carries the effects out.
+
+use std::collections::HashMap;
+use std::rc::Rc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{HeaderMap, Method, StatusCode};
+
+use super::FilterStats;
+use super::held::Held;
+use crate::message::{ConnectionFacts, Flags, LocalReply, Request, ResponseHead};
+use crate::pb;
+use crate::peer::{LocalNode, PeerMetadata, Peers};
+use crate::stats::Stat;
+use crate::value::Direction;
+
+/// The state of one filter for one request. Every method has a default that lets everything pass.
+pub trait StreamFilter: std::fmt::Debug {
+    /// Once, when the head of the request has come here. `end`: no body and no trailers follow. After `Pause` the next
+    /// filters do not see the request until this one says `Continue`, at a piece of the body or at an event.
+    fn on_request(&mut self, _x: &mut View<'_>, _end: bool) -> Flow {
+        Flow::Continue
+    }
+
+    /// For each piece of the request's body, once [`View::read_request`] was called: `body` is what this filter held
+    /// back until now, and the new piece. After `Continue` all of it goes on, changed or not; after `Pause` it stays,
+    /// within [`super::chain::MAX_HELD`]. The last call has `body.is_end()`.
+    fn on_request_body(&mut self, _x: &mut View<'_>, _body: &mut Held) -> Flow {
+        Flow::Continue
+    }
+
+    /// Once, when the head of the response has come here, from the last filter to the first; also for answers of our
+    /// own, for which nothing waits: they go on even after `Pause`.
+    fn on_response(&mut self, _x: &mut View<'_>, _head: &mut ResponseHead, _end: bool) -> Flow {
+        Flow::Continue
+    }
+
+    /// For each piece of the response's body, once [`View::read_response`] was called; like
+    /// [`StreamFilter::on_request_body`].
+    fn on_response_body(&mut self, _x: &mut View<'_>, _body: &mut Held) -> Flow {
+        Flow::Continue
+    }
+
+    /// Something that was asked for happened. `Continue` ends a pause; `Pause` leaves things as they are.
+    fn on_event(&mut self, _x: &mut View<'_>, _event: Event) -> Flow {
+        Flow::Pause
+    }
+
+    /// Once, when everything is over and the response's status, sizes and flags are known. What is asked for here is
+    /// counted and recorded; nothing is waited for any more.
+    fn on_end(&mut self, _x: &mut View<'_>) {}
+}
+
+/// Whether things go on.
+#[derive(Debug)]
+pub enum Flow {
+    Continue,
+    /// The next filters wait.
+    Pause,
+    /// The request is answered by us. Once a response has begun it is cut instead.
+    Reply(Box<LocalReply>),
+}
+
+/// What a filter is told besides the message.
+#[derive(Debug)]
+pub enum Event {
+    /// The time that [`View::wake_after`] named has passed.
+    Wake(u32),
+    /// The answer to [`View::call_out`], or why there is none.
+    Answer(u32, Result<Answer, CalloutFail>),
+}
+
+/// The answer to a [`Callout`].
+#[derive(Debug, Clone)]
+pub struct Answer {
+    pub status: StatusCode,
+    pub headers: HeaderMap,
+    pub body: Bytes,
+}
+
+/// Why a [`Callout`] got no answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum CalloutFail {
+    #[error("there is no such cluster")]
+    NoCluster,
+    #[error("the cluster has no usable host, or the connection broke")]
+    Upstream,
+    #[error("the answer did not come in time")]
+    Timeout,
+    #[error("the answer is too large")]
+    TooLarge,
+}
+
+/// A request of the filter's own to a cluster of the proxy.
+#[derive(Debug, Clone)]
+pub struct Callout {
+    pub cluster: String,
+    pub method: Method,
+    pub authority: String,
+    pub path: String,
+    pub headers: HeaderMap,
+    pub body: Bytes,
+    pub timeout: Duration,
+}
+
+/// Which workload a peer's metadata are of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PeerSide {
+    Downstream,
+    Upstream,
+}
+
+/// What is to be done for a filter. `at` names the filter to whom the outcome is told.
+#[derive(Debug)]
+pub enum Effect {
+    Count(fn(&FilterStats) -> &Stat),
+    Flag(Flags),
+    Peer(PeerSide, Rc<PeerMetadata>),
+    /// Count the request in Istio's standard metrics.
+    StandardMetrics,
+    Wake {
+        at: Token,
+        after: Duration,
+    },
+    CallOut {
+        at: Token,
+        callout: Box<Callout>,
+    },
+}
+
+/// A filter of a chain and the number by which it knows what it asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Token {
+    pub(super) link: usize,
+    pub(super) id: u32,
+}
+
+impl Token {
+    pub fn id(self) -> u32 {
+        self.id
+    }
+}
+
+/// Dynamic metadata by namespace.
+pub type Metadata = HashMap<String, pb::Struct>;
+
+/// The request as filters see it.
+#[derive(Debug)]
+pub struct View<'a> {
+    /// Changes count until the head has passed the last filter.
+    pub request: &'a mut Request,
+    pub metadata: &'a mut Metadata,
+    pub connection: &'a ConnectionFacts,
+    /// Client address after `x-forwarded-for` was taken into account.
+    pub remote: std::net::IpAddr,
+    /// The cluster that the route chose.
+    pub cluster: Option<&'a str>,
+    pub direction: Direction,
+    /// Who this proxy is.
+    pub local: &'a LocalNode,
+    /// Whom this worker has met.
+    pub peers: &'a Peers,
+    /// What was asked for, in order. The caller of the chain carries it out.
+    pub effects: Vec<Effect>,
+    pub(super) link: usize,
+    pub(super) reads: [bool; 2],
+}
+
+impl<'a> View<'a> {
+    pub fn new(
+        request: &'a mut Request,
+        metadata: &'a mut Metadata,
+        connection: &'a ConnectionFacts,
+        remote: std::net::IpAddr,
+        cluster: Option<&'a str>,
+        direction: Direction,
+        (local, peers): (&'a LocalNode, &'a Peers),
+    ) -> Self {
+        View {
+            request,
+            metadata,
+            connection,
+            remote,
+            cluster,
+            direction,
+            local,
+            peers,
+            effects: Vec::new(),
+            link: 0,
+            reads: [false; 2],
+        }
+    }
+
+    /// From now on this filter gets the pieces of the request's body.
+    pub fn read_request(&mut self) {
+        self.reads[0] = true;
+    }
+
+    /// From now on this filter gets the pieces of the response's body.
+    pub fn read_response(&mut self) {
+        self.reads[1] = true;
+    }
+
+    /// Asks to be told when `after` has passed. `id` is the filter's own number for it.
+    pub fn wake_after(&mut self, id: u32, after: Duration) {
+        let at = Token { link: self.link, id };
+        self.effects.push(Effect::Wake { at, after });
+    }
+
+    /// Sends a request and asks to be told of the answer. `id` is the filter's own number for it.
+    pub fn call_out(&mut self, id: u32, callout: Callout) {
+        let at = Token { link: self.link, id };
+        self.effects.push(Effect::CallOut { at, callout: Box::new(callout) });
+    }
+
+    /// Counts once in a statistic of the connection manager.
+    pub fn count(&mut self, statistic: fn(&FilterStats) -> &Stat) {
+        self.effects.push(Effect::Count(statistic));
+    }
+
+    /// Sets a response flag.
+    pub fn flag(&mut self, flag: Flags) {
+        self.effects.push(Effect::Flag(flag));
+    }
+
+    /// Sets one string of the dynamic metadata.
+    pub fn set_metadata(&mut self, namespace: &str, key: &str, value: String) {
+        let fields = &mut self.metadata.entry(namespace.to_owned()).or_default().fields;
+        fields.insert(key.to_owned(), pb::Value { kind: Some(pb::Kind::StringValue(value)) });
+    }
+}

@@ -1,0 +1,345 @@
+//! The shape of filters, shown by one that does everything that a filter may do, against a scripted executor: no
+//! socket, no clock.
+
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test reports by panicking")]
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
+
+use super::chain::{Chain, MAX_HELD, Side, Stopped};
+use super::held::Held;
+use super::stream::{Answer, Callout, CalloutFail, Effect, Event, Flow, Metadata, StreamFilter, Token, View};
+use crate::message::{ConnectionFacts, LocalReply, Protocol, Request, ResponseHead};
+use crate::peer::{LocalNode, Peers};
+use crate::value::Direction;
+
+const SEEN: HeaderName = HeaderName::from_static("x-seen");
+
+/// Collects the body, asks another cluster about it, waits, then replaces the body or refuses.
+#[derive(Debug, Default)]
+struct Probe {
+    allowed: bool,
+}
+
+impl StreamFilter for Probe {
+    fn on_request(&mut self, x: &mut View<'_>, end: bool) -> Flow {
+        assert!(!end, "these tests send bodies");
+        x.read_request();
+        x.read_response();
+        Flow::Pause
+    }
+
+    fn on_request_body(&mut self, x: &mut View<'_>, body: &mut Held) -> Flow {
+        if body.is_end() {
+            x.call_out(
+                7,
+                Callout {
+                    cluster: "authorizer".into(),
+                    method: Method::POST,
+                    authority: "authorizer".into(),
+                    path: "/check".into(),
+                    headers: HeaderMap::new(),
+                    body: body.bytes(),
+                    timeout: Duration::from_secs(1),
+                },
+            );
+        }
+        if self.allowed { Flow::Continue } else { Flow::Pause }
+    }
+
+    fn on_event(&mut self, x: &mut View<'_>, event: Event) -> Flow {
+        match event {
+            Event::Answer(7, Ok(answer)) if answer.status == StatusCode::OK => {
+                let user = answer.headers.get("x-user").unwrap().clone();
+                x.request.headers.insert("x-user", user);
+                x.wake_after(8, Duration::from_millis(5));
+                Flow::Pause
+            }
+            Event::Answer(7, Ok(answer)) => Flow::Reply(Box::new(
+                LocalReply::new(StatusCode::FORBIDDEN, "probe_refused").body(answer.body),
+            )),
+            Event::Answer(7, Err(_)) => {
+                Flow::Reply(Box::new(LocalReply::new(StatusCode::SERVICE_UNAVAILABLE, "probe_failed")))
+            }
+            Event::Wake(8) => {
+                self.allowed = true;
+                Flow::Continue
+            }
+            other => panic!("{other:?} was never asked for"),
+        }
+    }
+
+    fn on_response(&mut self, _x: &mut View<'_>, head: &mut ResponseHead, _end: bool) -> Flow {
+        head.headers.insert("x-probe", HeaderValue::from_static("yes"));
+        Flow::Continue
+    }
+
+    fn on_response_body(&mut self, _x: &mut View<'_>, body: &mut Held) -> Flow {
+        if !body.is_end() {
+            return Flow::Pause;
+        }
+        let upper = String::from_utf8(body.bytes().to_vec()).unwrap().to_uppercase();
+        body.replace(upper);
+        let trailers = body.trailers_mut().get_or_insert_default();
+        trailers.insert("x-length", HeaderValue::from_static("known"));
+        Flow::Continue
+    }
+}
+
+/// Writes down what came by, and lets it pass.
+#[derive(Debug)]
+struct Note(&'static str);
+
+impl StreamFilter for Note {
+    fn on_request(&mut self, x: &mut View<'_>, _end: bool) -> Flow {
+        x.request.headers.append(SEEN, HeaderValue::from_static(self.0));
+        Flow::Continue
+    }
+
+    fn on_response(&mut self, _x: &mut View<'_>, head: &mut ResponseHead, _end: bool) -> Flow {
+        head.headers.append(SEEN, HeaderValue::from_static(self.0));
+        Flow::Continue
+    }
+}
+
+/// Puts other bytes in the place of each piece, and holds nothing back.
+#[derive(Debug)]
+struct Double;
+
+impl StreamFilter for Double {
+    fn on_request(&mut self, x: &mut View<'_>, _end: bool) -> Flow {
+        x.read_request();
+        Flow::Continue
+    }
+
+    fn on_request_body(&mut self, _x: &mut View<'_>, body: &mut Held) -> Flow {
+        let twice = [body.bytes(), body.bytes()].concat();
+        body.replace(twice);
+        Flow::Continue
+    }
+}
+
+/// Plays the connection manager: holds the request, and what filters asked for.
+struct Script {
+    chain: Chain,
+    request: Request,
+    metadata: Metadata,
+    connection: ConnectionFacts,
+    local: LocalNode,
+    peers: Peers,
+    asked: Vec<Effect>,
+}
+
+impl Script {
+    fn new(filters: Vec<Box<dyn StreamFilter>>) -> Script {
+        let mut chain = Chain::default();
+        filters.into_iter().for_each(|filter| chain.push(filter));
+        let address = "10.0.0.1:1000".parse().unwrap();
+        Script {
+            chain,
+            request: Request {
+                method: Method::POST,
+                scheme: "http",
+                authority: "test".into(),
+                path: "/".into(),
+                headers: HeaderMap::new(),
+                protocol: Protocol::Http11,
+                upgrade: None,
+                is_grpc: false,
+                expect_continue: false,
+            },
+            metadata: Metadata::default(),
+            connection: ConnectionFacts {
+                id: 1,
+                remote: address,
+                local: address,
+                restored: false,
+                sni: None,
+                tls: None,
+                own_principal: None,
+            },
+            local: LocalNode::default(),
+            peers: Peers::default(),
+            asked: Vec::new(),
+        }
+    }
+
+    fn tell(
+        &mut self,
+        what: impl FnOnce(&mut Chain, &mut View<'_>) -> Result<(), Stopped>,
+    ) -> Result<(), Stopped> {
+        let remote = self.connection.remote.ip();
+        let mut x = View::new(
+            &mut self.request,
+            &mut self.metadata,
+            &self.connection,
+            remote,
+            None,
+            Direction::Outbound,
+            (&self.local, &self.peers),
+        );
+        let told = what(&mut self.chain, &mut x);
+        self.asked.extend(x.effects);
+        told
+    }
+
+    fn request(&mut self) {
+        self.tell(|chain, x| chain.request(x, false)).unwrap();
+    }
+
+    fn send(&mut self, data: &'static str) -> Result<(), Stopped> {
+        self.tell(|chain, x| chain.body(Side::Request, x, Held::data(data.into()), None))
+    }
+
+    fn send_end(&mut self) {
+        self.tell(|chain, x| chain.body(Side::Request, x, Held::end(None), None)).unwrap();
+    }
+
+    fn called_out(&mut self) -> (Token, Callout) {
+        match self.asked.pop() {
+            Some(Effect::CallOut { at, callout }) => (at, *callout),
+            other => panic!("{other:?} instead of a callout"),
+        }
+    }
+
+    fn answer(&mut self, at: Token, answer: Result<Answer, CalloutFail>) -> Result<(), Stopped> {
+        self.tell(|chain, x| chain.event(x, at, Event::Answer(at.id(), answer), None))
+    }
+
+    fn passed(&mut self, side: Side) -> (Bytes, bool) {
+        let mut held = self.chain.take(side);
+        (held.bytes(), held.is_end())
+    }
+
+    fn seen(&self) -> Vec<&[u8]> {
+        self.request.headers.get_all(SEEN).iter().map(HeaderValue::as_bytes).collect()
+    }
+}
+
+fn answer(status: StatusCode, body: &'static str) -> Answer {
+    let mut headers = HeaderMap::new();
+    headers.insert("x-user", HeaderValue::from_static("alice"));
+    Answer { status, headers, body: body.into() }
+}
+
+fn probed() -> Script {
+    Script::new(vec![Box::new(Note("first")), Box::new(Probe::default()), Box::new(Note("last"))])
+}
+
+/// A script whose probe has asked about a body.
+fn asking() -> (Script, Token) {
+    let mut script = probed();
+    script.request();
+    script.send("ab").unwrap();
+    script.send("cd").unwrap();
+    script.send_end();
+    let (at, callout) = script.called_out();
+    assert_eq!((callout.cluster.as_str(), callout.body), ("authorizer", Bytes::from("abcd")));
+    (script, at)
+}
+
+#[test]
+fn a_pause_holds_the_head_and_the_body() {
+    let mut script = probed();
+    script.request();
+    script.send("ab").unwrap();
+    assert!(!script.chain.has_passed(Side::Request));
+    assert_eq!(script.seen(), [b"first"]);
+    assert_eq!(script.passed(Side::Request), (Bytes::new(), false));
+}
+
+#[test]
+fn an_answer_and_a_timer_end_a_pause() {
+    let (mut script, at) = asking();
+    script.answer(at, Ok(answer(StatusCode::OK, ""))).unwrap();
+    assert!(!script.chain.has_passed(Side::Request), "the timer runs");
+    let Some(Effect::Wake { at, after }) = script.asked.pop() else { panic!("no timer") };
+    assert_eq!(after, Duration::from_millis(5));
+    script.tell(|chain, x| chain.event(x, at, Event::Wake(at.id()), None)).unwrap();
+    assert!(script.chain.has_passed(Side::Request));
+    assert_eq!(script.seen(), [b"first".as_slice(), b"last"]);
+    assert_eq!(script.request.headers["x-user"], "alice");
+    assert_eq!(script.passed(Side::Request), (Bytes::from("abcd"), true));
+}
+
+#[test]
+fn an_answer_becomes_an_answer_of_our_own() {
+    let (mut script, at) = asking();
+    let reply = script.answer(at, Ok(answer(StatusCode::UNAUTHORIZED, "who?"))).unwrap_err();
+    assert_eq!((reply.status, &reply.body[..]), (StatusCode::FORBIDDEN, b"who?".as_slice()));
+    assert_eq!(script.seen(), [b"first"], "the next filters never saw it");
+}
+
+#[test]
+fn a_failed_callout_is_told() {
+    let (mut script, at) = asking();
+    let reply = script.answer(at, Err(CalloutFail::Timeout)).unwrap_err();
+    assert_eq!(reply.details, "probe_failed");
+}
+
+#[test]
+fn a_response_is_held_and_replaced() {
+    let mut script = probed();
+    script.request();
+    let mut head = ResponseHead::new(StatusCode::OK);
+    script.tell(|chain, x| chain.response(x, &mut head, false)).unwrap();
+    let seen: Vec<_> = head.headers.get_all(SEEN).iter().collect();
+    assert_eq!(seen, ["last", "first"], "responses pass the filters the other way round");
+    assert_eq!(head.headers["x-probe"], "yes");
+    script.tell(|chain, x| chain.body(Side::Response, x, Held::data("abc".into()), None)).unwrap();
+    assert_eq!(script.passed(Side::Response), (Bytes::new(), false));
+    script.tell(|chain, x| chain.body(Side::Response, x, Held::end(None), None)).unwrap();
+    let mut passed = script.chain.take(Side::Response);
+    assert_eq!((passed.bytes(), passed.is_end()), (Bytes::from("ABC"), true));
+    assert_eq!(passed.trailers_mut().as_ref().unwrap()["x-length"], "known");
+}
+
+#[test]
+fn pieces_are_changed_as_they_pass() {
+    let mut script = Script::new(vec![Box::new(Double), Box::new(Double)]);
+    script.request();
+    assert!(script.chain.has_passed(Side::Request));
+    script.send("a").unwrap();
+    assert_eq!(script.passed(Side::Request), (Bytes::from("aaaa"), false));
+    script.send_end();
+    assert_eq!(script.passed(Side::Request), (Bytes::new(), true));
+}
+
+#[test]
+fn a_body_waits_behind_a_head_that_another_filter_holds() {
+    let mut script = Script::new(vec![Box::new(Double), Box::new(Probe::default())]);
+    script.request();
+    script.send("a").unwrap();
+    script.send_end();
+    let (_, callout) = script.called_out();
+    assert_eq!(callout.body, Bytes::from("aa"));
+}
+
+#[test]
+fn more_than_a_filter_may_hold_is_refused() {
+    let mut script = probed();
+    script.request();
+    let piece = Bytes::from(vec![0; MAX_HELD / 2 + 1]);
+    let mut send = || {
+        let piece = Held::data(piece.clone());
+        script.tell(|chain, x| chain.body(Side::Request, x, piece, None))
+    };
+    send().unwrap();
+    assert_eq!(send().unwrap_err().details, "request_payload_too_large");
+}
+
+#[test]
+fn an_answer_of_our_own_passes_all_filters_at_once() {
+    let mut script = probed();
+    let mut head = ResponseHead::new(StatusCode::FORBIDDEN);
+    script
+        .tell(|chain, x| {
+            chain.local_response(x, &mut head);
+            Ok(())
+        })
+        .unwrap();
+    assert!(script.chain.has_passed(Side::Response));
+    assert_eq!(head.headers.get_all(SEEN).iter().count(), 2);
+}

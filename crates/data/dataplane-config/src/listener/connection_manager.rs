@@ -1,0 +1,296 @@
+//! HTTP connection managers, compiled.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::HeaderValue;
+
+use super::compile::Compile;
+use crate::access_log::AccessLog;
+use crate::cluster::header_case;
+use crate::filters::HttpFilters;
+use crate::message::Trailers;
+use crate::pb::hcm;
+use crate::route::RouteTable;
+use crate::value::{At as _, Direction, Invalid, Valid, bool_or, cidr, duration, timeout, u32_or};
+
+/// Envoy's `stream_idle_timeout`.
+const DEFAULT_STREAM_IDLE: Duration = Duration::from_secs(300);
+/// Envoy's connection `idle_timeout`.
+const DEFAULT_IDLE: Duration = Duration::from_secs(3600);
+/// Time for a request head when `request_headers_timeout` is not set: a slow sender must not hold a connection.
+const DEFAULT_HEAD_TIMEOUT: Duration = Duration::from_secs(60);
+/// HTTP/2 streams of one client at a time, unless configured lower.
+const MAX_STREAMS: u32 = 1024;
+
+/// Which codec the downstream side speaks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Codec {
+    Auto,
+    Http1,
+    Http2,
+}
+
+/// Where routes come from.
+#[derive(Debug)]
+pub enum Routes {
+    Inline(Arc<RouteTable>),
+    Named(Arc<str>),
+}
+
+/// `forward_client_cert_details`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ForwardCert {
+    Sanitize,
+    ForwardOnly,
+    AppendForward,
+    SanitizeSet,
+    AlwaysForwardOnly,
+}
+
+/// `server_header_transformation`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ServerHeader {
+    /// Ours replaces the host's.
+    Overwrite,
+    /// Ours is added where the host sent none.
+    AppendIfAbsent,
+    /// The host's stands, or none.
+    PassThrough,
+}
+
+impl ServerHeader {
+    fn compile(from: i32) -> Valid<ServerHeader> {
+        use hcm::http_connection_manager::ServerHeaderTransformation as T;
+        match T::try_from(from) {
+            Ok(T::Overwrite) => Ok(ServerHeader::Overwrite),
+            Ok(T::AppendIfAbsent) => Ok(ServerHeader::AppendIfAbsent),
+            Ok(T::PassThrough) => Ok(ServerHeader::PassThrough),
+            Err(_) => Err(Invalid(format!("server_header_transformation: {from} is unknown"))),
+        }
+    }
+}
+
+/// `headers_with_underscores_action`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Underscores {
+    /// Such fields pass.
+    Allow,
+    /// Their requests are refused.
+    Reject,
+    /// The fields are dropped.
+    Drop,
+}
+
+impl Underscores {
+    fn compile(from: i32) -> Valid<Underscores> {
+        use crate::pb::core::http_protocol_options::HeadersWithUnderscoresAction as A;
+        match A::try_from(from) {
+            Ok(A::Allow) => Ok(Underscores::Allow),
+            Ok(A::RejectRequest) => Ok(Underscores::Reject),
+            Ok(A::DropHeader) => Ok(Underscores::Drop),
+            Err(_) => Err(Invalid(format!("headers_with_underscores_action: {from} is unknown"))),
+        }
+    }
+}
+
+/// `path_with_escaped_slashes_action`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum EscapedSlashes {
+    /// They stay as they are, which is also what the default means.
+    Keep,
+    /// Their requests are refused.
+    Reject,
+    /// Clients are sent to the path with plain slashes.
+    UnescapeAndRedirect,
+    /// The path with plain slashes is used.
+    UnescapeAndForward,
+}
+
+impl EscapedSlashes {
+    fn compile(from: i32) -> Valid<EscapedSlashes> {
+        use hcm::http_connection_manager::PathWithEscapedSlashesAction as A;
+        match A::try_from(from) {
+            Ok(A::ImplementationSpecificDefault | A::KeepUnchanged) => Ok(EscapedSlashes::Keep),
+            Ok(A::RejectRequest) => Ok(EscapedSlashes::Reject),
+            Ok(A::UnescapeAndRedirect) => Ok(EscapedSlashes::UnescapeAndRedirect),
+            Ok(A::UnescapeAndForward) => Ok(EscapedSlashes::UnescapeAndForward),
+            Err(_) => Err(Invalid(format!("path_with_escaped_slashes_action: {from} is unknown"))),
+        }
+    }
+}
+
+/// A compiled connection manager.
+#[derive(Debug)]
+pub struct Hcm {
+    pub codec: Codec,
+    pub routes: Routes,
+    pub filters: HttpFilters,
+    pub direction: Direction,
+    /// Name of its statistics' scope.
+    pub stat_prefix: String,
+    pub access_log: Vec<AccessLog>,
+    pub server_name: HeaderValue,
+    pub server_header: ServerHeader,
+    pub via: Option<HeaderValue>,
+    pub limits: portolan_h1::Limits,
+    pub accept_http10: bool,
+    pub default_host_http10: String,
+    pub header_case: portolan_h1::HeaderCase,
+    pub trailers: Trailers,
+    pub max_streams: u32,
+    pub idle_timeout: Option<Duration>,
+    pub head_timeout: Duration,
+    pub request_timeout: Option<Duration>,
+    pub stream_idle_timeout: Option<Duration>,
+    pub max_stream_duration: Option<Duration>,
+    /// 0 = no limit.
+    pub max_requests: u32,
+    pub underscores: Underscores,
+    pub use_remote_address: bool,
+    /// Addresses of clients that may set router headers; none unless configured, as in Envoy since 1.33.
+    pub internal: Vec<ipnet::IpNet>,
+    pub trusted_hops: u32,
+    pub skip_xff_append: bool,
+    pub generate_request_id: bool,
+    pub preserve_request_id: bool,
+    pub return_request_id: bool,
+    pub forward_cert: ForwardCert,
+    pub cert_subject: bool,
+    pub cert_uri: bool,
+    pub cert_dns: bool,
+    pub proxy_100_continue: bool,
+    pub normalize_path: bool,
+    pub merge_slashes: bool,
+    pub escaped_slashes: EscapedSlashes,
+    pub strip_port: StripPort,
+    pub strip_trailing_dot: bool,
+    /// Upgrade types that are allowed, lower case.
+    pub upgrades: Vec<String>,
+    pub suppress_envoy_headers: bool,
+}
+
+/// Which port is cut off the authority.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum StripPort {
+    None,
+    Matching,
+    Any,
+}
+
+impl Hcm {
+    pub fn compile(from: &hcm::HttpConnectionManager, context: Compile) -> Valid<Hcm> {
+        use hcm::http_connection_manager::{
+            ForwardClientCertDetails as F, RouteSpecifier as R, StripPortMode,
+        };
+        crate::ignored::refuse_manager(from)?;
+        let routes = match from.route_specifier.as_ref().ok_or_else(|| Invalid::new("no routes"))? {
+            R::RouteConfig(config) => {
+                Routes::Inline(Arc::new(RouteTable::compile(config, context.load).at("route_config")?))
+            }
+            R::Rds(rds) => Routes::Named(rds.route_config_name.as_str().into()),
+            R::ScopedRoutes(_) => return Err(Invalid::new("scoped_routes is not supported")),
+        };
+        let filters = HttpFilters::compile(&from.http_filters)?;
+        if from.local_reply_config.is_some() {
+            return Err(Invalid::new("local_reply_config is not supported"));
+        }
+        let common = from.common_http_protocol_options.unwrap_or_default();
+        let h1 = from.http_protocol_options.clone().unwrap_or_default();
+        let h2 = from.http2_protocol_options.clone().unwrap_or_default();
+        let set = from.set_current_client_cert_details.unwrap_or_default();
+        let head_kib = u32_or(from.max_request_headers_kb.as_ref(), 60).clamp(1, 8192) as usize;
+        let name = if from.server_name.is_empty() { "envoy" } else { &from.server_name };
+        let header = |text: &str| {
+            HeaderValue::from_str(text).map_err(|_| Invalid(format!("{text:?} is no header value")))
+        };
+        let forward_cert = match F::try_from(from.forward_client_cert_details) {
+            Ok(F::Sanitize) | Err(_) => ForwardCert::Sanitize,
+            Ok(F::ForwardOnly) => ForwardCert::ForwardOnly,
+            Ok(F::AppendForward) => ForwardCert::AppendForward,
+            Ok(F::SanitizeSet) => ForwardCert::SanitizeSet,
+            Ok(F::AlwaysForwardOnly) => ForwardCert::AlwaysForwardOnly,
+        };
+        Ok(Hcm {
+            codec: match hcm::http_connection_manager::CodecType::try_from(from.codec_type) {
+                Ok(hcm::http_connection_manager::CodecType::Http1) => Codec::Http1,
+                Ok(hcm::http_connection_manager::CodecType::Http2) => Codec::Http2,
+                Ok(hcm::http_connection_manager::CodecType::Http3) => {
+                    return Err(Invalid::new("HTTP/3 is not supported"));
+                }
+                _ => Codec::Auto,
+            },
+            routes,
+            suppress_envoy_headers: filters.options.suppress_envoy_headers,
+            filters,
+            direction: context.direction,
+            stat_prefix: from.stat_prefix.clone(),
+            access_log: AccessLog::compile_all(&from.access_log, context.load)?,
+            server_name: header(name).at("server_name")?,
+            server_header: ServerHeader::compile(from.server_header_transformation)?,
+            via: if from.via.is_empty() { None } else { Some(header(&from.via).at("via")?) },
+            limits: portolan_h1::Limits {
+                head_bytes: head_kib * 1024,
+                headers: u32_or(common.max_headers_count.as_ref(), 100) as usize,
+            },
+            accept_http10: h1.accept_http_10,
+            default_host_http10: h1.default_host_for_http_10.clone(),
+            header_case: header_case(Some(&h1)),
+            trailers: Trailers::of(Some(&h1)),
+            max_streams: u32_or(h2.max_concurrent_streams.as_ref(), MAX_STREAMS).min(MAX_STREAMS),
+            idle_timeout: timeout(common.idle_timeout.as_ref(), Some(DEFAULT_IDLE)).at("idle_timeout")?,
+            head_timeout: timeout(from.request_headers_timeout.as_ref(), None)
+                .at("request_headers_timeout")?
+                .unwrap_or(DEFAULT_HEAD_TIMEOUT),
+            request_timeout: timeout(from.request_timeout.as_ref(), None).at("request_timeout")?,
+            stream_idle_timeout: timeout(from.stream_idle_timeout.as_ref(), Some(DEFAULT_STREAM_IDLE))
+                .at("stream_idle_timeout")?,
+            max_stream_duration: duration(common.max_stream_duration.as_ref())
+                .at("max_stream_duration")?
+                .filter(|limit| !limit.is_zero()),
+            max_requests: u32_or(common.max_requests_per_connection.as_ref(), 0),
+            underscores: Underscores::compile(common.headers_with_underscores_action)?,
+            use_remote_address: bool_or(from.use_remote_address.as_ref(), false),
+            internal: from
+                .internal_address_config
+                .iter()
+                .flat_map(|config| &config.cidr_ranges)
+                .map(cidr)
+                .collect::<Valid<_>>()
+                .at("internal_address_config")?,
+            trusted_hops: from.xff_num_trusted_hops,
+            skip_xff_append: from.skip_xff_append,
+            generate_request_id: bool_or(from.generate_request_id.as_ref(), true),
+            preserve_request_id: from.preserve_external_request_id,
+            return_request_id: from.always_set_request_id_in_response,
+            forward_cert,
+            cert_subject: bool_or(set.subject.as_ref(), false),
+            cert_uri: set.uri,
+            cert_dns: set.dns,
+            proxy_100_continue: from.proxy_100_continue,
+            normalize_path: bool_or(from.normalize_path.as_ref(), false),
+            merge_slashes: from.merge_slashes,
+            escaped_slashes: EscapedSlashes::compile(from.path_with_escaped_slashes_action)?,
+            strip_port: match (&from.strip_port_mode, from.strip_matching_host_port) {
+                (Some(StripPortMode::StripAnyHostPort(true)), _) => StripPort::Any,
+                (_, true) => StripPort::Matching,
+                _ => StripPort::None,
+            },
+            strip_trailing_dot: from.strip_trailing_host_dot,
+            upgrades: from
+                .upgrade_configs
+                .iter()
+                .filter(|upgrade| bool_or(upgrade.enabled.as_ref(), true))
+                .map(|upgrade| upgrade.upgrade_type.to_ascii_lowercase())
+                .collect(),
+        })
+    }
+
+    /// The RDS name.
+    pub fn route_name(&self) -> Option<&str> {
+        match &self.routes {
+            Routes::Named(name) => Some(name),
+            Routes::Inline(_) => None,
+        }
+    }
+}

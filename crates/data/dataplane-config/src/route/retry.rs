@@ -1,0 +1,206 @@
+//! Retry policies.
+
+use std::borrow::Cow;
+use std::time::Duration;
+
+use http::{HeaderMap, HeaderName};
+use portolan_balance::Environment;
+use portolan_balance::retry::Backoff;
+
+use crate::message::ResponseHead;
+use crate::message::matchers::HeaderMatch;
+use crate::pb::route;
+use crate::value::{At as _, Valid, duration, u32_or};
+
+/// What a request may ask for by itself.
+pub const RETRY_ON: HeaderName = HeaderName::from_static("x-envoy-retry-on");
+pub const RETRY_GRPC_ON: HeaderName = HeaderName::from_static("x-envoy-retry-grpc-on");
+pub const MAX_RETRIES_ASKED: HeaderName = HeaderName::from_static("x-envoy-max-retries");
+pub const STATUS_CODES_ASKED: HeaderName = HeaderName::from_static("x-envoy-retriable-status-codes");
+const GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
+/// Most retries that a policy or a request may ask for; more only multiplies an outage.
+const MAX_RETRIES: u32 = 64;
+
+/// Bits of `retry_on`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct RetryOn(u32);
+
+macro_rules! retry_on {
+    ($($name:ident = $bit:literal $text:literal,)*) => {
+        impl RetryOn {
+            $(const $name: u32 = 1 << $bit;)*
+            /// Reads a comma separated list; unknown words are ignored, as by Envoy.
+            pub fn parse(text: &str) -> RetryOn {
+                let mut bits = 0;
+                for word in text.split(',').map(str::trim) {
+                    match word { $($text => bits |= Self::$name,)* _ => {} }
+                }
+                RetryOn(bits)
+            }
+        }
+    };
+}
+
+retry_on! {
+    SERVER_ERROR = 0 "5xx",
+    GATEWAY_ERROR = 1 "gateway-error",
+    RESET = 2 "reset",
+    CONNECT_FAILURE = 3 "connect-failure",
+    RATELIMITED = 4 "envoy-ratelimited",
+    RETRIABLE_4XX = 5 "retriable-4xx",
+    REFUSED_STREAM = 6 "refused-stream",
+    STATUS_CODES = 7 "retriable-status-codes",
+    HEADERS = 8 "retriable-headers",
+    CANCELLED = 9 "cancelled",
+    DEADLINE_EXCEEDED = 10 "deadline-exceeded",
+    INTERNAL = 11 "internal",
+    RESOURCE_EXHAUSTED = 12 "resource-exhausted",
+    UNAVAILABLE = 13 "unavailable",
+    RESET_BEFORE_REQUEST = 14 "reset-before-request",
+}
+
+/// What went wrong with an attempt without a response.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Failure {
+    Connect,
+    Refused,
+    Reset,
+    PerTryTimeout,
+}
+
+/// A compiled policy.
+#[derive(Debug, Clone)]
+pub struct RetryPolicy {
+    pub on: RetryOn,
+    pub retries: u32,
+    pub per_try_timeout: Option<Duration>,
+    pub status_codes: Vec<u16>,
+    pub headers: Vec<HeaderMatch>,
+    pub request_headers: Vec<HeaderMatch>,
+    pub backoff: Backoff,
+    pub avoid_previous: bool,
+    pub host_attempts: u32,
+}
+
+impl RetryPolicy {
+    pub fn compile(from: &route::RetryPolicy) -> Valid<RetryPolicy> {
+        let back_off = from.retry_back_off.as_ref();
+        let base = duration(back_off.and_then(|b| b.base_interval.as_ref())).at("retry_back_off")?;
+        let max = duration(back_off.and_then(|b| b.max_interval.as_ref())).at("retry_back_off")?;
+        let avoid_previous = from
+            .retry_host_predicate
+            .iter()
+            .any(|one| one.name == "envoy.retry_host_predicates.previous_hosts");
+        Ok(RetryPolicy {
+            on: RetryOn::parse(&from.retry_on),
+            retries: u32_or(from.num_retries.as_ref(), 1).min(MAX_RETRIES),
+            per_try_timeout: duration(from.per_try_timeout.as_ref())
+                .at("per_try_timeout")?
+                .filter(|t| !t.is_zero()),
+            status_codes: from
+                .retriable_status_codes
+                .iter()
+                .filter_map(|code| u16::try_from(*code).ok())
+                .collect(),
+            headers: HeaderMatch::compile_all(&from.retriable_headers)?,
+            request_headers: HeaderMatch::compile_all(&from.retriable_request_headers)?,
+            backoff: Backoff::new(base, max),
+            avoid_previous,
+            host_attempts: u32::try_from(from.host_selection_retry_max_attempts).unwrap_or(1).clamp(1, 32),
+        })
+    }
+
+    /// The policy that request headers ask for, on top of the route's (internal requests only).
+    pub fn with_headers<'a>(
+        own: Option<&'a RetryPolicy>,
+        headers: &HeaderMap,
+    ) -> Option<Cow<'a, RetryPolicy>> {
+        let text = |name: &HeaderName| headers.get(name).and_then(|value| value.to_str().ok());
+        let asked = text(&RETRY_ON).into_iter().chain(text(&RETRY_GRPC_ON)).collect::<Vec<_>>().join(",");
+        if asked.is_empty() {
+            return own.map(Cow::Borrowed);
+        }
+        let mut policy = own.cloned().unwrap_or(RetryPolicy {
+            on: RetryOn::default(),
+            retries: 1,
+            per_try_timeout: None,
+            status_codes: Vec::new(),
+            headers: Vec::new(),
+            request_headers: Vec::new(),
+            backoff: Backoff::default(),
+            avoid_previous: false,
+            host_attempts: 1,
+        });
+        policy.on.0 |= RetryOn::parse(&asked).0;
+        if let Some(retries) = text(&MAX_RETRIES_ASKED).and_then(|text| text.parse().ok()) {
+            policy.retries = u32::min(retries, MAX_RETRIES);
+        }
+        if let Some(codes) = text(&STATUS_CODES_ASKED) {
+            policy.status_codes.extend(codes.split(',').filter_map(|code| code.trim().parse::<u16>().ok()));
+        }
+        Some(Cow::Owned(policy))
+    }
+
+    fn has(&self, bits: u32) -> bool {
+        self.on.0 & bits != 0
+    }
+
+    /// Whether a response is to be thrown away for another try.
+    pub fn wants_response(&self, head: &ResponseHead) -> bool {
+        let code = head.status.as_u16();
+        if (self.has(RetryOn::SERVER_ERROR) && (500..600).contains(&code))
+            || (self.has(RetryOn::GATEWAY_ERROR) && (502..=504).contains(&code))
+            || (self.has(RetryOn::RETRIABLE_4XX) && code == 409)
+            || (self.has(RetryOn::STATUS_CODES) && self.status_codes.contains(&code))
+            || (self.has(RetryOn::RATELIMITED) && head.headers.contains_key("x-envoy-ratelimited"))
+            || (self.has(RetryOn::HEADERS)
+                && self.headers.iter().any(|header| header.matches_fields(&head.headers)))
+        {
+            return true;
+        }
+        let grpc = head.headers.get(&GRPC_STATUS).and_then(|value| value.to_str().ok());
+        let bit = match grpc {
+            Some("1") => RetryOn::CANCELLED,
+            Some("4") => RetryOn::DEADLINE_EXCEEDED,
+            Some("8") => RetryOn::RESOURCE_EXHAUSTED,
+            Some("13") => RetryOn::INTERNAL,
+            Some("14") => RetryOn::UNAVAILABLE,
+            _ => return false,
+        };
+        self.has(bit)
+    }
+
+    /// Whether a failure without a response is worth another try.
+    pub fn wants_failure(&self, failure: Failure) -> bool {
+        let bits = match failure {
+            Failure::Connect => RetryOn::CONNECT_FAILURE | RetryOn::SERVER_ERROR | RetryOn::GATEWAY_ERROR,
+            Failure::Refused => RetryOn::REFUSED_STREAM | RetryOn::SERVER_ERROR | RetryOn::RESET,
+            Failure::Reset => RetryOn::RESET | RetryOn::SERVER_ERROR | RetryOn::GATEWAY_ERROR,
+            Failure::PerTryTimeout => RetryOn::SERVER_ERROR | RetryOn::GATEWAY_ERROR | RetryOn::RESET,
+        };
+        self.has(bits)
+    }
+
+    /// Pause before the retry after `retried` retries.
+    pub fn pause(&self, retried: u32, environment: &mut impl Environment) -> Duration {
+        self.backoff.pause(retried, environment)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use envoy_types::pb::google::protobuf;
+
+    use super::*;
+
+    #[test]
+    fn the_longest_back_off_overflows_nothing() {
+        let longest = Some(protobuf::Duration { seconds: 315_576_000_000, nanos: 0 });
+        for max_interval in [None, longest] {
+            let back_off = route::retry_policy::RetryBackOff { base_interval: longest, max_interval };
+            let from = route::RetryPolicy { retry_back_off: Some(back_off), ..Default::default() };
+            let policy = RetryPolicy::compile(&from).unwrap();
+            assert!((0..100).all(|retried| policy.pause(retried) <= Duration::from_secs(24 * 3600)));
+        }
+    }
+}

@@ -1,0 +1,130 @@
+//! The route table: virtual host by domain, then the first route that matches.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use super::action::Action;
+use super::mutation::Mutations;
+use super::path::PathMatch;
+use super::retry::RetryPolicy;
+use crate::filters::PerFilter;
+use crate::message::matchers::{HeaderMatch, QueryMatch};
+use crate::message::{ConnectionFacts, Request, without_port};
+use crate::value::{PerMillion, drawn};
+
+/// A compiled route configuration.
+#[derive(Debug, Default)]
+pub struct RouteTable {
+    pub hosts: Vec<Arc<VirtualHost>>,
+    pub exact: HashMap<String, usize>,
+    /// Longest first.
+    pub suffixes: Vec<(String, usize)>,
+    /// Longest first.
+    pub prefixes: Vec<(String, usize)>,
+    pub any: Option<usize>,
+    pub ignore_port: bool,
+    pub mutations: Mutations,
+    pub most_specific_wins: bool,
+    pub internal_only: Vec<http::HeaderName>,
+}
+
+/// Whose plain requests are sent to https.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RequireTls {
+    No,
+    External,
+    All,
+}
+
+/// A compiled virtual host.
+#[derive(Debug)]
+pub struct VirtualHost {
+    pub routes: Vec<Arc<Route>>,
+    pub mutations: Mutations,
+    pub require_tls: RequireTls,
+    pub attempt_count_to_upstream: bool,
+    pub attempt_count_to_client: bool,
+    pub retry: Option<Arc<RetryPolicy>>,
+    /// Request bytes that may be kept for another try.
+    pub buffer_limit: Option<usize>,
+    pub per_filter: PerFilter,
+}
+
+/// A compiled route.
+#[derive(Debug)]
+pub struct Route {
+    pub name: Arc<str>,
+    pub path: PathMatch,
+    pub headers: Vec<HeaderMatch>,
+    pub query: Vec<QueryMatch>,
+    pub grpc: bool,
+    pub share: Option<PerMillion>,
+    /// Request bytes that may be kept for another try.
+    pub buffer_limit: Option<usize>,
+    /// Client certificate presented / validated.
+    pub tls: Option<(Option<bool>, Option<bool>)>,
+    pub action: Action,
+    pub mutations: Mutations,
+    pub per_filter: PerFilter,
+}
+
+/// The route of a request.
+#[derive(Debug, Clone)]
+pub struct Matched {
+    pub table: Arc<RouteTable>,
+    pub host: Arc<VirtualHost>,
+    pub route: Arc<Route>,
+}
+
+impl RouteTable {
+    /// The virtual host of an authority.
+    pub fn virtual_host(&self, authority: &str) -> Option<&Arc<VirtualHost>> {
+        let lower;
+        let mut host = authority;
+        if host.bytes().any(|byte| byte.is_ascii_uppercase()) {
+            lower = host.to_ascii_lowercase();
+            host = &lower;
+        }
+        if self.ignore_port {
+            host = without_port(host);
+        }
+        let at = self
+            .exact
+            .get(host)
+            .or_else(|| {
+                let fits = |(suffix, _): &&(String, usize)| {
+                    host.len() > suffix.len() && host.ends_with(suffix.as_str())
+                };
+                self.suffixes.iter().find(fits).map(|(_, at)| at)
+            })
+            .or_else(|| {
+                let fits = |(prefix, _): &&(String, usize)| {
+                    host.len() > prefix.len() && host.starts_with(prefix.as_str())
+                };
+                self.prefixes.iter().find(fits).map(|(_, at)| at)
+            })
+            .or(self.any.as_ref())?;
+        self.hosts.get(*at)
+    }
+
+    /// The first matching route.
+    pub fn find(self: &Arc<Self>, request: &Request, connection: &ConnectionFacts) -> Option<Matched> {
+        let host = self.virtual_host(&request.authority)?;
+        let route = host.routes.iter().find(|route| route.matches(request, connection))?;
+        Some(Matched { table: self.clone(), host: host.clone(), route: route.clone() })
+    }
+}
+
+impl Route {
+    fn matches(&self, request: &Request, connection: &ConnectionFacts) -> bool {
+        self.path.matches(request)
+            && self.headers.iter().all(|header| header.matches(request))
+            && self.query.iter().all(|query| request.query().is_some_and(|text| query.matches(text)))
+            && (!self.grpc || request.is_grpc)
+            && self.tls.is_none_or(|(presented, validated)| {
+                let has = connection.peer().is_some();
+                presented.is_none_or(|wanted| wanted == has) && validated.is_none_or(|wanted| wanted == has)
+            })
+            && self.share.is_none_or(drawn)
+    }
+}
