@@ -13,9 +13,11 @@ use crate::pb::{self, core};
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Invalid(pub String);
 
+/// A value, or why there is none.
 pub type Valid<T> = Result<T, Invalid>;
 
 impl Invalid {
+    /// An error with this reason.
     pub fn new(reason: impl Into<String>) -> Self {
         Invalid(reason.into())
     }
@@ -23,6 +25,7 @@ impl Invalid {
 
 /// Adds the name of the field in which an error was found.
 pub trait At<T> {
+    /// Names the field.
     fn at(self, field: &str) -> Valid<T>;
 }
 
@@ -43,6 +46,7 @@ pub fn type_of(any: &pb::Any) -> &str {
     any.type_url.rsplit_once('/').map_or(any.type_url.as_str(), |(_, name)| name)
 }
 
+/// A duration. Those that protobuf does not have are refused; nothing is longer than [`LONGEST`].
 pub fn duration(value: Option<&protobuf::Duration>) -> Valid<Option<Duration>> {
     let Some(value) = value else { return Ok(None) };
     match (u64::try_from(value.seconds), u32::try_from(value.nanos)) {
@@ -60,10 +64,12 @@ pub fn timeout(value: Option<&protobuf::Duration>, default: Option<Duration>) ->
     })
 }
 
+/// The value, or a default.
 pub fn u32_or(value: Option<&protobuf::UInt32Value>, default: u32) -> u32 {
     value.map_or(default, |value| value.value)
 }
 
+/// The value, or a default.
 pub fn bool_or(value: Option<&protobuf::BoolValue>, default: bool) -> bool {
     value.map_or(default, |value| value.value)
 }
@@ -71,6 +77,7 @@ pub fn bool_or(value: Option<&protobuf::BoolValue>, default: bool) -> bool {
 /// A share of a million.
 pub type PerMillion = u32;
 
+/// The share that a message names; none by default.
 pub fn fraction(value: Option<&pb::types::FractionalPercent>) -> PerMillion {
     let Some(value) = value else { return 0 };
     let scale = match value.denominator {
@@ -81,6 +88,7 @@ pub fn fraction(value: Option<&pb::types::FractionalPercent>) -> PerMillion {
     value.numerator.saturating_mul(scale).min(1_000_000)
 }
 
+/// The share that a message names for want of a runtime.
 pub fn runtime_fraction(value: Option<&core::RuntimeFractionalPercent>) -> Option<PerMillion> {
     value.map(|value| fraction(value.default_value.as_ref()))
 }
@@ -88,8 +96,11 @@ pub fn runtime_fraction(value: Option<&core::RuntimeFractionalPercent>) -> Optio
 /// `traffic_direction`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Direction {
+    /// Not said.
     Unspecified,
+    /// From clients outside of the pod to the application.
     Inbound,
+    /// From the application to others.
     Outbound,
 }
 
@@ -121,6 +132,7 @@ pub fn drawn(share: PerMillion) -> bool {
     share >= 1_000_000 || (share > 0 && fastrand::u32(0..1_000_000) < share)
 }
 
+/// Compiles the message.
 pub fn cidr(range: &core::CidrRange) -> Valid<IpNet> {
     let ip: IpAddr = range
         .address_prefix
@@ -134,9 +146,11 @@ pub fn cidr(range: &core::CidrRange) -> Valid<IpNet> {
 /// Where to listen or connect to.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum NetAddress {
+    /// An IP address and a port.
     Socket(SocketAddr),
     /// A name to be resolved.
     Name(String, u16),
+    /// The path of a socket.
     Unix(String),
 }
 
@@ -150,6 +164,7 @@ impl std::fmt::Display for NetAddress {
     }
 }
 
+/// Compiles the message; TCP only.
 pub fn socket_address(address: &core::SocketAddress) -> Valid<NetAddress> {
     let port = match address.port_specifier {
         Some(core::socket_address::PortSpecifier::PortValue(port)) => {
@@ -170,6 +185,7 @@ pub fn socket_address(address: &core::SocketAddress) -> Valid<NetAddress> {
     }
 }
 
+/// Compiles the message.
 pub fn address(address: Option<&core::Address>) -> Valid<NetAddress> {
     match address.and_then(|address| address.address.as_ref()) {
         Some(core::address::Address::SocketAddress(socket)) => socket_address(socket),
