@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use crate::run::{self, Result};
-use crate::{docs, packages, tools};
+use crate::{dependencies, docs, layers, packages, tools};
 
 /// The profile of the proxy as it is shipped (Cargo.toml).
 const PROXY_PROFILE: &str = "proxy";
@@ -38,6 +38,9 @@ pub(crate) fn demo(arguments: &[String]) -> Result<()> {
 pub(crate) fn test(arguments: &[String]) -> Result<()> {
     packages::ensure(packages::TESTS)?;
     run::step("format", &mut run::cargo(&["fmt", "--all", "--check"]))?;
+    println!("\n==> layers");
+    layers::layers()?;
+    dependencies::check()?;
     docs::check()?;
     let lints = ["clippy", "--workspace", "--all-targets", "--", "--deny", "warnings"];
     run::step("lints", &mut run::cargo(&lints))?;

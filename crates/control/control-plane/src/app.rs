@@ -20,7 +20,7 @@ use kube::{Client, Config, config::KubeConfigOptions};
 use portolan_identity::{CertificateAuthority, SpiffeId};
 use portolan_mesh::ClusterContext;
 use portolan_names::names;
-use portolan_xds::grpc::{AdsServer, CertificateServer};
+use portolan_xds_grpc::{AdsServer, CertificateServer};
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::TcpListener,

@@ -139,3 +139,6 @@ pub fn export_status(exports: &BTreeMap<String, Export>) -> ExportedServiceSetSt
     });
     ExportedServiceSetStatus { exported_services }
 }
+
+#[cfg(test)]
+mod tests;

@@ -59,3 +59,6 @@ pub fn import_status(imports: &[Import]) -> ImportedServiceSetStatus {
     imported_services.sort_by(|a, b| a.exported_name.cmp(&b.exported_name));
     ImportedServiceSetStatus { imported_services }
 }
+
+#[cfg(test)]
+mod tests;

@@ -6,6 +6,8 @@
 //! names that are not the peer's to use. No I/O and no clock here; the control plane does both.
 
 mod exports;
+#[cfg(test)]
+mod fixture;
 mod imports;
 mod local_mesh;
 mod message;

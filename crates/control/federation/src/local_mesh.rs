@@ -61,3 +61,6 @@ impl Peer {
         format!("spiffe://{}/ns/{}/sa/{account}", mesh.trust_domain, self.namespace)
     }
 }
+
+#[cfg(test)]
+mod tests;

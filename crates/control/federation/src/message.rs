@@ -105,8 +105,10 @@ pub enum Refused {
     /// The host is not made of name, namespace and an exports domain: it could be somebody else's.
     #[error("host {0:?} is not <name>.<namespace>.svc.<mesh>{EXPORTS_SUFFIX}")]
     Host(String),
-    /// A port is not 1 to 65535, or there are none or too many.
-    #[error("service {0} has no valid set of ports (1 to {MAX_PORTS}, numbers 1 to 65535)")]
+    /// A port is not 1 to 65535 or its name is no DNS label, or there are none or too many.
+    #[error(
+        "service {0} has no valid set of ports (1 to {MAX_PORTS}, numbers 1 to 65535, names are DNS labels)"
+    )]
     Ports(String),
     /// An identity of another trust domain, or not an identity.
     #[error("service {host} names {identity:?}, which is not an identity of trust domain {trust_domain}")]
@@ -172,7 +174,9 @@ impl ServiceMessage {
         if !mesh.is_some_and(is_label) {
             return Err(Refused::Host(self.hostname.chars().take(300).collect()));
         }
-        let valid = |port: &ServicePortMessage| (1..=65535).contains(&port.port) && port.name.len() <= 63;
+        let valid = |port: &ServicePortMessage| {
+            (1..=65535).contains(&port.port) && (port.name.is_empty() || is_label(&port.name))
+        };
         let numbers: BTreeSet<u32> = self.service_ports.iter().map(|port| port.port).collect();
         if self.service_ports.is_empty()
             || self.service_ports.len() > MAX_PORTS
@@ -227,78 +231,4 @@ fn checksum(services: &[ServiceMessage]) -> u64 {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn service(name: &str) -> ServiceMessage {
-        ServiceMessage {
-            name: name.into(),
-            namespace: "bookinfo".into(),
-            hostname: format!("{name}.bookinfo.svc.west-exports.local"),
-            service_ports: vec![ServicePortMessage {
-                name: "http".into(),
-                port: 9080,
-                protocol: "HTTP".into(),
-            }],
-            service_accounts: vec![
-                "spiffe://east.local/ns/istio-system/sa/west-ingress-service-account".into(),
-            ],
-        }
-    }
-
-    #[test]
-    fn the_wire_form() {
-        let list = ServiceList { checksum: u64::MAX, services: vec![service("ratings")] };
-        let text = serde_json::to_string(&list).unwrap();
-        assert_eq!(
-            text,
-            r#"{"checksum":18446744073709551615,"services":[{"name":"ratings","namespace":"bookinfo","hostname":"ratings.bookinfo.svc.west-exports.local","servicePorts":[{"name":"http","port":9080,"protocol":"HTTP"}],"serviceAccounts":["spiffe://east.local/ns/istio-system/sa/west-ingress-service-account"]}]}"#
-        );
-        assert_eq!(serde_json::from_str::<ServiceList>(&text).unwrap(), list);
-        assert_eq!(serde_json::to_string(&ServiceList::new(vec![])).unwrap(), r#"{"checksum":0}"#);
-    }
-
-    #[test]
-    fn fields_of_other_releases_are_ignored() {
-        let text = r#"{"checksum":1,"networkGatewayEndpoints":[{"port":15443,"hostname":"x"}],"services":[{"name":"a","later":1}]}"#;
-        let list: ServiceList = serde_json::from_str(text).unwrap();
-        assert_eq!(list.services[0].name, "a");
-        let event: WatchEvent = serde_json::from_str(r#"{"action":"update","checksum":7}"#).unwrap();
-        assert_eq!(event, WatchEvent { action: Action::Update, service: None, checksum: 7 });
-    }
-
-    #[test]
-    fn checksums_do_not_depend_on_order() {
-        let (a, b) = (service("a"), service("b"));
-        let one = ServiceList::new(vec![a.clone(), b.clone()]);
-        let other = ServiceList::new(vec![b, a.clone()]);
-        assert_eq!(one, other);
-        assert_ne!(one.checksum, ServiceList::new(vec![a]).checksum);
-    }
-
-    #[test]
-    fn what_a_hostile_peer_sends_is_refused() {
-        type Change = fn(&mut ServiceMessage);
-        let cases: [(&str, Change); 10] = [
-            ("a wildcard name", |s| s.name = "*".into()),
-            ("a name with dots", |s| s.name = "kubernetes.default".into()),
-            ("a host of ours", |s| s.hostname = "ratings.bookinfo.svc.cluster.local".into()),
-            ("a host of another service", |s| s.hostname = "reviews.bookinfo.svc.west-exports.local".into()),
-            ("a deeper host", |s| s.hostname = "ratings.bookinfo.svc.a.b-exports.local".into()),
-            ("port zero", |s| s.service_ports[0].port = 0),
-            ("a port out of range", |s| s.service_ports[0].port = 70_000),
-            ("no ports", |s| s.service_ports.clear()),
-            ("an identity of ours", |s| s.service_accounts = vec!["spiffe://west.local/ns/a/sa/b".into()]),
-            ("no identity", |s| s.service_accounts.clear()),
-        ];
-        for (what, change) in cases {
-            let mut bad = service("ratings");
-            change(&mut bad);
-            let (taken, refused) = ServiceList::new(vec![bad, service("details")]).accept("east.local");
-            assert_eq!((taken.len(), refused.len()), (1, 1), "{what}");
-            assert_eq!(taken[0].name, "details", "{what}");
-        }
-        let twice = ServiceList::new(vec![service("a"), service("a")]).accept("east.local");
-        assert_eq!(twice.1, vec![Refused::Duplicate("a.bookinfo.svc.west-exports.local".into())]);
-    }
-}
+mod tests;

@@ -40,19 +40,47 @@ mod tests {
     use super::*;
 
     #[test]
-    fn long_names_stay_different() {
-        let long = "x".repeat(70);
-        let (a, b) = (object_name(&["fed", &long, "a"]), object_name(&["fed", &long, "b"]));
-        assert!(a.len() <= MAX_NAME_LENGTH && b.len() <= MAX_NAME_LENGTH && a != b);
+    fn names_of_at_most_63_bytes_stay_whole() {
         assert_eq!(object_name(&["fed-exp", "ratings", "bookinfo", "west"]), "fed-exp-ratings-bookinfo-west");
+        let full = "x".repeat(59);
+        assert_eq!(object_name(&["fed", &full]), format!("fed-{full}"));
     }
 
     #[test]
-    fn labels() {
-        for good in ["a", "ratings", "v1-a", "0a"] {
+    fn longer_names_end_in_a_part_of_their_digest() {
+        let name = object_name(&["fed", &"x".repeat(60)]);
+        // The tail is that of `printf fed-xxx... | sha256sum`.
+        assert_eq!(name, format!("fed-{}-425cf057", "x".repeat(50)));
+        assert_eq!(name.len(), 63);
+    }
+
+    #[test]
+    fn long_names_stay_different() {
+        let long = "x".repeat(70);
+        assert_ne!(object_name(&["fed", &long, "a"]), object_name(&["fed", &long, "b"]));
+    }
+
+    #[test]
+    fn a_name_is_not_cut_behind_a_dash_or_dot() {
+        for end in ["-", "."] {
+            let name = object_name(&[&"x".repeat(52), end, "more than there is room for"]);
+            assert!(name.starts_with(&format!("{}-", "x".repeat(52))), "{name}");
+            assert_eq!(name.len(), 52 + 1 + 8, "{name}");
+        }
+    }
+
+    #[test]
+    fn paths_of_the_exporter() {
+        assert_eq!(peer_path("services", "west"), "/v1/services/west");
+        assert_eq!(peer_path("watch", "west"), "/v1/watch/west");
+    }
+
+    #[test]
+    fn labels_of_rfc_1123() {
+        for good in ["a", "7", "ratings", "v1-a", "0a", &"a".repeat(63)] {
             assert!(is_label(good), "{good}");
         }
-        for bad in ["", "-a", "a-", "A", "a.b", "a_b", "*", &"a".repeat(64)] {
+        for bad in ["", "-", "-a", "a-", "A", "aB", "a.b", "a_b", "*", "\u{e9}", "a b", &"a".repeat(64)] {
             assert!(!is_label(bad), "{bad}");
         }
     }

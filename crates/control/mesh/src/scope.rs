@@ -6,10 +6,12 @@ use portolan_names::names::MESH_GATEWAY;
 use portolan_resources::networking::{OutboundTrafficPolicyMode, SidecarSpec};
 
 use crate::{
-    config::{Resolved, ResolvedDestinationRule, ResolvedVirtualService},
+    destination_rule::ResolvedDestinationRule,
     host::{host_matches, host_specificity},
-    inputs::ObjectKey,
+    object::ObjectKey,
+    object::Resolved,
     service::{Service, ServicePort},
+    virtual_service::ResolvedVirtualService,
 };
 
 /// Services and configuration visible to some proxies.

@@ -9,13 +9,13 @@ use portolan_resources::{
 };
 
 use crate::{
-    config::{Age, ConfigMeta},
-    kubernetes::Workloads,
+    export_to::Visibility,
+    object::{Age, ConfigMeta},
     protocol::Protocol,
     service::{
         Endpoint, EndpointAddress, Locality, Registry, Resolution, Service, ServiceEndpoints, ServicePort,
     },
-    visibility::Visibility,
+    workload::Workloads,
     workload::identity,
 };
 

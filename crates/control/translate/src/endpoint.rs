@@ -12,7 +12,7 @@ use portolan_resources::{
 };
 use portolan_xds::names::ClusterName;
 
-use crate::{cluster::traffic_policy, context::Context, metadata, pb::*};
+use crate::{context::Context, metadata, pb::*, traffic_policy::traffic_policy};
 
 /// The endpoints of an outbound cluster that the proxy may see.
 pub(crate) fn assignment(ctx: &Context<'_>, name: &str) -> Option<endpoint::ClusterLoadAssignment> {

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use portolan_dataplane::config::{ConfigStore, ResourceKind};
+use portolan_dns::ResolvConf;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio_util::sync::{CancellationToken, DropGuard};
@@ -224,10 +225,10 @@ fn istiod(config: &AgentConfig, address: &str, roots: &Path, hub: &SecretHub) ->
 
 async fn start_dns(config: &AgentConfig, stop: &CancellationToken) -> Result<Option<DnsProxy>, AgentError> {
     let Some(port) = config.dns_port else { return Ok(None) };
-    let resolv_conf = tokio::fs::read_to_string(RESOLV_CONF).await.unwrap_or_default();
-    let proxy = DnsProxy::new(&config.pod_namespace, &resolv_conf);
-    let (udp, tcp) = DnsProxy::bind(port).await.map_err(|source| AgentError::Dns(port, source))?;
-    tokio::spawn(proxy.clone().serve(udp, tcp, stop.clone()));
+    let resolv_conf = ResolvConf::parse(&tokio::fs::read_to_string(RESOLV_CONF).await.unwrap_or_default());
+    let bound = DnsProxy::bind(port, &config.pod_namespace, resolv_conf).await;
+    let (proxy, udp, tcp) = bound.map_err(|source| AgentError::Dns(port, source))?;
+    tokio::spawn(stop.clone().run_until_cancelled_owned(proxy.clone().serve(udp, tcp)));
     Ok(Some(proxy))
 }
 

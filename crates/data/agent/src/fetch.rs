@@ -1,11 +1,13 @@
 //! A small HTTP/1 client for the control half: Envoy's admin, the application's probes and metrics.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use http::{HeaderMap, Method, Request, StatusCode};
 use http_body_util::{BodyExt, Full, Limited};
 use hyper_util::rt::TokioIo;
+use portolan_identity::Unverified;
 use tokio::net::TcpStream;
 
 /// What came back.
@@ -114,7 +116,9 @@ impl Fetch {
         if tls {
             let server_name = rustls_pki_types::ServerName::try_from("localhost".to_owned())
                 .map_err(|error| FetchError::Tls(address.clone(), std::io::Error::other(error)))?;
-            let stream = tokio_rustls::TlsConnector::from(unverified::client_config())
+            let config = Unverified::client_config()
+                .map_err(|error| FetchError::Tls(address.clone(), std::io::Error::other(error)))?;
+            let stream = tokio_rustls::TlsConnector::from(Arc::new(config))
                 .connect(server_name, stream)
                 .await
                 .map_err(|error| FetchError::Tls(address.clone(), error))?;
@@ -143,80 +147,4 @@ where
         Limited::new(body, max_body).collect().await.map_err(|_| FetchError::Body(address.clone(), max_body));
     driver.abort();
     Ok(Fetched { status: head.status, body: body?.to_bytes() })
-}
-
-/// TLS that accepts any certificate: for probes of the application in the same Pod only, as the kubelet does it.
-mod unverified {
-    use std::sync::Arc;
-
-    use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-    use rustls::crypto::{CryptoProvider, aws_lc_rs};
-    use rustls::{ClientConfig, DigitallySignedStruct, Error, SignatureScheme};
-    use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
-
-    #[derive(Debug)]
-    struct AcceptAny(Arc<CryptoProvider>);
-
-    impl ServerCertVerifier for AcceptAny {
-        fn verify_server_cert(
-            &self,
-            _: &CertificateDer<'_>,
-            _: &[CertificateDer<'_>],
-            _: &ServerName<'_>,
-            _: &[u8],
-            _: UnixTime,
-        ) -> Result<ServerCertVerified, Error> {
-            Ok(ServerCertVerified::assertion())
-        }
-
-        fn verify_tls12_signature(
-            &self,
-            message: &[u8],
-            cert: &CertificateDer<'_>,
-            dss: &DigitallySignedStruct,
-        ) -> Result<HandshakeSignatureValid, Error> {
-            rustls::crypto::verify_tls12_signature(
-                message,
-                cert,
-                dss,
-                &self.0.signature_verification_algorithms,
-            )
-        }
-
-        fn verify_tls13_signature(
-            &self,
-            message: &[u8],
-            cert: &CertificateDer<'_>,
-            dss: &DigitallySignedStruct,
-        ) -> Result<HandshakeSignatureValid, Error> {
-            rustls::crypto::verify_tls13_signature(
-                message,
-                cert,
-                dss,
-                &self.0.signature_verification_algorithms,
-            )
-        }
-
-        fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-            self.0.signature_verification_algorithms.supported_schemes()
-        }
-    }
-
-    pub(super) fn client_config() -> Arc<ClientConfig> {
-        let provider = Arc::new(aws_lc_rs::default_provider());
-        // The provider has all default versions, so the builder cannot fail; the fallback keeps that a
-        // matter of fact rather than of a panic.
-        let builder = match ClientConfig::builder_with_provider(provider.clone())
-            .with_safe_default_protocol_versions()
-        {
-            Ok(builder) => builder,
-            Err(_) => ClientConfig::builder(),
-        };
-        Arc::new(
-            builder
-                .dangerous()
-                .with_custom_certificate_verifier(Arc::new(AcceptAny(provider)))
-                .with_no_client_auth(),
-        )
-    }
 }

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use hyper_util::rt::TokioIo;
 use portolan_names::ports;
+use portolan_xds_grpc::causes;
 use tokio::net::UnixStream;
 use tonic::metadata::{Ascii, MetadataKey, MetadataMap, MetadataValue};
 use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity};
@@ -188,8 +189,8 @@ impl Upstream {
         }
     }
 
-    fn connect_error(&self, error: &dyn std::error::Error) -> UpstreamError {
-        UpstreamError::Connect { address: self.address(), reason: chain(error) }
+    fn connect_error(&self, error: &(dyn std::error::Error + 'static)) -> UpstreamError {
+        UpstreamError::Connect { address: self.address(), reason: causes(error) }
     }
 
     /// Adds token and metadata to a request's headers.
@@ -230,19 +231,4 @@ pub async fn read_file(path: &Path) -> Result<Vec<u8>, UpstreamError> {
         tokio::fs::read(path).await
     };
     read.await.map_err(|source| UpstreamError::File { path: path.to_owned(), source })
-}
-
-/// An error with its causes, because transport errors hide the interesting part in them.
-pub fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        let cause_text = cause.to_string();
-        if !text.ends_with(&cause_text) {
-            text.push_str(": ");
-            text.push_str(&cause_text);
-        }
-        source = cause.source();
-    }
-    text
 }

@@ -262,3 +262,6 @@ fn date(at: SystemTime) -> OffsetDateTime {
     let at = OffsetDateTime::from(at);
     at.replace_nanosecond(0).unwrap_or(at)
 }
+
+#[cfg(test)]
+mod tests;

@@ -128,3 +128,6 @@ pub(crate) fn certificate_to_pem(certificate: &CertificateDer<'static>) -> Strin
     pem.push_str("-----END CERTIFICATE-----\n");
     pem
 }
+
+#[cfg(test)]
+mod tests;

@@ -112,3 +112,6 @@ impl CertificateFacts {
 pub fn spiffe_id_of(der: &[u8]) -> Result<SpiffeId, SvidError> {
     CertificateFacts::from_der(der)?.spiffe_id()
 }
+
+#[cfg(test)]
+mod tests;

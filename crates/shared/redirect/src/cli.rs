@@ -1,8 +1,9 @@
-//! Command line of the init container, with the flags of `istio-iptables`.
+//! Command line of the init container, with the flags of `istio-iptables` (Istio 1.9, `tools/istio-iptables/pkg/cmd`).
 
 use std::net::IpAddr;
 
 use crate::apply::{ApplyError, apply};
+use crate::backend::Backend;
 use crate::model::{
     DnsCapture, Rules, RulesError, parse_ids, parse_network_list, parse_networks, parse_port_list,
     parse_ports,
@@ -13,18 +14,6 @@ use portolan_names::{names, ports};
 
 /// Where the name servers of DNS capture are read from.
 const RESOLV_CONF: &str = "/etc/resolv.conf";
-
-/// How rules are loaded.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
-pub enum Backend {
-    /// `nft` where it is installed, otherwise iptables.
-    #[default]
-    Auto,
-    /// Native nftables.
-    Nft,
-    /// `iptables-restore` and `ip6tables-restore`.
-    Iptables,
-}
 
 /// Flags of `portolan-proxy redirect`.
 #[derive(Debug, Clone, clap::Args)]
@@ -100,7 +89,7 @@ pub enum RunError {
 }
 
 impl RunError {
-    /// Exit status; 126 is what the CNI repair controller looks for (spec/platform.md 1.5).
+    /// Exit status; 126 is what the repair controller of Istio's CNI plugin looks for.
     pub fn exit_code(&self) -> u8 {
         match self {
             RunError::Validate(_) => 126,

@@ -50,7 +50,9 @@ pub fn federation_inputs(mesh: &LocalMesh, peers: &[PeerState]) -> FederationInp
             let Some(roots) = &state.root_certificates else { continue };
             inputs.trust.bundles.insert(state.peer.spec.security.trust_domain.clone(), roots.clone());
             let gateways = &state.peer.spec.gateways;
-            inputs.trust.gateways.extend([gateways.ingress.name.clone(), gateways.egress.name.clone()]);
+            let named =
+                [&gateways.ingress.name, &gateways.egress.name].into_iter().filter(|name| !name.is_empty());
+            inputs.trust.gateways.extend(named.cloned());
         }
         discovery::add(&mut inputs.configs, mesh, &state.peer);
         export::add(&mut inputs.configs, mesh, state);
@@ -85,3 +87,6 @@ fn gateway_selector(gateway: &str) -> PolicySelector {
 
 /// Where the configuration of all peers is gathered.
 type Configs = FederationConfigs;
+
+#[cfg(test)]
+mod tests;

@@ -7,7 +7,10 @@ use portolan_mesh::{EndpointAddress, Protocol, Service, ServicePort};
 use portolan_names::names::{MESH_GATEWAY, UNSPECIFIED_IP};
 use portolan_xds::names::{self, ClusterName};
 
-use super::{base, chains::without_duplicates, http_inspector, is_own_port, sniffing, tls_inspector};
+use super::{
+    base::{base, http_inspector, is_own_port, sniffing, tls_inspector},
+    chains::without_duplicates,
+};
 use crate::{
     authz::Authorization,
     context::Context,
@@ -129,7 +132,7 @@ fn add(ctx: &Context<'_>, out: &mut Listeners, service: &Arc<Service>, port: &Se
         parts.chains.push(listener::FilterChain {
             filter_chain_match: Some(listener::FilterChainMatch {
                 server_names: names,
-                prefix_ranges: tcp::cidrs(&ranges),
+                prefix_ranges: cidrs(&ranges),
                 transport_protocol: "tls".to_owned(),
                 ..Default::default()
             }),
@@ -140,7 +143,7 @@ fn add(ctx: &Context<'_>, out: &mut Listeners, service: &Arc<Service>, port: &Se
         parts.chains.extend(chains);
         parts.chains.push(listener::FilterChain {
             filter_chain_match: Some(listener::FilterChainMatch {
-                prefix_ranges: tcp::cidrs(&ranges),
+                prefix_ranges: cidrs(&ranges),
                 ..Default::default()
             }),
             filters,

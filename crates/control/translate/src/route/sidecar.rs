@@ -7,8 +7,9 @@ use portolan_names::names::MESH_GATEWAY;
 use portolan_xds::names::{self, ClusterName};
 
 use super::{
+    base::{route_configuration, to_cluster, virtual_host},
     domains::{self, Taken},
-    http, matches, route_configuration, to_cluster, virtual_host,
+    http, matches,
 };
 use crate::{context::Context, pb::*};
 

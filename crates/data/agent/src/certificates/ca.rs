@@ -8,16 +8,15 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime};
 
-use portolan_xds::istio::{IstioCertificateRequest, IstioCertificateResponse};
+use portolan_xds::istio::IstioCertificateRequest;
+use portolan_xds_grpc::CertificateClient;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
-use tonic::client::Grpc;
-use tonic_prost::ProstCodec;
 
 use super::csr::{self, CsrError};
 use super::secrets::{self, SecretHub};
 use crate::backoff::Backoff;
-use crate::upstream::{Upstream, UpstreamError, chain};
+use crate::upstream::{Upstream, UpstreamError};
 
 /// Wait before the first retry of a failed request.
 const RETRY_BASE: Duration = Duration::from_millis(500);
@@ -33,8 +32,6 @@ const ROTATION_JITTER: f64 = 0.1;
 const MIN_ROTATION: Duration = Duration::from_secs(1);
 /// Certificates that a chain may have.
 const MAX_CHAIN: usize = 16;
-
-const CREATE_CERTIFICATE: &str = "/istio.v1.auth.IstioCertificateService/CreateCertificate";
 
 /// What is known about the present certificate; no secret in it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -189,7 +186,6 @@ async fn sign(options: &CaOptions, csr_pem: &str) -> Result<Vec<String>, CaError
     let address = options.upstream.address();
     let call = async {
         let channel = options.upstream.connect().await?;
-        let mut grpc = Grpc::new(channel);
         let mut request = tonic::Request::new(IstioCertificateRequest {
             csr: csr_pem.to_owned(),
             validity_duration: i64::try_from(options.ttl.as_secs()).unwrap_or(i64::MAX),
@@ -201,14 +197,7 @@ async fn sign(options: &CaOptions, csr_pem: &str) -> Result<Vec<String>, CaError
             code: status.code(),
             message: status.message().to_owned(),
         };
-        grpc.ready().await.map_err(|error| CaError::Refused {
-            address: address.clone(),
-            code: tonic::Code::Unavailable,
-            message: chain(&error),
-        })?;
-        let codec = ProstCodec::<IstioCertificateRequest, IstioCertificateResponse>::default();
-        let path = http::uri::PathAndQuery::from_static(CREATE_CERTIFICATE);
-        let response = grpc.unary(request, path, codec).await.map_err(refused)?;
+        let response = CertificateClient::new(channel).create_certificate(request).await.map_err(refused)?;
         Ok(response.into_inner().cert_chain)
     };
     match tokio::time::timeout(REQUEST_TIMEOUT, call).await {

@@ -4,16 +4,14 @@
 //! then keeps the listener or cluster warming, as with istio-agent.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::pin::Pin;
 use std::sync::Arc;
+use std::time::Duration;
 
 use envoy_types::pb::envoy::service::discovery::v3::{
     DeltaDiscoveryRequest, DeltaDiscoveryResponse, DiscoveryRequest, DiscoveryResponse, Resource,
 };
-use envoy_types::pb::envoy::service::secret::v3::secret_discovery_service_server::{
-    SecretDiscoveryService, SecretDiscoveryServiceServer,
-};
 use envoy_types::pb::google::protobuf::Any;
+use portolan_xds_grpc::{BoxStream, Discovery};
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
@@ -23,22 +21,16 @@ use portolan_dataplane::config::ResourceKind;
 
 /// Responses waiting for a slow Envoy.
 const QUEUE: usize = 16;
+/// How long a response may wait for Envoy to take it: it reads its sockets at once, other than when it is stuck.
+const SEND_TIMEOUT: Duration = Duration::from_secs(30);
 /// Names that one stream may ask for. Envoy opens one stream per secret.
 const MAX_NAMES: usize = 512;
 
-type Output<T> = Pin<Box<dyn tokio_stream::Stream<Item = Result<T, Status>> + Send>>;
-
-/// The service.
-#[derive(Debug, Clone)]
-pub(super) struct SdsServer {
-    hub: SecretHub,
-}
-
-impl SdsServer {
-    /// Serves the secrets of `hub`.
-    pub(super) fn service(hub: SecretHub) -> SecretDiscoveryServiceServer<SdsServer> {
-        SecretDiscoveryServiceServer::new(SdsServer { hub })
-    }
+/// The service: serves the secrets of a hub.
+#[derive(Debug)]
+pub(super) struct Sds {
+    /// The secrets.
+    pub(super) hub: SecretHub,
 }
 
 /// What one stream asked for and has.
@@ -133,91 +125,108 @@ impl Session {
     }
 }
 
-#[tonic::async_trait]
-impl SecretDiscoveryService for SdsServer {
-    type DeltaSecretsStream = Output<DeltaDiscoveryResponse>;
-    type StreamSecretsStream = Output<DiscoveryResponse>;
+/// A variant of the protocol.
+trait Variant: 'static {
+    type Request: Default + prost::Message + 'static;
+    type Response: Send + 'static;
 
-    async fn delta_secrets(
+    /// Takes a request in; an error ends the stream.
+    fn take(session: &mut Session, request: &Self::Request) -> Result<(), Status>;
+
+    /// What is to be sent, if anything is.
+    fn response(session: &mut Session) -> Option<Self::Response>;
+}
+
+enum Delta {}
+
+impl Variant for Delta {
+    type Request = DeltaDiscoveryRequest;
+    type Response = DeltaDiscoveryResponse;
+
+    fn take(session: &mut Session, request: &DeltaDiscoveryRequest) -> Result<(), Status> {
+        log_rejection(request.error_detail.as_ref());
+        for name in &request.resource_names_unsubscribe {
+            session.names.remove(name);
+            session.sent.remove(name);
+        }
+        // Asking again for a name that was answered means that Envoy wants it anew.
+        for name in &request.resource_names_subscribe {
+            session.sent.remove(name);
+        }
+        session.want(&request.resource_names_subscribe)
+    }
+
+    fn response(session: &mut Session) -> Option<DeltaDiscoveryResponse> {
+        session.delta()
+    }
+}
+
+enum Sotw {}
+
+impl Variant for Sotw {
+    type Request = DiscoveryRequest;
+    type Response = DiscoveryResponse;
+
+    fn take(session: &mut Session, request: &DiscoveryRequest) -> Result<(), Status> {
+        log_rejection(request.error_detail.as_ref());
+        session.names.retain(|name| request.resource_names.contains(name));
+        session.want(&request.resource_names)
+    }
+
+    fn response(session: &mut Session) -> Option<DiscoveryResponse> {
+        session.world()
+    }
+}
+
+impl Discovery for Sds {
+    type Delta = DeltaDiscoveryResponse;
+    type Sotw = DiscoveryResponse;
+
+    async fn delta(
         &self,
         request: Request<Streaming<DeltaDiscoveryRequest>>,
-    ) -> Result<Response<Self::DeltaSecretsStream>, Status> {
-        let mut requests = request.into_inner();
-        let (sender, receiver) = mpsc::channel(QUEUE);
-        let mut session = Session::new(self.hub.clone());
-        tokio::spawn(async move {
-            let mut changes = session.hub.changes();
-            loop {
-                tokio::select! {
-                    message = requests.message() => {
-                        let Ok(Some(request)) = message else { return };
-                        log_rejection(request.error_detail.as_ref());
-                        for name in &request.resource_names_unsubscribe {
-                            session.names.remove(name);
-                            session.sent.remove(name);
-                        }
-                        // Asking again for a name that was answered means that Envoy wants it anew.
-                        for name in &request.resource_names_subscribe {
-                            session.sent.remove(name);
-                        }
-                        if let Err(status) = session.want(&request.resource_names_subscribe) {
-                            let _ = sender.send(Err(status)).await;
-                            return;
-                        }
-                    }
-                    changed = changes.changed() => if changed.is_err() { return },
-                }
-                if let Some(response) = session.delta()
-                    && sender.send(Ok(response)).await.is_err()
-                {
-                    return;
-                }
-            }
-        });
-        Ok(Response::new(Box::pin(ReceiverStream::new(receiver))))
+    ) -> Result<Response<BoxStream<DeltaDiscoveryResponse>>, Status> {
+        Ok(self.open::<Delta>(request))
     }
 
-    async fn stream_secrets(
+    async fn sotw(
         &self,
         request: Request<Streaming<DiscoveryRequest>>,
-    ) -> Result<Response<Self::StreamSecretsStream>, Status> {
-        let mut requests = request.into_inner();
+    ) -> Result<Response<BoxStream<DiscoveryResponse>>, Status> {
+        Ok(self.open::<Sotw>(request))
+    }
+}
+
+impl Sds {
+    fn open<V: Variant>(&self, request: Request<Streaming<V::Request>>) -> Response<BoxStream<V::Response>> {
         let (sender, receiver) = mpsc::channel(QUEUE);
-        let mut session = Session::new(self.hub.clone());
-        tokio::spawn(async move {
-            let mut changes = session.hub.changes();
-            loop {
-                tokio::select! {
-                    message = requests.message() => {
-                        let Ok(Some(request)) = message else { return };
-                        log_rejection(request.error_detail.as_ref());
-                        session.names.retain(|name| request.resource_names.contains(name));
-                        if let Err(status) = session.want(&request.resource_names) {
-                            let _ = sender.send(Err(status)).await;
-                            return;
-                        }
-                    }
-                    changed = changes.changed() => if changed.is_err() { return },
-                }
-                if let Some(response) = session.world()
-                    && sender.send(Ok(response)).await.is_err()
-                {
+        tokio::spawn(run::<V>(Session::new(self.hub.clone()), request.into_inner(), sender));
+        Response::new(Box::pin(ReceiverStream::new(receiver)))
+    }
+}
+
+/// Serves one stream until either side is gone or Envoy takes nothing more.
+async fn run<V: Variant>(
+    mut session: Session,
+    mut requests: Streaming<V::Request>,
+    sender: mpsc::Sender<Result<V::Response, Status>>,
+) {
+    let mut changes = session.hub.changes();
+    loop {
+        tokio::select! {
+            message = requests.message() => {
+                let Ok(Some(request)) = message else { return };
+                if let Err(status) = V::take(&mut session, &request) {
+                    let _ = sender.send_timeout(Err(status), SEND_TIMEOUT).await;
                     return;
                 }
             }
-        });
-        Ok(Response::new(Box::pin(ReceiverStream::new(receiver))))
-    }
-
-    async fn fetch_secrets(
-        &self,
-        request: Request<DiscoveryRequest>,
-    ) -> Result<Response<DiscoveryResponse>, Status> {
-        let mut session = Session::new(self.hub.clone());
-        session.want(&request.into_inner().resource_names)?;
-        match session.world() {
-            Some(response) => Ok(Response::new(response)),
-            None => Err(Status::unavailable("the secret is not there yet; ask again")),
+            changed = changes.changed() => if changed.is_err() { return },
+        }
+        if let Some(response) = V::response(&mut session)
+            && sender.send_timeout(Ok(response), SEND_TIMEOUT).await.is_err()
+        {
+            return;
         }
     }
 }

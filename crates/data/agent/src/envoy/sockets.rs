@@ -3,16 +3,20 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use portolan_xds_grpc::{AdsServer, Discovery, DiscoveryServer, SdsServer, Service};
 use tokio::net::UnixListener;
 use tokio_stream::wrappers::UnixListenerStream;
 use tokio_util::sync::CancellationToken;
 
 use super::bootstrap::Paths;
-use super::sds_server::SdsServer;
+use super::sds_server::Sds;
 use super::xds_proxy::XdsProxy;
 use crate::certificates::SecretHub;
-use crate::upstream::Upstream;
+use crate::upstream::{MAX_MESSAGE, Upstream};
 use crate::xds_client::{NameTableSink, XdsStatus};
+
+/// Largest request for secrets: a few names.
+const MAX_SDS_REQUEST: usize = 4 * 1024 * 1024;
 
 /// A unix socket cannot be made.
 #[derive(Debug, thiserror::Error)]
@@ -40,23 +44,28 @@ pub struct Feed {
 /// Binds both sockets and serves them until `stop` is cancelled.
 pub fn serve(paths: &Paths, feed: Feed, stop: &CancellationToken) -> Result<(), SocketError> {
     let Feed { upstream, hub, names, status } = feed;
-    let sds = tonic::transport::Server::builder().add_service(SdsServer::service(hub.clone()));
-    let xds = tonic::transport::Server::builder().add_service(XdsProxy::service(
-        upstream,
-        Arc::new(hub),
-        names,
-        status,
-    ));
-    for (server, path) in [(sds, &paths.sds), (xds, &paths.xds)] {
-        let incoming = UnixListenerStream::new(bind(Path::new(path))?);
-        let stop = stop.clone();
-        tokio::spawn(async move {
-            let ended = server.serve_with_incoming_shutdown(incoming, stop.cancelled_owned()).await;
-            if let Err(error) = ended {
-                tracing::error!(%error, "a socket server for Envoy ended");
-            }
-        });
-    }
+    let xds = XdsProxy { upstream, roots: Arc::new(hub.clone()), names, status };
+    serve_on(&paths.sds, SdsServer::new(Arc::new(Sds { hub }), MAX_SDS_REQUEST), stop)?;
+    serve_on(&paths.xds, AdsServer::new(Arc::new(xds), MAX_MESSAGE), stop)
+}
+
+fn serve_on<S, T: Discovery>(
+    path: &str,
+    service: DiscoveryServer<S, T>,
+    stop: &CancellationToken,
+) -> Result<(), SocketError>
+where
+    S: Service,
+{
+    let incoming = UnixListenerStream::new(bind(Path::new(path))?);
+    let stop = stop.clone();
+    tokio::spawn(async move {
+        let server = tonic::transport::Server::builder();
+        let ended = server.serve_with_incoming_shutdown(service, incoming, stop.cancelled_owned()).await;
+        if let Err(error) = ended {
+            tracing::error!(%error, "a socket server for Envoy ended");
+        }
+    });
     Ok(())
 }
 

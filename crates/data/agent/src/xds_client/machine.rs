@@ -6,9 +6,9 @@ use envoy_types::pb::envoy::service::discovery::v3::{
     DeltaDiscoveryRequest, DiscoveryRequest, DiscoveryResponse,
 };
 use portolan_xds::client::{DeltaClient, Rejection, ResponseError, Update, Upsert};
-use portolan_xds::grpc::{DELTA_PATH, SOTW_PATH};
 use portolan_xds::sotw_client::{SotwClient, SotwUpdate};
 use portolan_xds::wire::DeltaDiscoveryResponse;
+use portolan_xds_grpc::ADS;
 
 /// A protocol state machine that outlives its streams.
 pub(super) trait Machine: Send {
@@ -41,7 +41,7 @@ impl Machine for DeltaClient {
     type Request = DeltaDiscoveryRequest;
     type Response = DeltaDiscoveryResponse;
     type Update = Update;
-    const PATH: &'static str = DELTA_PATH;
+    const PATH: &'static str = ADS.delta;
 
     fn connected(&mut self) -> Vec<Self::Request> {
         self.connected()
@@ -76,7 +76,7 @@ impl Machine for SotwClient {
     type Request = DiscoveryRequest;
     type Response = DiscoveryResponse;
     type Update = SotwUpdate;
-    const PATH: &'static str = SOTW_PATH;
+    const PATH: &'static str = ADS.sotw;
 
     fn connected(&mut self) -> Vec<Self::Request> {
         self.connected()

@@ -18,21 +18,20 @@ use std::time::Duration;
 
 use envoy_types::pb::envoy::config::core::v3::Node;
 use portolan_xds::client::{DeltaClient, Rejection, ResponseError, Upsert};
-use portolan_xds::grpc::DELTA_PATH;
 use portolan_xds::sotw_client::SotwClient;
 use portolan_xds::type_url::NAME_TABLE;
-use tokio::sync::{mpsc, watch};
+use portolan_xds_grpc::{ADS, DiscoveryClient, causes};
+use tokio::sync::mpsc::{self, error::SendTimeoutError};
+use tokio::sync::watch;
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
-use tonic::client::Grpc;
-use tonic_prost::ProstCodec;
 
 pub use sinks::{NameTableSink, RootsSink};
 pub use status::{TypeStatus, XdsStatus};
 
 use self::machine::Machine;
 use crate::backoff::Backoff;
-use crate::upstream::{MAX_MESSAGE, Upstream, UpstreamError, chain};
+use crate::upstream::{MAX_MESSAGE, Upstream, UpstreamError};
 use portolan_dataplane::config::{ConfigStore, ConfigUpdate, Needs, ResourceKind};
 
 /// Wait before the first reconnect; doubles up to [`BACKOFF_CAP`].
@@ -107,7 +106,7 @@ impl From<tonic::Status> for StreamError {
     fn from(status: tonic::Status) -> Self {
         let mut message = status.message().to_owned();
         if let Some(source) = std::error::Error::source(&status) {
-            let cause = chain(source);
+            let cause = causes(source);
             if !message.contains(&cause) {
                 message = format!("{message}: {cause}");
             }
@@ -158,7 +157,7 @@ impl XdsClient {
             machine.disconnected();
             self.status.set_connected(false);
             let Err(error) = ended;
-            if M::PATH == DELTA_PATH && error.is_unimplemented() {
+            if M::PATH == ADS.delta && error.is_unimplemented() {
                 return Ended::NoDelta;
             }
             if started.elapsed() >= GOOD_STREAM {
@@ -186,8 +185,6 @@ impl XdsClient {
         needs: &mut watch::Receiver<Needs>,
     ) -> Result<Infallible, StreamError> {
         let channel = self.upstream.connect().await?;
-        let mut grpc =
-            Grpc::new(channel).max_decoding_message_size(MAX_MESSAGE).max_encoding_message_size(MAX_MESSAGE);
         let (sender, receiver) = mpsc::channel(REQUEST_QUEUE);
 
         // What is needed may have changed while there was no stream; put it into the first requests.
@@ -197,13 +194,8 @@ impl XdsClient {
         }
         let mut request = tonic::Request::new(ReceiverStream::new(receiver));
         self.upstream.authorize(request.metadata_mut()).await?;
-        grpc.ready().await.map_err(|error| StreamError::Status {
-            code: tonic::Code::Unavailable,
-            message: chain(&error),
-        })?;
-        let codec = ProstCodec::<M::Request, M::Response>::default();
-        let path = http::uri::PathAndQuery::from_static(M::PATH);
-        let mut responses = grpc.streaming(request, path, codec).await?.into_inner();
+        let mut client = DiscoveryClient::new(channel, MAX_MESSAGE);
+        let mut responses = client.open::<M::Request, M::Response>(M::PATH, request).await?;
         self.status.set_connected(true);
         tracing::info!(address = self.upstream.address(), "xDS stream open");
 
@@ -303,9 +295,8 @@ impl XdsClient {
 }
 
 async fn send<Q>(sender: &mpsc::Sender<Q>, request: Q) -> Result<(), StreamError> {
-    match tokio::time::timeout(SEND_TIMEOUT, sender.send(request)).await {
-        Ok(Ok(())) => Ok(()),
-        Ok(Err(_)) => Err(StreamError::Closed),
-        Err(_) => Err(StreamError::Stuck),
-    }
+    sender.send_timeout(request, SEND_TIMEOUT).await.map_err(|error| match error {
+        SendTimeoutError::Closed(_) => StreamError::Closed,
+        SendTimeoutError::Timeout(_) => StreamError::Stuck,
+    })
 }

@@ -201,6 +201,7 @@ pub(crate) fn eventually<T>(mut check: impl FnMut() -> Option<T>) -> T {
             return found;
         }
         assert!(start.elapsed() < WAIT, "did not happen in time");
+        #[expect(clippy::disallowed_methods, reason = "a test that waits on a thread of its own")]
         std::thread::sleep(Duration::from_millis(10));
     }
 }

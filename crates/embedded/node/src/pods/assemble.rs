@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::path::{Component, Path, PathBuf};
+use std::sync::Arc;
 
 use k8s_openapi::api::core::v1::{Container, Pod};
 use kube::ResourceExt as _;
@@ -58,15 +59,12 @@ pub(crate) fn hostname(pod: &Pod) -> String {
 
 /// The specification of `container`.
 pub(crate) async fn assemble(
-    ctx: &Context,
-    pod: &Pod,
+    ctx: &Arc<Context>,
+    pod: &Arc<Pod>,
     container: &Container,
     addresses: Addresses,
     pod_dir: &Path,
 ) -> Result<InitSpec, StartError> {
-    let layers = ctx.catalogue.layers();
-    let image_name = container.image.as_deref().unwrap_or_default();
-    let image = catalogue::resolve(&layers, image_name);
     let namespace = pod.namespace().unwrap_or_default();
     let hostname = hostname(pod);
     let input = EnvInput {
@@ -78,8 +76,28 @@ pub(crate) async fn assemble(
         kubernetes: (ctx.network.plan().kubernetes_address().to_string(), 443),
     };
     let mut sources = Sources::new(&ctx.client, &namespace);
-    let mut env = environment(&input, &mut sources).await.map_err(|e| config(e.to_string()))?;
+    let env = environment(&input, &mut sources).await.map_err(|e| config(e.to_string()))?;
+    // The rest looks at files.
+    let (ctx, pod, container, pod_dir) = (ctx.clone(), pod.clone(), container.clone(), pod_dir.to_owned());
+    tokio::task::spawn_blocking(move || specification(&ctx, &pod, &container, addresses, &pod_dir, env))
+        .await
+        .map_err(|error| config(error.to_string()))?
+}
 
+/// [`assemble`] with the environment at hand. Blocks.
+fn specification(
+    ctx: &Context,
+    pod: &Pod,
+    container: &Container,
+    addresses: Addresses,
+    pod_dir: &Path,
+    mut env: BTreeMap<String, String>,
+) -> Result<InitSpec, StartError> {
+    let layers = ctx.catalogue.layers();
+    let image_name = container.image.as_deref().unwrap_or_default();
+    let image = catalogue::resolve(&layers, image_name);
+    let namespace = pod.namespace().unwrap_or_default();
+    let hostname = hostname(pod);
     let mut mounts = volume_mounts(pod, container, &env, pod_dir)?;
     let argv = command(ctx, image_name, image, container, &env, &mut mounts)?;
     if let Some(envoy) = catalogue::resolve(&layers, ENVOY_IMAGE)

@@ -63,6 +63,7 @@ impl LogWriter {
         let mut told = false;
         while !self.thread.is_finished() && Instant::now() < deadline {
             told = told || self.jobs.try_send(Job::End).is_ok();
+            #[expect(clippy::disallowed_methods, reason = "the last words of a process that ends")]
             std::thread::sleep(FINISH_PAUSE);
         }
         if !self.thread.is_finished() {
