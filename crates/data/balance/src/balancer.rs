@@ -72,7 +72,7 @@ impl<T> Balancer<T> {
         }
     }
 
-    /// Whether any host will do when a subset has none.
+    /// Whether any host will do when the default subset has none.
     pub(crate) fn any_in_need(&self) -> bool {
         self.settings.subsets.as_ref().is_some_and(|subsets| subsets.panic_mode_any)
     }

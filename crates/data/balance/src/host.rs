@@ -2,7 +2,7 @@
 
 use std::ops::Deref;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::AtomicU64;
 
 use crate::Moment;
 use crate::outlier::Monitor;
@@ -80,7 +80,7 @@ pub struct HostState {
     /// Requests without a response in time.
     pub rq_timeout: AtomicU64,
     /// When the host became a member of the cluster: the beginning of its slow start.
-    joined: AtomicU64,
+    joined: Moment,
     /// What outlier detection knows.
     pub outlier: Monitor,
 }
@@ -88,16 +88,11 @@ pub struct HostState {
 impl HostState {
     /// The state of a host that joins now.
     pub fn new(now: Moment) -> Self {
-        HostState { joined: AtomicU64::new(now.as_millis()), ..HostState::default() }
+        HostState { joined: now, ..HostState::default() }
     }
 
     /// When the host joined.
     pub fn joined(&self) -> Moment {
-        Moment::from_millis(self.joined.load(Relaxed))
-    }
-
-    /// Starts the slow start anew: the host was not healthy until now.
-    pub fn rejoin(&self, now: Moment) {
-        self.joined.store(now.as_millis(), Relaxed);
+        self.joined
     }
 }

@@ -56,8 +56,12 @@ pub struct Picked<T> {
 #[derive(Debug)]
 pub struct Picker<T> {
     balancer: Arc<Balancer<T>>,
-    cursors: Vec<Cursor>,
+    turns: Turns,
 }
+
+/// What of it is this worker's own, by the places that the balancer has numbered.
+#[derive(Debug, Default)]
+struct Turns(Vec<Cursor>);
 
 #[derive(Debug, Default)]
 enum Cursor {
@@ -95,17 +99,13 @@ impl<T> Picker<T> {
                 }
             }
         }
-        Picker { balancer, cursors }
-    }
-
-    /// The balancer that it picks from.
-    pub fn balancer(&self) -> &Arc<Balancer<T>> {
-        &self.balancer
+        Picker { balancer, turns: Turns(cursors) }
     }
 
     /// Chooses a host.
     pub fn pick(&mut self, request: &Request<'_, T>, environment: &mut impl Environment) -> Picked<T> {
-        let balancer = self.balancer.clone();
+        let Picker { balancer, turns } = self;
+        let balancer: &Balancer<T> = balancer;
         let criteria = match request.criteria.is_sorted_by(|one, other| one.0 <= other.0) {
             true => Cow::Borrowed(request.criteria),
             false => {
@@ -120,18 +120,19 @@ impl<T> Picker<T> {
             let next = match balancer.choose(&criteria) {
                 Choice::One(host) => Some(host),
                 Choice::None => None,
-                Choice::Pool(pool) => {
-                    self.of_pool(&balancer, pool, request, attempt, environment, &mut panic)
+                Choice::Pool(pool) => turns.host(balancer, pool, request, attempt, environment, &mut panic),
+                Choice::Default(pool) => {
+                    let found = turns.host(balancer, pool, request, attempt, environment, &mut panic);
+                    match found {
+                        None if balancer.any_in_need() => {
+                            turns.host(balancer, &balancer.whole, request, attempt, environment, &mut panic)
+                        }
+                        found => found,
+                    }
                 }
                 Choice::Any => {
-                    self.of_pool(&balancer, &balancer.whole, request, attempt, environment, &mut panic)
+                    turns.host(balancer, &balancer.whole, request, attempt, environment, &mut panic)
                 }
-            };
-            let next = match next {
-                None if balancer.any_in_need() => {
-                    self.of_pool(&balancer, &balancer.whole, request, attempt, environment, &mut panic)
-                }
-                next => next,
             };
             found = next.or(found);
             if next.is_none_or(|host| !(request.avoid)(host)) {
@@ -140,8 +141,10 @@ impl<T> Picker<T> {
         }
         Picked { host: found.cloned(), panic }
     }
+}
 
-    fn of_pool<'a>(
+impl Turns {
+    fn host<'a, T>(
         &mut self,
         balancer: &'a Balancer<T>,
         pool: &'a Pool<T>,
@@ -170,12 +173,12 @@ impl<T> Picker<T> {
             return hosts.get(table.find(hash, attempt, &level.weights, active)?);
         }
         let group = self.group(level)?;
-        let at = self.host(balancer, group, environment)?;
+        let at = self.member(balancer, group, environment)?;
         group.hosts.get(at)
     }
 
-    fn group<'a>(&mut self, level: &'a Level<T>) -> Option<&'a Group<T>> {
-        match self.cursors.get_mut(level.cursor) {
+    fn group<'a, T>(&mut self, level: &'a Level<T>) -> Option<&'a Group<T>> {
+        match self.0.get_mut(level.cursor) {
             Some(Cursor::Edf(edf)) => {
                 let at = edf.pick(|at| level.groups.get(at).map_or(0.0, |group| group.weight))?;
                 level.groups.get(at)
@@ -184,7 +187,7 @@ impl<T> Picker<T> {
         }
     }
 
-    fn host(
+    fn member<T>(
         &mut self,
         balancer: &Balancer<T>,
         group: &Group<T>,
@@ -192,7 +195,7 @@ impl<T> Picker<T> {
     ) -> Option<usize> {
         let settings = &balancer.settings;
         let count = group.hosts.len();
-        match self.cursors.get_mut(group.cursor) {
+        match self.0.get_mut(group.cursor) {
             // When the slow starts are over, equal hosts simply take turns or are drawn again.
             Some(Cursor::Edf(edf)) if !group.equal || environment.now() < balancer.slow_until => {
                 let now = if balancer.slow_until > Moment::ZERO { environment.now() } else { Moment::ZERO };
@@ -203,7 +206,7 @@ impl<T> Picker<T> {
             }
             _ => {}
         }
-        match (&settings.policy, self.cursors.get_mut(group.cursor)) {
+        match (&settings.policy, self.0.get_mut(group.cursor)) {
             (Policy::RoundRobin { .. }, Some(Cursor::Next(next))) => {
                 *next = (*next + 1) % count.max(1);
                 Some(*next)

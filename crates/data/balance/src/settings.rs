@@ -187,7 +187,7 @@ pub struct SubsetSettings {
     pub locality_weight_aware: bool,
     /// Whether these weights shrink with the share of the locality's hosts that are in the subset.
     pub scale_locality_weight: bool,
-    /// Whether any host will do when the fallback has none.
+    /// Whether any host will do when the cluster falls back to the default subset, and that has none.
     pub panic_mode_any: bool,
     /// Whether keys of a request that no selector knows are ignored.
     pub allow_redundant_keys: bool,

@@ -29,6 +29,8 @@ enum Subset<T> {
 pub(crate) enum Choice<'a, T> {
     /// In a pool.
     Pool(&'a Pool<T>),
+    /// In the default subset, because the cluster falls back to it.
+    Default(&'a Pool<T>),
     /// It is this one.
     One(&'a Arc<Host<T>>),
     /// Among all hosts of the cluster.
@@ -135,7 +137,12 @@ impl<T> Subsets<T> {
                 .filter(|_| !criteria.is_empty())
                 .find(|selector| selector.keys.iter().eq(criteria.iter().map(|(key, _)| key)));
             match selector.map(|selector| &selector.fallback) {
-                None | Some(KeyFallback::Inherit) => return self.fall_back(settings.fallback),
+                None | Some(KeyFallback::Inherit) => {
+                    return match self.fall_back(settings.fallback) {
+                        Choice::Pool(pool) => Choice::Default(pool),
+                        choice => choice,
+                    };
+                }
                 Some(KeyFallback::To(fallback)) => return self.fall_back(*fallback),
                 Some(KeyFallback::Keys(keys)) => {
                     reduced = with(keys);
@@ -205,8 +212,7 @@ fn part_of<T>(set: &HostSet<T>, members: Members<'_, T>, subsets: &SubsetSetting
     HostSet { priorities, overprovisioning: set.overprovisioning, weighted_health: set.weighted_health }
 }
 
-/// The part of a locality's weight for some of its hosts; at least 1, so that rounding does not take it all.
+/// The part of a locality's weight for some of its hosts, rounded as by Envoy.
 fn scaled(weight: u32, part: usize, whole: usize) -> u32 {
-    let share = part as f64 / whole.max(1) as f64;
-    ((f64::from(weight) * share).round() as u32).max(u32::from(weight > 0))
+    (f64::from(weight) * part as f64 / whole.max(1) as f64).round() as u32
 }

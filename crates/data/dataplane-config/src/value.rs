@@ -46,11 +46,18 @@ pub fn type_of(any: &pb::Any) -> &str {
     any.type_url.rsplit_once('/').map_or(any.type_url.as_str(), |(_, name)| name)
 }
 
-/// A duration. Those that protobuf does not have are refused; nothing is longer than [`LONGEST`].
+/// Longest duration of protobuf (google/protobuf/duration.proto), in seconds: about 10,000 years.
+const MAX_SECONDS: u64 = 315_576_000_000;
+/// Longest duration that is told apart: ten years. Any point in time and a few of these stay far from an overflow.
+pub const LONGEST: Duration = Duration::from_secs(10 * 365 * 24 * 3600);
+
+/// A duration of at most [`LONGEST`]. Those that protobuf does not have are refused.
 pub fn duration(value: Option<&protobuf::Duration>) -> Valid<Option<Duration>> {
     let Some(value) = value else { return Ok(None) };
     match (u64::try_from(value.seconds), u32::try_from(value.nanos)) {
-        (Ok(seconds), Ok(nanos)) if nanos < 1_000_000_000 => Ok(Some(Duration::new(seconds, nanos))),
+        (Ok(seconds @ ..=MAX_SECONDS), Ok(nanos)) if nanos < 1_000_000_000 => {
+            Ok(Some(Duration::new(seconds, nanos).min(LONGEST)))
+        }
         _ => Err(Invalid::new("negative or malformed duration")),
     }
 }
@@ -230,5 +237,31 @@ pub fn struct_string<'a>(fields: &'a pb::Struct, name: &str) -> Option<&'a str> 
     match fields.fields.get(name)?.kind.as_ref()? {
         pb::Kind::StringValue(text) => Some(text),
         _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Instant;
+
+    use super::*;
+
+    fn of(seconds: i64, nanos: i32) -> Valid<Option<Duration>> {
+        duration(Some(&protobuf::Duration { seconds, nanos }))
+    }
+
+    #[test]
+    fn durations_are_those_of_protobuf() {
+        assert_eq!(of(1, 500_000_000), Ok(Some(Duration::from_millis(1500))));
+        for (seconds, nanos) in [(-1, 0), (0, -1), (0, 1_000_000_000), (i64::MAX, 0), (315_576_000_001, 0)] {
+            assert!(of(seconds, nanos).is_err(), "{seconds} {nanos}");
+        }
+    }
+
+    #[test]
+    fn the_longest_duration_overflows_no_clock() {
+        let longest = of(315_576_000_000, 0).unwrap().unwrap();
+        assert_eq!(longest, LONGEST);
+        assert!(Instant::now().checked_add(longest * 3).is_some());
     }
 }

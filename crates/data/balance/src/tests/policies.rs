@@ -7,7 +7,9 @@ use proptest::prelude::*;
 
 use super::{about, exactly, shares, shares_of};
 use crate::testing::{Seeded, host, localities, set, weighted};
-use crate::{Balancer, HashSettings, Host, HostSet, Moment, Picker, Policy, Request, Settings, SlowStart};
+use crate::{
+    Balancer, HashSettings, Host, HostSet, HostState, Moment, Picker, Policy, Request, Settings, SlowStart,
+};
 
 fn settings(policy: Policy) -> Settings {
     Settings { policy, ..Settings::default() }
@@ -148,9 +150,9 @@ fn without_any_weight_localities_do_not_count() {
 
 /// Three hosts of which the last joins an hour after the others; picks at a time after that.
 fn after_joining(policy: Policy, since: Duration) -> Vec<usize> {
-    let hosts = set(vec![host("a"), host("b"), host("c")]);
     let joined = Moment::from_millis(3_600_000);
-    hosts.iter().last().unwrap().state.rejoin(joined);
+    let new = Host { state: Arc::new(HostState::new(joined)), ..host("c") };
+    let hosts = set(vec![host("a"), host("b"), new]);
     let mut environment = Seeded::new(1);
     environment.now = joined;
     let balancer = Arc::new(Balancer::new(&hosts, Arc::new(settings(policy)), 0));

@@ -76,6 +76,17 @@ fn an_empty_default_subset_is_no_host_unless_any_will_do() {
 }
 
 #[test]
+fn a_subset_without_a_usable_host_is_not_left_for_any() {
+    let ill = |name| Host { health: Health::Unhealthy, ..labelled(name, &[("version", &["1"])]) };
+    let hosts = set(vec![ill("a"), host("b"), host("c")]);
+    let subsets = SubsetSettings { panic_mode_any: true, ..by(vec![selector(&["version"])]) };
+    let criteria = [("version".to_owned(), "1".to_owned())];
+    let settings = Settings { subsets: Some(subsets), panic_threshold: 0, ..Settings::default() };
+    let seen = shares_of(&hosts, &settings, 5, |_| Request { criteria: &criteria, ..Request::default() });
+    assert_eq!(seen, exactly(&[("none", 5)]));
+}
+
+#[test]
 fn a_selector_has_a_fallback_of_its_own() {
     let mut subsets = by(vec![
         SubsetSelector { fallback: KeyFallback::To(SubsetFallback::Any), ..selector(&["version"]) },

@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use super::compile::Compile;
 use crate::access_log::AccessLog;
-use crate::pb::{tcp_proxy, types};
+use crate::cluster::of_criteria;
+use crate::pb::{core, tcp_proxy, types};
 use crate::value::{At as _, Direction, Invalid, Valid, timeout, u32_or};
 
 /// Envoy's TCP idle timeout.
@@ -24,6 +25,8 @@ pub struct TcpProxy {
     pub max_attempts: u32,
     /// Whether the client's address chooses the host.
     pub hash_source: bool,
+    /// What each cluster's hosts must have (`metadata_match`), in the order of `clusters`.
+    subsets: Vec<Vec<(String, String)>>,
     /// One line per connection.
     pub access_log: Vec<AccessLog>,
     /// Name of its statistics' scope.
@@ -45,6 +48,13 @@ impl TcpProxy {
                 .collect(),
             None => return Err(Invalid::new("no cluster")),
         };
+        let common = of_criteria(from.metadata_match.as_ref());
+        let subsets = match &from.cluster_specifier {
+            Some(C::WeightedClusters(weighted)) => {
+                weighted.clusters.iter().map(|one| merged(&common, one.metadata_match.as_ref())).collect()
+            }
+            _ => vec![common],
+        };
         let total = clusters.iter().map(|(_, weight)| weight).sum();
         if total == 0 {
             return Err(Invalid::new("the sum of weights is 0"));
@@ -61,10 +71,17 @@ impl TcpProxy {
             idle_timeout: timeout(from.idle_timeout.as_ref(), Some(DEFAULT_IDLE)).at("idle_timeout")?,
             max_attempts: u32_or(from.max_connect_attempts.as_ref(), 1).clamp(1, 16),
             hash_source,
+            subsets,
             access_log: AccessLog::compile_all(&from.access_log, context.load)?,
             stat_prefix: from.stat_prefix.clone(),
             direction: context.direction,
         })
+    }
+
+    /// What the hosts of a cluster must have.
+    pub fn subset(&self, cluster: &str) -> &[(String, String)] {
+        let at = self.clusters.iter().position(|(name, _)| **name == *cluster);
+        at.and_then(|at| self.subsets.get(at)).map(Vec::as_slice).unwrap_or_default()
     }
 
     /// Draws a cluster by weight.
@@ -77,4 +94,14 @@ impl TcpProxy {
         })?;
         Some(hit.0.clone())
     }
+}
+
+/// The criteria of a weighted cluster come before those that all have.
+fn merged(common: &[(String, String)], own: Option<&core::Metadata>) -> Vec<(String, String)> {
+    let mut criteria = of_criteria(own);
+    let more = common.iter().filter(|(key, _)| !criteria.iter().any(|(known, _)| known == key));
+    let more: Vec<_> = more.cloned().collect();
+    criteria.extend(more);
+    criteria.sort();
+    criteria
 }

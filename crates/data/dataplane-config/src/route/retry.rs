@@ -203,3 +203,25 @@ impl RetryPolicy {
         self.backoff.pause(retried, environment)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use envoy_types::pb::google::protobuf;
+
+    use super::*;
+    use crate::testing::Beginning;
+
+    #[test]
+    fn the_longest_back_off_overflows_nothing() {
+        let longest = Some(protobuf::Duration { seconds: 315_576_000_000, nanos: 0 });
+        for max_interval in [None, longest] {
+            let back_off = route::retry_policy::RetryBackOff { base_interval: longest, max_interval };
+            let from = route::RetryPolicy { retry_back_off: Some(back_off), ..Default::default() };
+            let policy = RetryPolicy::compile(&from).unwrap();
+            assert!(
+                (0..100)
+                    .all(|retried| policy.pause(retried, &mut Beginning) <= Duration::from_secs(24 * 3600))
+            );
+        }
+    }
+}

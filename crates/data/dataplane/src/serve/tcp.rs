@@ -124,7 +124,7 @@ async fn open(worker: &Rc<Worker>, proxy: &TcpProxy, info: &mut StreamInfo) -> O
             avoid: &avoid,
             attempts: u32::from(!avoid.is_empty()),
             original_dst: connection.restored.then_some(connection.local),
-            subset: None,
+            subset: Some(proxy.subset(&name)),
         };
         let Some(host) = own.pick(&context) else {
             upstream.upstream_cx_none_healthy.inc();
@@ -142,7 +142,7 @@ async fn open(worker: &Rc<Worker>, proxy: &TcpProxy, info: &mut StreamInfo) -> O
         upstream.upstream_rq_pending_total.inc();
         match connect(&cluster, &host, Offer::Tcp, upstream).await {
             Ok(connected) => {
-                outlier::report(&cluster, &host, Outcome::Status(200), now());
+                outlier::report(&cluster, &host, Outcome::Connected);
                 // Envoy counts a TCP connection as one request of its cluster.
                 upstream.upstream_rq_total.inc();
                 info.upstream_local = connected.local;
@@ -151,7 +151,7 @@ async fn open(worker: &Rc<Worker>, proxy: &TcpProxy, info: &mut StreamInfo) -> O
                 return Some((Rc::new(RefCell::new(BufferedIo::new(connected.stream))), (guard, None)));
             }
             Err(error) => {
-                outlier::report(&cluster, &host, Outcome::LocalFailure, now());
+                outlier::report(&cluster, &host, Outcome::LocalFailure);
                 info.upstream_failure = Some(error.to_string().replace(char::is_whitespace, "_"));
                 avoid.push(host.address.clone());
             }

@@ -5,7 +5,9 @@ use std::time::Instant;
 
 use portolan_balance::{Environment, Moment};
 
-static START: LazyLock<Instant> = LazyLock::new(Instant::now);
+use crate::io::timer;
+
+static START: LazyLock<Instant> = LazyLock::new(timer::now);
 
 /// The process's monotonic clock and this thread's random numbers.
 #[derive(Debug, Clone, Copy)]
@@ -13,7 +15,8 @@ pub(crate) struct Here;
 
 /// Now, since the first time that anybody asked.
 pub(crate) fn now() -> Moment {
-    Moment::at(START.elapsed())
+    let start = *START;
+    Moment::at(timer::now().saturating_duration_since(start))
 }
 
 impl Environment for Here {

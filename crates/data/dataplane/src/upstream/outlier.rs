@@ -1,7 +1,6 @@
 //! Outlier detection: takes results on the workers, and decides on the thread that watches over hosts.
 
 use std::sync::atomic::Ordering::Relaxed;
-use std::time::Instant;
 
 use portolan_balance::Moment;
 use portolan_balance::outlier::Change;
@@ -12,7 +11,7 @@ use super::environment::{Here, now};
 use super::host::Host;
 
 /// Takes note of an outcome. When a series of failures is long enough, the watching thread is woken.
-pub(crate) fn report(cluster: &Cluster, host: &Host, outcome: Outcome, _: Instant) {
+pub(crate) fn report(cluster: &Cluster, host: &Host, outcome: Outcome) {
     match outcome {
         Outcome::Status(500..) | Outcome::LocalFailure => host.state.rq_error.fetch_add(1, Relaxed),
         Outcome::Status(_) | Outcome::Connected => host.state.rq_success.fetch_add(1, Relaxed),

@@ -30,7 +30,7 @@ use crate::value::NetAddress;
 /// Idle HTTP/1 connections kept per pool; more than this many at once means a burst is over.
 const MAX_IDLE: usize = 1024;
 
-/// What must be equal for a connection to be shared (spec/dataplane.md 54).
+/// What must be equal for a connection to be shared.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) struct PoolKey {
     pub(crate) address: NetAddress,
@@ -195,7 +195,9 @@ pub(crate) async fn acquire(
             pool.changed.notified().await;
             continue;
         }
-        let held = Held::take(&cluster.usage(high).connections, cluster.limits(high).connections);
+        let limits = cluster.limits(high);
+        let held = Held::take(&cluster.usage(high).connections, limits.connections)
+            .filter(|_| host.state.cx_active.load(Relaxed) < limits.connections_per_host);
         if held.is_none() {
             stats.upstream_cx_overflow.inc();
             // Every pool may have one connection, or a busy host could starve the others for ever.

@@ -12,7 +12,7 @@ use tokio::net::TcpStream;
 use crate::support::config::*;
 use crate::support::http2::{H2Client, describe, get, h2_peer};
 use crate::support::peers::{Busy, Peer};
-use crate::support::{Config, Program, Proxy, eventually, http, on_each};
+use crate::support::{Config, Proxy, eventually, http, on_each};
 
 /// An HTTP/1 server that answers with its name, and a status that can be changed.
 struct Named {
@@ -286,6 +286,80 @@ async fn hashes_stick() {
     }
 }
 
+/// Owners of forty hashes, as Envoy 1.40 gave them to these hosts. Hosts are known by `hash_key`, so that neither the
+/// ports nor the machine matter.
+const OWNERS: [(&str, &str); 6] = [
+    ("ring", "eedcadeebcaeabbaaecbecaeadbaaaecebcdbecd"),
+    ("ring-weighted", "eedcddedccaeabbebeeeeceeddeaeeeceeedbeed"),
+    ("ring-murmur", "deceecedebedeedecbdeeedceeccedcbecececdd"),
+    ("maglev", "dcbbccacbadeabadadeedcabbaeabedaecdcdabd"),
+    ("maglev-weighted", "cebddedeedeedceadebeaebeeddecdeedeedeede"),
+    ("maglev-localities", "bebabadeaaabdaaababbabbbbdbabababaebbbab"),
+];
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn hashes_belong_to_the_hosts_that_envoy_gives_them_to() {
+    let hosts = named(["a", "b", "c", "d", "e"]).await;
+    let keyed = |at: usize, weight: u32| {
+        let key = json!({"envoy.lb": {"hash_key": format!("host-{at}")}});
+        with(
+            endpoint(hosts[at].address()),
+            json!({"load_balancing_weight": weight, "metadata": {"filter_metadata": key}}),
+        )
+    };
+    let even: Vec<Value> = (0..5).map(|at| keyed(at, 1)).collect();
+    let uneven: Vec<Value> = (0..5).zip([1, 2, 3, 5, 8]).map(|(at, weight)| keyed(at, weight)).collect();
+    let of = |name: &str, policy: &str, groups: &[(u32, Option<u32>, Vec<Value>)], fields: Value| {
+        let assignment = json!({"lb_policy": policy, "load_assignment": localities(name, groups)});
+        with(with(cluster(name, &[]), assignment), fields)
+    };
+    let one = |hosts: &Vec<Value>| vec![(0, None, hosts.clone())];
+    let two = [(0, Some(3), uneven[..2].to_vec()), (0, Some(1), uneven[2..].to_vec())];
+    let small = json!({"ring_hash_lb_config": {"minimum_ring_size": 100, "hash_function": "MURMUR_HASH_2"}});
+    let clusters = vec![
+        of("ring", "RING_HASH", &one(&even), json!({})),
+        of("ring-weighted", "RING_HASH", &one(&uneven), json!({})),
+        of("ring-murmur", "RING_HASH", &one(&uneven), small),
+        of("maglev", "MAGLEV", &one(&even), json!({"maglev_lb_config": {"table_size": 1009}})),
+        of("maglev-weighted", "MAGLEV", &one(&uneven), json!({})),
+        of(
+            "maglev-localities",
+            "MAGLEV",
+            &two,
+            json!({"common_lb_config": {"locality_weighted_lb_config": {}}}),
+        ),
+    ];
+    on_each(async |program| {
+        let policy = json!([{"header": {"header_name": "x-user"}}]);
+        let listeners = clusters
+            .iter()
+            .map(|cluster| {
+                let name = cluster["name"].as_str().unwrap();
+                let route = json!({"cluster": name, "hash_policy": policy});
+                listener(
+                    name,
+                    vec![chain(manager(name, json!([{"match": {"prefix": "/"}, "route": route}])))],
+                )
+            })
+            .collect();
+        let proxy =
+            Proxy::start(program, Config { listeners, clusters: clusters.clone(), ..Config::default() })
+                .await;
+        let mut found = Vec::new();
+        for (name, _) in OWNERS {
+            let mut owners = String::new();
+            for user in 0..40 {
+                let field = format!("x-user: user-{user}\r\n");
+                owners += &http(proxy.address(name).await, "GET", "/", &field).await.unwrap().1;
+            }
+            found.push((name, owners));
+        }
+        let wanted = OWNERS.map(|(name, owners)| (name, owners.to_owned()));
+        assert_eq!(found, wanted, "{program:?}");
+    })
+    .await;
+}
+
 async fn with_cookie(mut stream: TcpStream, fields: &str) -> (String, Option<String>) {
     let request = format!("GET / HTTP/1.1\r\nhost: x\r\nconnection: close\r\n{fields}\r\n");
     stream.write_all(request.as_bytes()).await.unwrap();
@@ -525,7 +599,10 @@ async fn subsets_by_one_label() {
                 vec![chain(manager("c", json!([route("v1"), route("v2"), route("v3")])))],
             )],
             clusters: vec![with(
-                with(cluster("c", &[]), subsets(program)),
+                with(
+                    cluster("c", &[]),
+                    json!({"lb_subset_config": {"subset_selectors": [{"keys": ["version"]}]}}),
+                ),
                 json!({"load_assignment": {
                     "cluster_name": "c",
                     "endpoints": [{"lb_endpoints": [of(0, "v1"), of(1, "v2"), of(2, "v1")]}],
@@ -546,11 +623,159 @@ async fn subsets_by_one_label() {
     .await;
 }
 
-/// Ours finds subsets by what the route asks for and takes no `lb_subset_config`: the control plane makes a cluster of
-/// each subset, so nobody sends one.
-fn subsets(program: Program) -> Value {
-    match program {
-        Program::Ours => json!({}),
-        Program::Envoy => json!({"lb_subset_config": {"subset_selectors": [{"keys": ["version"]}]}}),
-    }
+/// A listener for a cluster with subsets, and what a route asks of it.
+fn asking(name: &str, criteria: &Value) -> Value {
+    let route = json!({"cluster": name, "metadata_match": {"filter_metadata": {"envoy.lb": criteria}}});
+    listener(name, vec![chain(manager(name, json!([{"match": {"prefix": "/"}, "route": route}])))])
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn subsets_fall_back() {
+    let hosts = named(["prod1", "prod2", "dev1"]).await;
+    let labels = [
+        json!({"stage": "prod", "version": 1, "tags": ["x", "y"]}),
+        json!({"stage": "prod", "version": 2, "tags": ["y"]}),
+        json!({"stage": "dev", "version": "1", "tags": "x"}),
+    ];
+    let endpoints: Vec<Value> = hosts
+        .iter()
+        .zip(&labels)
+        .map(|(host, labels)| {
+            let metadata = json!({"filter_metadata": {"envoy.lb": labels}});
+            with(endpoint(host.address()), json!({"metadata": metadata}))
+        })
+        .collect();
+    let keys = json!([
+        {"keys": ["stage", "version"], "fallback_policy": "KEYS_SUBSET", "fallback_keys_subset": ["stage"]},
+        {"keys": ["stage"], "fallback_policy": "NO_FALLBACK"},
+    ]);
+    let stage = json!([{"keys": ["stage"]}]);
+    let prod = json!({"stage": "prod"});
+    let empty = json!({"fallback_policy": "DEFAULT_SUBSET", "default_subset": {"stage": "none"}});
+    let list = json!({"list_as_any": true, "subset_selectors": [{"keys": ["tags"]}]});
+    let none = json!({"subset_selectors": stage});
+    // What the cluster says, what the route asks for, who answers; nobody is a 503.
+    let cases = [
+        (
+            "any",
+            with(none.clone(), json!({"fallback_policy": "ANY_ENDPOINT"})),
+            json!({"stage": "test"}),
+            "prod1 prod2 dev1",
+        ),
+        (
+            "default",
+            with(none.clone(), json!({"fallback_policy": "DEFAULT_SUBSET", "default_subset": prod})),
+            json!({"color": "red"}),
+            "prod1 prod2",
+        ),
+        ("empty", with(none.clone(), empty.clone()), json!({}), ""),
+        (
+            "panic",
+            with(with(none.clone(), empty), json!({"panic_mode_any": true})),
+            json!({}),
+            "prod1 prod2 dev1",
+        ),
+        ("keys", json!({"subset_selectors": keys}), json!({"stage": "prod", "version": 3}), "prod1 prod2"),
+        ("exact", json!({"subset_selectors": keys}), json!({"stage": "prod", "version": 2}), "prod2"),
+        ("last", json!({"subset_selectors": keys}), json!({"stage": "test", "version": 2}), ""),
+        ("number", json!({"subset_selectors": [{"keys": ["version"]}]}), json!({"version": 1}), "prod1"),
+        ("text", json!({"subset_selectors": [{"keys": ["version"]}]}), json!({"version": "1"}), "dev1"),
+        ("list", list, json!({"tags": "x"}), "prod1 dev1"),
+        ("redundant", none, json!({"stage": "dev", "version": 1}), ""),
+        ("off", json!({}), json!({"stage": "dev"}), "prod1 prod2 dev1"),
+    ];
+    on_each(async |program| {
+        let config = Config {
+            listeners: cases.iter().map(|(name, _, criteria, _)| asking(name, criteria)).collect(),
+            clusters: cases
+                .iter()
+                .map(|(name, subsets, ..)| {
+                    let assignment =
+                        json!({"cluster_name": name, "endpoints": [{"lb_endpoints": endpoints}]});
+                    with(
+                        cluster(name, &[]),
+                        json!({"load_assignment": assignment, "lb_subset_config": subsets}),
+                    )
+                })
+                .collect(),
+            ..Config::default()
+        };
+        let proxy = Proxy::start(program, config).await;
+        for (name, _, _, wanted) in &cases {
+            let at = proxy.address(name).await;
+            let mut seen = BTreeSet::new();
+            for _ in 0..9 {
+                let (status, body) = http(at, "GET", "/", "").await.unwrap();
+                seen.insert(if status == 200 { body } else { status.to_string() });
+            }
+            let mut wanted: BTreeSet<_> = wanted.split_whitespace().map(str::to_owned).collect();
+            if wanted.is_empty() {
+                wanted.insert("503".to_owned());
+            }
+            assert_eq!(seen, wanted, "{program:?}: {name}");
+        }
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn outliers_are_found_by_their_success_rate() {
+    let hosts = named(["a", "b", "c", "d", "bad"]).await;
+    let all = addresses(&hosts);
+    hosts[4].status.store(500, Relaxed);
+    on_each(async |program| {
+        let detection = json!({
+            "enforcing_consecutive_5xx": 0, "interval": "0.3s", "max_ejection_percent": 40,
+            "success_rate_minimum_hosts": 5, "success_rate_request_volume": 3,
+        });
+        let config = entries(vec![with(cluster("c", &all), json!({"outlier_detection": detection}))]);
+        let proxy = Proxy::start(program, config).await;
+        eventually("the ejection", async || {
+            shares(&proxy, "c", 25).await;
+            (proxy.stat("cluster.c.outlier_detection.ejections_enforced_success_rate").await == 1)
+                .then_some(())
+        })
+        .await;
+        let seen = shares(&proxy, "c", 8).await;
+        assert_eq!(seen, ["a", "b", "c", "d"].map(|name| (name.to_owned(), 2)).into(), "{program:?}");
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn policies_are_extensions_too() {
+    let hosts = named(["a", "b", "c"]).await;
+    let all = addresses(&hosts);
+    let typed = |name: &str, fields: Value| {
+        let message = name.rsplit_once('.').unwrap().1;
+        let url = format!("type.googleapis.com/envoy.extensions.load_balancing_policies.{name}");
+        json!({"policies": [{"typed_extension_config": {
+            "name": format!("envoy.load_balancing_policies.{message}"),
+            "typed_config": with(json!({"@type": url}), fields),
+        }}]})
+    };
+    let weighted = json!({"locality_lb_config": {"locality_weighted_lb_config": {}}});
+    let cases = [
+        ("round", typed("round_robin.v3.RoundRobin", json!({})), true),
+        ("locality", typed("round_robin.v3.RoundRobin", weighted), true),
+        ("least", typed("least_request.v3.LeastRequest", json!({"choice_count": 3})), false),
+        ("random", typed("random.v3.Random", json!({})), false),
+        ("maglev", typed("maglev.v3.Maglev", json!({"table_size": 1009})), false),
+        ("ring", typed("ring_hash.v3.RingHash", json!({"minimum_ring_size": 100})), false),
+    ];
+    on_each(async |program| {
+        let clusters = cases.iter().map(|(name, policy, _)| {
+            let mut assignment =
+                localities(name, &[(0, Some(1), all.iter().map(|at| endpoint(*at)).collect())]);
+            assignment["cluster_name"] = json!(name);
+            with(cluster(name, &[]), json!({"load_balancing_policy": policy, "load_assignment": assignment}))
+        });
+        let proxy = Proxy::start(program, entries(clusters.collect())).await;
+        for (name, _, in_turn) in &cases {
+            let seen = shares(&proxy, name, 60).await;
+            let enough = |count: &usize| if *in_turn { *count == 20 } else { *count > 2 };
+            assert!(seen.len() == 3 && seen.values().all(enough), "{program:?}: {name}: {seen:?}");
+        }
+    })
+    .await;
 }

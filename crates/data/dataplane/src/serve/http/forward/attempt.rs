@@ -86,7 +86,7 @@ pub(super) async fn attempt<'a>(
         Head::Response(head, body) => {
             let now = now();
             let status = Outcome::Status(outlier_status(&head));
-            outlier::report(target.cluster, &attempt.host, status, now);
+            outlier::report(target.cluster, &attempt.host, status);
             count_status(target.stats(), head.status);
             state.info.response_first = Some(now);
             Ended::Response(Box::new(Answered { exchange, head, body, attempt, _active: active }))
@@ -148,7 +148,7 @@ fn not_connected<'a>(
     match error {
         AcquireError::Overflow => Ended::Final(Box::new(overflow())),
         AcquireError::Connect(error) => {
-            outlier::report(target.cluster, host, Outcome::LocalFailure, now());
+            outlier::report(target.cluster, host, Outcome::LocalFailure);
             target.stats().upstream_rq_pending_failure_eject.inc();
             let (text, reply) = connect_reply(error);
             state.info.upstream_failure = Some(text);
@@ -236,14 +236,14 @@ fn no_response<'a>(
 }
 
 fn failed<'a>(target: Target<'a>, host: &Host, fail: UpstreamFail) -> Ended<'a> {
-    outlier::report(target.cluster, host, Outcome::LocalFailure, now());
+    outlier::report(target.cluster, host, Outcome::LocalFailure);
     let failure = if fail == UpstreamFail::Refused { Failure::Refused } else { Failure::Reset };
     Ended::Failed(failure, Box::new(reset_reply(fail)))
 }
 
 fn timed_out<'a>(target: Target<'a>, attempt: &Attempt) -> Ended<'a> {
     let now = now();
-    outlier::report(target.cluster, &attempt.host, Outcome::LocalFailure, now);
+    outlier::report(target.cluster, &attempt.host, Outcome::LocalFailure);
     attempt.host.state.rq_timeout.fetch_add(1, Relaxed);
     if attempt.until.is_some_and(|at| at <= now) {
         target.stats().upstream_rq_per_try_timeout.inc();

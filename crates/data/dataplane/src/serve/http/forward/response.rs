@@ -218,7 +218,7 @@ fn note_end(
         }
         End::Cut(fail) => {
             stats.upstream_rq_rx_reset.inc();
-            outlier::report(target.cluster, &attempt.host, Outcome::LocalFailure, now());
+            outlier::report(target.cluster, &attempt.host, Outcome::LocalFailure);
             match fail {
                 BodyFail::Protocol(_) => {
                     (Flags::UPSTREAM_PROTOCOL_ERROR, "upstream_reset_after_response_started{protocol_error}")
