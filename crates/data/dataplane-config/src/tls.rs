@@ -57,6 +57,7 @@ pub enum CertificateSource {
 }
 
 impl Sources {
+    /// Compiles the common part of both contexts.
     pub fn compile(common: &tls::CommonTlsContext, load: Loader) -> Valid<Sources> {
         use tls::common_tls_context::ValidationContextType as V;
         let mut sources = Sources::default();
@@ -89,6 +90,7 @@ impl Sources {
         Ok(sources)
     }
 
+    /// The secrets that are needed.
     pub fn secret_names(&self, into: &mut BTreeSet<String>) {
         for source in &self.certificates {
             if let CertificateSource::Secret(name) = source {
