@@ -1,13 +1,12 @@
 //! Would the data plane take this resource? One entry point for every kind.
 
 use std::collections::HashMap;
-use std::fmt;
 
 use portolan_balance::Moment;
 use prost::Message;
 
 use crate::cluster::{Assignment, ClusterConfig};
-use crate::ignored;
+use crate::ignored::{self, Ignored};
 use crate::listener::Listener;
 use crate::pb::{cluster, endpoint, listener, route, tls};
 use crate::route::RouteTable;
@@ -75,21 +74,6 @@ pub enum Resource {
     Endpoints(Box<Assignment>),
     /// See [`Kind::Secret`]; secrets are only looked at.
     Secret,
-}
-
-/// A field that is set and ignored.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Ignored {
-    /// Message and field, as Envoy's documentation names them.
-    pub field: &'static str,
-    /// Why nothing is lost by it.
-    pub reason: &'static str,
-}
-
-impl fmt::Display for Ignored {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {}", self.field, self.reason)
-    }
 }
 
 /// Checks a resource that another machine will run: what lies in files there is not looked at.

@@ -4,9 +4,25 @@
 //! that it forbids; it is listed here when what is lost is an optimisation, a measurement or a convenience. Nothing is
 //! dropped in silence.
 
-use crate::check::Ignored;
+use std::fmt;
+
 use crate::pb::{cluster, core, hcm, listener, route, tcp_proxy};
 use crate::value::{Invalid, Valid, type_of, unpack};
+
+/// A field that is set and ignored.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Ignored {
+    /// Message and field, as Envoy's documentation names them.
+    pub field: &'static str,
+    /// Why nothing is lost by it.
+    pub reason: &'static str,
+}
+
+impl fmt::Display for Ignored {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.field, self.reason)
+    }
+}
 
 /// Whether a field differs from what it is when nobody set it.
 trait Set {

@@ -31,4 +31,5 @@ pub mod value;
 #[cfg(test)]
 mod testing;
 
-pub use check::{Compiled, Ignored, Kind, Resource, check, compile};
+pub use check::{Compiled, Kind, Resource, check, compile};
+pub use ignored::Ignored;

@@ -11,6 +11,7 @@ pub(super) const KIND: Kind = Kind {
     compile: |_| Ok(Arc::new(Filter)),
     override_types: &[],
     compile_override: |_| Ok(Arc::new(())),
+    counters: &[],
 };
 
 #[derive(Debug)]

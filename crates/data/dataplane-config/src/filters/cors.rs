@@ -16,6 +16,7 @@ pub(super) const KIND: Kind = Kind {
     compile: |_| Ok(Arc::new(Filter)),
     override_types: &["envoy.extensions.filters.http.cors.v3.CorsPolicy"],
     compile_override: |from| Ok(Arc::new(CorsPolicy::compile(&overridden(from)?)?)),
+    counters: &[],
 };
 
 /// The `cors` field of routes and virtual hosts, from before the filter had a message of its own.

@@ -6,12 +6,11 @@ use std::time::Duration;
 
 use http::StatusCode;
 
-use super::stream::{Event, Flow, StreamFilter, View};
+use super::stream::{Counter, Event, Flow, StreamFilter, View};
 use super::{HttpFilter, Kind, Overrides, configured, overridden};
 use crate::message::matchers::HeaderMatch;
 use crate::message::{Flags, LocalReply, Request};
 use crate::pb::{common_fault, fault};
-use crate::stats_block;
 use crate::value::{At as _, Invalid, PerMillion, Valid, drawn, duration, fraction};
 
 pub(super) const KIND: Kind = Kind {
@@ -19,15 +18,11 @@ pub(super) const KIND: Kind = Kind {
     compile: |from| Ok(Arc::new(Filter(Arc::new(Fault::compile(&configured(from)?)?)))),
     override_types: &["envoy.extensions.filters.http.fault.v3.HTTPFault"],
     compile_override: |from| Ok(Arc::new(Override(Arc::new(Fault::compile(&overridden(from)?)?)))),
+    counters: &[ABORTED, DELAYED],
 };
 
-stats_block! {
-    /// Statistics (`http.<stat_prefix>.`).
-    pub Stats {
-        Counter fault_aborts_injected,
-        Counter fault_delays_injected,
-    }
-}
+const ABORTED: Counter = Counter("fault_aborts_injected");
+const DELAYED: Counter = Counter("fault_delays_injected");
 
 #[derive(Debug)]
 struct Filter(Arc<Fault>);
@@ -58,7 +53,7 @@ impl StreamFilter for Inject {
         match delay {
             None => drawn.finish(x),
             Some(delay) => {
-                x.count(|stats| &stats.fault.fault_delays_injected);
+                x.count(DELAYED);
                 x.flag(Flags::DELAY_INJECTED);
                 x.wake_after(0, delay);
                 Flow::Pause
@@ -76,7 +71,7 @@ impl Injected {
     fn finish(&mut self, x: &mut View<'_>) -> Flow {
         self.held = None;
         let Some(abort) = self.abort else { return Flow::Continue };
-        x.count(|stats| &stats.fault.fault_aborts_injected);
+        x.count(ABORTED);
         let mut reply = match abort {
             Abort::Http(status) => LocalReply::new(status, "fault_filter_abort"),
             Abort::Grpc(_) => LocalReply::new(StatusCode::OK, "fault_filter_abort"),

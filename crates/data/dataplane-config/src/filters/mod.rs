@@ -17,45 +17,60 @@ use std::sync::Arc;
 use prost::Message;
 
 use self::chain::Chain;
-use self::stream::StreamFilter;
+use self::stream::{Counter, StreamFilter};
 use crate::pb::{self, hcm, route};
-use crate::stats::MetricKind;
+use crate::stats::{MetricKind, Stat};
 use crate::value::{At as _, Invalid, Valid, type_of, unpack};
 
-/// The list. `counted` are those that have statistics.
+/// The list: makes each name a module and its `KIND` one of [`KINDS`].
 macro_rules! filters {
-    ($($name:ident $(counted $stats:ident)?,)*) => {
+    ($($name:ident,)*) => {
         $(mod $name;)*
 
         const KINDS: &[&Kind] = &[$(&$name::KIND,)*];
-
-        /// Statistics of all filters of one connection manager and worker.
-        #[derive(Debug, Default)]
-        pub struct FilterStats {
-            $($(#[doc = "Of this filter."] pub $stats: $name::Stats,)?)*
-        }
-
-        impl FilterStats {
-            /// Name, kind and sum of each statistic over all workers.
-            pub fn totals<'a>(
-                blocks: impl Iterator<Item = &'a FilterStats> + Clone,
-            ) -> Vec<(&'static str, MetricKind, u64)> {
-                let mut out = Vec::new();
-                $($(out.extend($name::Stats::totals(blocks.clone().map(|block| &block.$stats)));)?)*
-                out
-            }
-        }
     };
 }
 
 filters! {
     alpn,
     cors,
-    fault counted fault,
+    fault,
     istio_stats,
     metadata_exchange,
-    rbac counted rbac,
+    rbac,
     router,
+}
+
+/// Statistics of all filters of one connection manager and worker. A filter counts seldom, and there are few.
+#[derive(Debug)]
+pub struct FilterStats(Vec<(Counter, Stat)>);
+
+impl Default for FilterStats {
+    fn default() -> Self {
+        let counters = KINDS.iter().flat_map(|kind| kind.counters);
+        FilterStats(counters.map(|counter| (*counter, Stat::default())).collect())
+    }
+}
+
+impl FilterStats {
+    /// Counts once.
+    pub fn count(&self, counter: Counter) {
+        if let Some((_, stat)) = self.0.iter().find(|(known, _)| *known == counter) {
+            stat.inc();
+        }
+    }
+
+    /// Name, kind and sum of each statistic over all workers.
+    pub fn totals<'a>(blocks: impl Iterator<Item = &'a FilterStats>) -> Vec<(&'static str, MetricKind, u64)> {
+        let none = FilterStats::default();
+        let mut out: Vec<_> = none.0.iter().map(|(name, _)| (name.0, MetricKind::Counter, 0u64)).collect();
+        for block in blocks {
+            for (total, (_, stat)) in out.iter_mut().zip(&block.0) {
+                total.2 = total.2.wrapping_add(stat.get());
+            }
+        }
+        out
+    }
 }
 
 /// What a filter's file says of it.
@@ -66,6 +81,8 @@ struct Kind {
     /// Message types that override it on virtual hosts, routes and weighted clusters.
     override_types: &'static [&'static str],
     compile_override: fn(&pb::Any) -> Valid<Override>,
+    /// What it counts.
+    counters: &'static [Counter],
 }
 
 /// What a route overrides; the filter knows its type.

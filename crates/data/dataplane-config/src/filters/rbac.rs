@@ -4,12 +4,11 @@ use std::sync::Arc;
 
 use http::StatusCode;
 
-use super::stream::{Flow, StreamFilter, View};
+use super::stream::{Counter, Flow, StreamFilter, View};
 use super::{HttpFilter, Kind, Overrides, configured, overridden};
 use crate::message::LocalReply;
 use crate::message::rbac::{Rbac, Subject};
 use crate::pb::http_rbac;
-use crate::stats_block;
 use crate::value::Valid;
 
 /// Namespace of the metadata that tell of shadow rules.
@@ -20,17 +19,13 @@ pub(super) const KIND: Kind = Kind {
     compile: |from| Ok(Arc::new(Filter(Arc::new(Rbac::compile_http(&configured::<http_rbac::Rbac>(from)?)?)))),
     override_types: &["envoy.extensions.filters.http.rbac.v3.RBACPerRoute"],
     compile_override: |from| Ok(Arc::new(Override::compile(&overridden(from)?)?)),
+    counters: &[ALLOWED, DENIED, SHADOW_ALLOWED, SHADOW_DENIED],
 };
 
-stats_block! {
-    /// Statistics (`http.<stat_prefix>.`).
-    pub Stats {
-        Counter rbac_allowed,
-        Counter rbac_denied,
-        Counter rbac_shadow_allowed,
-        Counter rbac_shadow_denied,
-    }
-}
+const ALLOWED: Counter = Counter("rbac_allowed");
+const DENIED: Counter = Counter("rbac_denied");
+const SHADOW_ALLOWED: Counter = Counter("rbac_shadow_allowed");
+const SHADOW_DENIED: Counter = Counter("rbac_shadow_denied");
 
 #[derive(Debug)]
 struct Filter(Arc<Rbac>);
@@ -71,10 +66,7 @@ impl StreamFilter for Check {
         let decision = self.0.decide(&subject);
         if let Some(shadow) = shadow {
             let result = if shadow.allowed { "allowed" } else { "denied" };
-            x.count(match shadow.allowed {
-                true => |stats| &stats.rbac.rbac_shadow_allowed,
-                false => |stats| &stats.rbac.rbac_shadow_denied,
-            });
+            x.count(if shadow.allowed { SHADOW_ALLOWED } else { SHADOW_DENIED });
             let prefix = &self.0.shadow_prefix;
             x.set_metadata(NAMESPACE, &format!("{prefix}shadow_engine_result"), result.to_owned());
             if let Some(policy) = shadow.policy {
@@ -83,12 +75,12 @@ impl StreamFilter for Check {
         }
         match decision {
             Some(decision) if !decision.allowed => {
-                x.count(|stats| &stats.rbac.rbac_denied);
+                x.count(DENIED);
                 let reply = LocalReply::new(StatusCode::FORBIDDEN, decision.details());
                 Flow::Reply(Box::new(reply.body("RBAC: access denied")))
             }
             Some(_) => {
-                x.count(|stats| &stats.rbac.rbac_allowed);
+                x.count(ALLOWED);
                 Flow::Continue
             }
             None => Flow::Continue,

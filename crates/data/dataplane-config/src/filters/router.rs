@@ -18,6 +18,7 @@ pub(super) const KIND: Kind = Kind {
     },
     override_types: &[],
     compile_override: |_| Ok(Arc::new(())),
+    counters: &[],
 };
 
 #[derive(Debug)]

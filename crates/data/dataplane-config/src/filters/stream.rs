@@ -11,12 +11,10 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::{HeaderMap, Method, StatusCode};
 
-use super::FilterStats;
 use super::held::Held;
 use crate::message::{ConnectionFacts, Flags, LocalReply, Request, ResponseHead};
 use crate::pb;
 use crate::peer::{LocalNode, PeerMetadata, Peers};
-use crate::stats::Stat;
 use crate::value::Direction;
 
 /// The state of one filter for one request. Every method has a default that lets everything pass.
@@ -136,7 +134,7 @@ pub enum PeerSide {
 #[derive(Debug)]
 pub enum Effect {
     /// Count once.
-    Count(fn(&FilterStats) -> &Stat),
+    Count(Counter),
     /// Set a response flag.
     Flag(Flags),
     /// Remember who a peer is.
@@ -158,6 +156,10 @@ pub enum Effect {
         callout: Box<Callout>,
     },
 }
+
+/// A statistic of a filter, by the name that it has behind `http.<stat_prefix>.`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Counter(pub(super) &'static str);
 
 /// A filter of a chain and the number by which it knows what it asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -250,8 +252,8 @@ impl<'a> View<'a> {
     }
 
     /// Counts once in a statistic of the connection manager.
-    pub fn count(&mut self, statistic: fn(&FilterStats) -> &Stat) {
-        self.effects.push(Effect::Count(statistic));
+    pub fn count(&mut self, counter: Counter) {
+        self.effects.push(Effect::Count(counter));
     }
 
     /// Sets a response flag.

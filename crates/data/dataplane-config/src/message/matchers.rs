@@ -119,7 +119,7 @@ impl HeaderSource {
     }
 
     /// Calls `check` with each value until one is accepted. Values are never joined: a list of fields is not one
-    /// string (spec/reliability.md 0.3).
+    /// string.
     fn any(&self, request: &Request, mut check: impl FnMut(&str) -> bool) -> bool {
         match self {
             HeaderSource::Method => check(request.method.as_str()),
@@ -248,7 +248,7 @@ impl QueryMatch {
         Ok(QueryMatch { name: from.name.clone(), value })
     }
 
-    /// Looks at the first parameter of that name, undecoded as Envoy does (spec/dataplane.md 24).
+    /// Looks at the first parameter of that name, undecoded as Envoy does.
     pub fn matches(&self, query: &str) -> bool {
         let found = query
             .split('&')

@@ -7,6 +7,8 @@ mod local_reply;
 pub mod matchers;
 pub mod rbac;
 mod request;
+#[cfg(test)]
+mod tests;
 mod trailers;
 
 pub use authority::without_port;

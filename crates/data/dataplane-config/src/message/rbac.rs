@@ -190,7 +190,7 @@ fn permission(from: &rbac::Permission) -> Valid<Rule> {
         R::Header(header) => Rule::Header(HeaderMatch::compile(header)?),
         R::UrlPath(path) => Rule::Path(url_path(path)?),
         R::DestinationIp(range) => Rule::DestinationIp(cidr(range)?),
-        R::DestinationPort(port) => Rule::DestinationPort(*port..*port + 1),
+        R::DestinationPort(port) => Rule::DestinationPort(*port..port.saturating_add(1)),
         R::DestinationPortRange(range) => {
             let (start, end) = (u32::try_from(range.start), u32::try_from(range.end));
             match (start, end) {

@@ -9,3 +9,6 @@ pub mod table;
 
 pub use action::Action;
 pub use table::{Matched, RouteTable};
+
+#[cfg(test)]
+mod tests;

@@ -87,7 +87,7 @@ impl FilteredBody {
         let told = what(&mut self.chain.borrow_mut(), &mut x);
         for effect in x.effects {
             match effect {
-                Effect::Count(statistic) => statistic(hcm.filter_stats.of(worker.id)).inc(),
+                Effect::Count(counter) => hcm.filter_stats.of(worker.id).count(counter),
                 Effect::Wake { at, after } => self.waiting.wake(at, after),
                 Effect::CallOut { at, callout } => self.waiting.call(at, *callout, worker),
                 // They belong to the head.

@@ -81,7 +81,7 @@ impl RequestState<'_> {
     fn carry_out(&mut self, effect: Effect) {
         let scope = self.scope;
         match effect {
-            Effect::Count(statistic) => statistic(scope.hcm.filter_stats.of(scope.worker.id)).inc(),
+            Effect::Count(counter) => scope.hcm.filter_stats.of(scope.worker.id).count(counter),
             Effect::Flag(flag) => self.info.flags.insert(flag),
             Effect::Peer(PeerSide::Downstream, peer) => self.info.downstream_peer = Some(peer),
             Effect::Peer(PeerSide::Upstream, peer) => self.info.upstream_peer = Some(peer),
