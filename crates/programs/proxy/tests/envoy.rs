@@ -1,6 +1,6 @@
 //! Envoy mode: a stock Envoy runs from our bootstrap, with configuration and certificates through our sockets.
 //!
-//! The program is taken from `PORTOLAN_ENVOY`; without it the test says so and passes.
+//! The program is taken from `PORTOLAN_ENVOY`.
 
 mod support;
 
@@ -12,11 +12,7 @@ use support::program::Program;
 use support::{eventually, free_port, http, https};
 
 fn envoy() -> Option<String> {
-    let path = std::env::var("PORTOLAN_ENVOY").ok().filter(|path| !path.is_empty());
-    if path.is_none() {
-        eprintln!("SKIPPED: PORTOLAN_ENVOY does not name an Envoy program");
-    }
-    path
+    Some(portolan_testing::needs::envoy()?.display().to_string())
 }
 
 /// SDS through the agent's socket.

@@ -4,9 +4,11 @@
 
 mod support;
 
+use std::ffi::OsStr;
 use std::path::Path;
 use std::process::Stdio;
 
+use portolan_testing::needs;
 use support::{eventually, free_port, http};
 use tokio::process::{Child, Command};
 
@@ -16,7 +18,7 @@ fn proxy(arguments: &[&str]) -> Command {
     command
 }
 
-fn start(program: &str, directory: &Path, bootstrap: &str) -> Child {
+fn start(program: &OsStr, directory: &Path, bootstrap: &str) -> Child {
     let file = directory.join("bootstrap.yaml");
     std::fs::write(&file, bootstrap).unwrap();
     let arguments =
@@ -65,19 +67,18 @@ async fn body(port: u16, path: &str) -> Option<(u16, String)> {
 
 #[tokio::test]
 async fn static_and_file_configuration_serve_traffic() {
-    serve_traffic(env!("CARGO_BIN_EXE_portolan-proxy")).await;
+    serve_traffic(OsStr::new(env!("CARGO_BIN_EXE_portolan-proxy"))).await;
 }
 
 /// The same files make Envoy do the same.
 #[tokio::test]
 async fn envoy_serves_the_same() {
-    match std::env::var("PORTOLAN_ENVOY") {
-        Ok(envoy) if !envoy.is_empty() => serve_traffic(&envoy).await,
-        _ => eprintln!("SKIPPED: PORTOLAN_ENVOY does not name an Envoy program"),
+    if let Some(envoy) = needs::envoy() {
+        serve_traffic(envoy.as_os_str()).await;
     }
 }
 
-async fn serve_traffic(program: &str) {
+async fn serve_traffic(program: &OsStr) {
     let directory = tempfile::tempdir().unwrap();
     let (admin, fixed, dynamic, backend) = (free_port(), free_port(), free_port(), free_port());
     let at = |name: &str| directory.path().join(name).display().to_string();
@@ -296,19 +297,18 @@ async fn the_command_line_explains_itself() {
 
 #[tokio::test]
 async fn json_access_log() {
-    log_as_json(env!("CARGO_BIN_EXE_portolan-proxy")).await;
+    log_as_json(OsStr::new(env!("CARGO_BIN_EXE_portolan-proxy"))).await;
 }
 
 /// Envoy writes the same values for the same format.
 #[tokio::test]
 async fn envoy_logs_the_same_json() {
-    match std::env::var("PORTOLAN_ENVOY") {
-        Ok(envoy) if !envoy.is_empty() => log_as_json(&envoy).await,
-        _ => eprintln!("SKIPPED: PORTOLAN_ENVOY does not name an Envoy program"),
+    if let Some(envoy) = needs::envoy() {
+        log_as_json(envoy.as_os_str()).await;
     }
 }
 
-async fn log_as_json(program: &str) {
+async fn log_as_json(program: &OsStr) {
     let directory = tempfile::tempdir().unwrap();
     let log = directory.path().join("access.log");
     let (admin, port) = (free_port(), free_port());

@@ -7,7 +7,7 @@ pub struct Flags(u32);
 macro_rules! flags {
     ($($name:ident = $bit:literal $text:literal,)*) => {
         impl Flags {
-            $(pub const $name: Flags = Flags(1 << $bit);)*
+            $(#[doc = "See Envoy's `%RESPONSE_FLAGS%`."] pub const $name: Flags = Flags(1 << $bit);)*
             /// Every flag with its text, in the order in which they are written: always the same, as in the Envoy of
             /// Istio 1.9 (`UF,URX` on dashboards); later ones write them as they were found out.
             const ALL: &'static [(Flags, &'static str)] = &[$((Flags::$name, $text),)*];
@@ -41,14 +41,17 @@ flags! {
 }
 
 impl Flags {
+    /// Adds a flag.
     pub fn insert(&mut self, flag: Flags) {
         self.0 |= flag.0;
     }
 
+    /// Whether it has one of these flags.
     pub fn contains(self, flag: Flags) -> bool {
         self.0 & flag.0 != 0
     }
 
+    /// Whether it has none.
     pub fn is_empty(self) -> bool {
         self.0 == 0
     }

@@ -8,9 +8,9 @@ use tokio::net::TcpStream;
 
 use crate::support::config::*;
 use crate::support::http2::{H2Client, collect, describe, describing, get, h2_peer};
-use crate::support::peers::{Peer, nobody, read_all};
 use crate::support::tls::{Authority, Client};
 use crate::support::{Config, Proxy, eventually, http, http_on, on_each};
+use portolan_testing::{Peer, nobody, read_all};
 
 /// Series of Prometheus that dashboards and alerts are made of.
 const WATCHED: [&str; 46] = [

@@ -1,7 +1,7 @@
 //! What happens below the meaning of HTTP requests: TLS, HTTP/2, gRPC, TCP, load balancing, captured traffic, the admin
 //! pages, Istio's metrics.
 //!
-//! One static bootstrap drives our program and, when `PORTOLAN_ENVOY` names one, Envoy; both are held to the same
+//! One static bootstrap drives our program and the Envoy that `PORTOLAN_ENVOY` names; both are held to the same
 //! expectations.
 //!
 //! Known differences; each case says so where it meets one:
