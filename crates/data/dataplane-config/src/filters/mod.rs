@@ -11,7 +11,7 @@ pub mod stream;
 mod tests;
 
 use std::any::Any;
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
 use prost::Message;
@@ -32,7 +32,7 @@ macro_rules! filters {
         /// Statistics of all filters of one connection manager and worker.
         #[derive(Debug, Default)]
         pub struct FilterStats {
-            $($(pub $stats: $name::Stats,)?)*
+            $($(#[doc = "Of this filter."] pub $stats: $name::Stats,)?)*
         }
 
         impl FilterStats {
@@ -104,6 +104,7 @@ pub struct NamedFilter {
 #[derive(Debug)]
 pub struct HttpFilters {
     filters: Vec<NamedFilter>,
+    /// What the filters decide of their manager.
     pub options: ManagerOptions,
 }
 
@@ -208,7 +209,8 @@ pub struct PerFilter {
 }
 
 impl PerFilter {
-    pub fn compile(from: &HashMap<String, pb::Any>) -> Valid<PerFilter> {
+    /// Compiles the configurations of one level.
+    pub fn compile(from: &BTreeMap<String, pb::Any>) -> Valid<PerFilter> {
         let mut out = PerFilter::default();
         for (name, config) in from {
             out.add(name, config).at(&format!("typed_per_filter_config {name:?}"))?;
