@@ -245,12 +245,12 @@ fn each_field_of_a_rule_decides() {
         ("key: destination.port, values: ['9080']", "key: destination.port, notValues: ['9080']"),
         ("key: connection.sni, values: ['outbound_*']", "key: connection.sni, values: ['*.example']"),
         ("key: connection.sni, values: ['*']", "key: connection.sni, notValues: ['*']"),
-        ("key: 'request.headers[x-t]', values: [one]", "key: 'request.headers[x-t]', values: [on]"),
+        ("key: 'request.headers[x-t]', values: [one]", "key: 'request.headers[x-t]', values: ['on']"),
         ("key: 'request.headers[x-t]', values: ['*']", "key: 'request.headers[x-u]', values: ['*']"),
         ("key: 'request.headers[x-t]', notValues: [two]", "key: 'request.headers[x-t]', notValues: [one]"),
         (
             "key: 'request.regex.headers[x-t]', values: ['o.e']",
-            "key: 'request.regex.headers[x-t]', values: [on]",
+            "key: 'request.regex.headers[x-t]', values: ['on']",
         ),
         (
             "key: request.auth.principal, values: ['issuer/me']",
@@ -335,7 +335,7 @@ fn on_tcp_what_only_http_knows_never_allows_and_always_denies() {
         "to: [{operation: {methods: [POST], ports: ['9080']}}]",
         "to: [{operation: {notPaths: ['*'], ports: ['9080']}}]",
         "from: [{source: {requestPrincipals: ['*'], namespaces: [shop]}}]",
-        "when: [{key: 'request.headers[x]', values: [y]}, {key: source.namespace, values: [shop]}]",
+        "when: [{key: 'request.headers[x]', values: ['y']}, {key: source.namespace, values: [shop]}]",
     ] {
         assert!(!may(&policy("ALLOW", &format!("[{{{rule}}}]")), &connection, true, true), "{rule}");
         assert!(!may(&policy("DENY", &format!("[{{{rule}}}]")), &connection, true, true), "{rule}");
