@@ -67,8 +67,11 @@ pub enum Command {
 /// How `%GRPC_STATUS%` is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum GrpcFormat {
+    /// `DeadlineExceeded`.
     Camel,
+    /// `DEADLINE_EXCEEDED`.
     Snake,
+    /// `4`.
     Number,
 }
 

@@ -28,4 +28,7 @@ pub mod tls;
 #[allow(deprecated)] // Control planes of several ages still send the old fields.
 pub mod value;
 
+#[cfg(test)]
+mod testing;
+
 pub use check::{Compiled, Ignored, Kind, Resource, check, compile};

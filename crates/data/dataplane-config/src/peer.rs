@@ -1,4 +1,4 @@
-//! Workload metadata of this node and of its peers (spec/istio.md 3.7).
+//! Workload metadata of this node and of its peers (Istio's metadata exchange).
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -24,16 +24,24 @@ const MAX_HEADER: usize = 16 * 1024;
 /// What metrics say about a workload.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
 pub struct PeerMetadata {
+    /// Name of the workload.
     pub workload: String,
+    /// Its namespace.
     pub namespace: String,
+    /// Label `app`.
     pub app: String,
+    /// Label `version`.
     pub version: String,
+    /// Its cluster.
     pub cluster: String,
+    /// Istio's canonical service.
     pub canonical_service: String,
+    /// Its revision.
     pub canonical_revision: String,
 }
 
 impl PeerMetadata {
+    /// From a node's metadata.
     pub fn from_struct(fields: &pb::Struct) -> PeerMetadata {
         let text = |name: &str| struct_string(fields, name).unwrap_or_default().to_owned();
         let labels = match fields.fields.get("LABELS").and_then(|value| value.kind.as_ref()) {
@@ -73,12 +81,14 @@ impl PeerMetadata {
 /// This node.
 #[derive(Debug, Default)]
 pub struct LocalNode {
+    /// What our own metrics say about us.
     pub metadata: PeerMetadata,
     /// Values of [`PEER_METADATA_ID`] and [`PEER_METADATA`], checked once; `None` when they are no header values.
     pub headers: Option<(HeaderValue, HeaderValue)>,
 }
 
 impl LocalNode {
+    /// From the node's id and metadata.
     pub fn new(id: &str, metadata: &pb::Struct) -> LocalNode {
         /// Fields that peers get to see.
         const SENT: [&str; 10] = [

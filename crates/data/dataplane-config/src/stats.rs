@@ -18,18 +18,22 @@ pub enum MetricKind {
 pub struct Stat(AtomicU64);
 
 impl Stat {
+    /// Adds.
     pub fn add(&self, amount: u64) {
         self.0.store(self.0.load(Relaxed).wrapping_add(amount), Relaxed);
     }
 
+    /// Adds 1.
     pub fn inc(&self) {
         self.add(1);
     }
 
+    /// Takes 1 away; wraps.
     pub fn dec(&self) {
         self.add(u64::MAX);
     }
 
+    /// The number.
     pub fn get(&self) -> u64 {
         self.0.load(Relaxed)
     }

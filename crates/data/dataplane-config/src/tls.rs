@@ -57,6 +57,7 @@ pub enum CertificateSource {
 }
 
 impl Sources {
+    /// Compiles the common part of both contexts.
     pub fn compile(common: &tls::CommonTlsContext, load: Loader) -> Valid<Sources> {
         use tls::common_tls_context::ValidationContextType as V;
         let mut sources = Sources::default();
@@ -89,6 +90,7 @@ impl Sources {
         Ok(sources)
     }
 
+    /// The secrets that are needed.
     pub fn secret_names(&self, into: &mut BTreeSet<String>) {
         for source in &self.certificates {
             if let CertificateSource::Secret(name) = source {
@@ -178,7 +180,7 @@ pub fn roots(context: &tls::CertificateValidationContext, load: Loader) -> Valid
     }
     let Some(source) = &context.trusted_ca else { return Ok(None) };
     let Some(pem) = data(source, load)? else { return Ok(None) };
-    let bundle = TrustBundle::from_pem(&pem).map_err(|error| Invalid(error.to_string()))?;
+    let bundle = TrustBundle::authorities_from_pem(&pem).map_err(|error| Invalid(error.to_string()))?;
     Ok(Some(Roots::Any(Arc::new(bundle))))
 }
 

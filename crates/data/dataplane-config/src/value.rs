@@ -13,9 +13,11 @@ use crate::pb::{self, core};
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Invalid(pub String);
 
+/// A value, or why there is none.
 pub type Valid<T> = Result<T, Invalid>;
 
 impl Invalid {
+    /// An error with this reason.
     pub fn new(reason: impl Into<String>) -> Self {
         Invalid(reason.into())
     }
@@ -23,6 +25,7 @@ impl Invalid {
 
 /// Adds the name of the field in which an error was found.
 pub trait At<T> {
+    /// Names the field.
     fn at(self, field: &str) -> Valid<T>;
 }
 
@@ -48,7 +51,7 @@ const MAX_SECONDS: u64 = 315_576_000_000;
 /// Longest duration that is told apart: ten years. Any point in time and a few of these stay far from an overflow.
 pub const LONGEST: Duration = Duration::from_secs(10 * 365 * 24 * 3600);
 
-/// A duration of at most [`LONGEST`].
+/// A duration of at most [`LONGEST`]. Those that protobuf does not have are refused.
 pub fn duration(value: Option<&protobuf::Duration>) -> Valid<Option<Duration>> {
     let Some(value) = value else { return Ok(None) };
     match (u64::try_from(value.seconds), u32::try_from(value.nanos)) {
@@ -68,10 +71,12 @@ pub fn timeout(value: Option<&protobuf::Duration>, default: Option<Duration>) ->
     })
 }
 
+/// The value, or a default.
 pub fn u32_or(value: Option<&protobuf::UInt32Value>, default: u32) -> u32 {
     value.map_or(default, |value| value.value)
 }
 
+/// The value, or a default.
 pub fn bool_or(value: Option<&protobuf::BoolValue>, default: bool) -> bool {
     value.map_or(default, |value| value.value)
 }
@@ -79,6 +84,7 @@ pub fn bool_or(value: Option<&protobuf::BoolValue>, default: bool) -> bool {
 /// A share of a million.
 pub type PerMillion = u32;
 
+/// The share that a message names; none by default.
 pub fn fraction(value: Option<&pb::types::FractionalPercent>) -> PerMillion {
     let Some(value) = value else { return 0 };
     let scale = match value.denominator {
@@ -89,6 +95,7 @@ pub fn fraction(value: Option<&pb::types::FractionalPercent>) -> PerMillion {
     value.numerator.saturating_mul(scale).min(1_000_000)
 }
 
+/// The share that a message names for want of a runtime.
 pub fn runtime_fraction(value: Option<&core::RuntimeFractionalPercent>) -> Option<PerMillion> {
     value.map(|value| fraction(value.default_value.as_ref()))
 }
@@ -96,8 +103,11 @@ pub fn runtime_fraction(value: Option<&core::RuntimeFractionalPercent>) -> Optio
 /// `traffic_direction`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Direction {
+    /// Not said.
     Unspecified,
+    /// From clients outside of the pod to the application.
     Inbound,
+    /// From the application to others.
     Outbound,
 }
 
@@ -129,6 +139,7 @@ pub fn drawn(share: PerMillion) -> bool {
     share >= 1_000_000 || (share > 0 && fastrand::u32(0..1_000_000) < share)
 }
 
+/// Compiles the message.
 pub fn cidr(range: &core::CidrRange) -> Valid<IpNet> {
     let ip: IpAddr = range
         .address_prefix
@@ -142,9 +153,11 @@ pub fn cidr(range: &core::CidrRange) -> Valid<IpNet> {
 /// Where to listen or connect to.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum NetAddress {
+    /// An IP address and a port.
     Socket(SocketAddr),
     /// A name to be resolved.
     Name(String, u16),
+    /// The path of a socket.
     Unix(String),
 }
 
@@ -158,6 +171,7 @@ impl std::fmt::Display for NetAddress {
     }
 }
 
+/// Compiles the message; TCP only.
 pub fn socket_address(address: &core::SocketAddress) -> Valid<NetAddress> {
     let port = match address.port_specifier {
         Some(core::socket_address::PortSpecifier::PortValue(port)) => {
@@ -178,6 +192,7 @@ pub fn socket_address(address: &core::SocketAddress) -> Valid<NetAddress> {
     }
 }
 
+/// Compiles the message.
 pub fn address(address: Option<&core::Address>) -> Valid<NetAddress> {
     match address.and_then(|address| address.address.as_ref()) {
         Some(core::address::Address::SocketAddress(socket)) => socket_address(socket),

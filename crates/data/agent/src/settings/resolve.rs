@@ -205,6 +205,22 @@ pub(crate) mod tests {
     }
 
     #[test]
+    fn the_drain_ends_with_the_last_connection_only_when_asked_to() {
+        let drain = |extra: &[(&str, &str)]| sidecar(extra).drain_until_idle;
+        let asked = ("EXIT_ON_ZERO_ACTIVE_CONNECTIONS", "true");
+        assert_eq!(drain(&[]), None);
+        assert_eq!(drain(&[("MINIMUM_DRAIN_DURATION", "9s")]), None);
+        assert_eq!(drain(&[asked]), Some(DEFAULT_MINIMUM_DRAIN));
+        assert_eq!(drain(&[asked, ("MINIMUM_DRAIN_DURATION", "9s")]), Some(Duration::from_secs(9)));
+    }
+
+    #[test]
+    fn dns_is_answered_only_when_captured() {
+        assert_eq!(sidecar(&[]).dns_port, None);
+        assert_eq!(sidecar(&[("ISTIO_META_DNS_CAPTURE", "true")]).dns_port, Some(ports::DNS));
+    }
+
+    #[test]
     fn wrong_values_are_named() {
         let env = BTreeMap::from([("POD_NAMESPACE".to_owned(), "x".to_owned())]);
         let error = AgentConfig::resolve(flags(), env.clone(), PodInfo::default()).unwrap_err();

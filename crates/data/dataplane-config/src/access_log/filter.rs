@@ -8,17 +8,26 @@ use crate::value::{Invalid, PerMillion, Valid, fraction};
 /// `access_log.filter`, compiled.
 #[derive(Debug)]
 pub enum Filter {
+    /// By status: operator and value of Envoy's `ComparisonFilter`.
     Status(i32, u32),
+    /// By duration in milliseconds: operator and value.
     Duration(i32, u32),
+    /// A share of all requests.
     Runtime(PerMillion),
+    /// Those that all filters pass.
     And(Vec<Filter>),
+    /// Those that one filter passes.
     Or(Vec<Filter>),
+    /// Those whose header matches.
     Header(HeaderMatch),
+    /// Those with one of these flags; without any listed, those with a flag at all.
     Flags(Vec<Flags>),
+    /// All of them.
     Always,
 }
 
 impl Filter {
+    /// Compiles the message.
     pub fn compile(filter: &accesslog::AccessLogFilter) -> Valid<Filter> {
         use accesslog::access_log_filter::FilterSpecifier as S;
         let comparison = |comparison: &Option<accesslog::ComparisonFilter>| {

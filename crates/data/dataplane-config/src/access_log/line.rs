@@ -11,19 +11,30 @@ const DEFAULT_FORMAT: &str = "[%START_TIME%] \"%REQ(:METHOD)% %REQ(X-ENVOY-ORIGI
 /// A compiled line.
 #[derive(Debug)]
 pub enum Line {
+    /// Text.
     Text(Format),
-    Json { fields: Vec<(String, Node)>, omit_empty: bool },
+    /// A JSON object.
+    Json {
+        /// Sorted by name.
+        fields: Vec<(String, Node)>,
+        /// Leave out what has no value.
+        omit_empty: bool,
+    },
 }
 
 /// A value in a JSON line.
 #[derive(Debug)]
 pub enum Node {
+    /// A value: alone it keeps its type.
     Value(Format),
+    /// An object.
     Object(Vec<(String, Node)>),
+    /// A list.
     List(Vec<Node>),
 }
 
 impl Line {
+    /// A text format.
     pub fn text(format: &str) -> Valid<Line> {
         Ok(Line::Text(Format::compile(format)?))
     }
@@ -33,6 +44,7 @@ impl Line {
         format.map_or_else(|| Line::text(DEFAULT_FORMAT), |format| Line::compile(format, load))
     }
 
+    /// A format of the access log's message.
     pub fn compile(format: &core::SubstitutionFormatString, load: Loader) -> Valid<Line> {
         use core::substitution_format_string::Format as F;
         match &format.format {
@@ -47,6 +59,7 @@ impl Line {
         }
     }
 
+    /// A JSON format.
     pub fn json(fields: &pb::Struct, omit_empty: bool) -> Valid<Line> {
         Ok(Line::Json { fields: nodes(fields)?, omit_empty })
     }

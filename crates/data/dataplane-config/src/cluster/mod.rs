@@ -48,22 +48,30 @@ pub use labels::of_criteria;
 /// Where the hosts of a cluster come from.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Discovery {
+    /// In the cluster's own message.
     Static,
     /// `logical`: only the first address is used.
     Dns {
+        /// Only the first address is used.
         logical: bool,
     },
+    /// By EDS.
     Eds {
+        /// Of the endpoints resource.
         service_name: String,
     },
+    /// Where the connection was meant for.
     OriginalDst,
 }
 
 /// What is spoken upstream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum UpstreamProtocol {
+    /// HTTP/1.1.
     Http1,
+    /// HTTP/2.
     Http2,
+    /// What the client speaks.
     AsDownstream,
     /// By ALPN.
     Auto,
@@ -72,17 +80,24 @@ pub enum UpstreamProtocol {
 /// The service that a cluster stands for, for metric labels.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ServiceInfo {
+    /// The host of the service.
     pub host: Arc<str>,
+    /// Its short name.
     pub name: Arc<str>,
+    /// Its namespace.
     pub namespace: Arc<str>,
 }
 
 /// A compiled cluster without its hosts.
 #[derive(Debug)]
 pub struct ClusterConfig {
+    /// The resource's name.
     pub name: Arc<str>,
+    /// Where the hosts come from.
     pub discovery: Discovery,
+    /// Time for TCP and TLS.
     pub connect_timeout: Duration,
+    /// How hosts are chosen.
     pub balance: Arc<Settings>,
     /// Whether ring and maglev know hosts by their names and not by their addresses.
     hash_hostnames: bool,
@@ -90,28 +105,43 @@ pub struct ClusterConfig {
     list_as_any: bool,
     /// Whether connections to all hosts are closed when a host comes or goes.
     pub close_on_host_change: bool,
+    /// Circuit breakers of the default and of the high priority.
     pub limits: [Limits; 2],
+    /// How failing hosts are found; `None`: not at all.
     pub outlier: Option<portolan_balance::outlier::Settings>,
     /// 0 is the default one; `None` is plaintext.
     pub transports: Vec<Option<ClientContext>>,
     transport_matches: Vec<(pb::Struct, usize)>,
+    /// The address that connections come from.
     pub bind_source: Option<SocketAddr>,
+    /// Of connections to hosts.
     pub keepalive: Option<Keepalive>,
+    /// After which an idle connection is closed; `None` = never.
     pub idle_timeout: Option<Duration>,
     /// 0 = no limit.
     pub max_requests_per_connection: u32,
+    /// Streams on one HTTP/2 connection.
     pub max_streams: usize,
+    /// Fields of a response head.
     pub max_response_headers: usize,
+    /// How HTTP/1 field names are written.
     pub header_case: HeaderCase,
+    /// Whether trailers pass to HTTP/1 hosts.
     pub trailers: Trailers,
+    /// What is spoken.
     pub protocol: UpstreamProtocol,
+    /// What it stands for, if the control plane says so.
     pub service: Option<ServiceInfo>,
+    /// How often names are resolved.
     pub dns_refresh: Duration,
+    /// `Some(true)`: IPv6 addresses only; `Some(false)`: IPv4 only; `None`: both.
     pub dns_v6: Option<bool>,
+    /// Hosts that the message itself names.
     pub load_assignment: Option<endpoint::ClusterLoadAssignment>,
 }
 
 impl ClusterConfig {
+    /// Compiles a cluster.
     pub fn compile(from: &cluster::Cluster, load: Loader) -> Valid<ClusterConfig> {
         if from.name.is_empty() {
             return Err(Invalid::new("name is empty"));
@@ -190,6 +220,7 @@ impl ClusterConfig {
         })
     }
 
+    /// Whether hosts are made for each connection.
     pub fn is_original_dst(&self) -> bool {
         self.discovery == Discovery::OriginalDst
     }
@@ -502,6 +533,7 @@ fn http_options(from: &cluster::Cluster) -> Valid<HttpOptions> {
     Ok(options)
 }
 
+/// How `http_protocol_options` wants field names written.
 pub fn header_case(options: Option<&core::Http1ProtocolOptions>) -> HeaderCase {
     use core::http1_protocol_options::header_key_format::HeaderFormat;
     let format = options

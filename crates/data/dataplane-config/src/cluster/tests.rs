@@ -10,13 +10,15 @@ use prost::Name as _;
 
 use super::*;
 use crate::pb::lb;
+use crate::testing::Beginning;
+use crate::value::unread;
 
 fn base() -> cluster::Cluster {
     cluster::Cluster { name: "c".to_owned(), ..Default::default() }
 }
 
 fn compile(from: &cluster::Cluster) -> Valid<ClusterConfig> {
-    ClusterConfig::compile(from)
+    ClusterConfig::compile(from, unread)
 }
 
 fn policy(from: &cluster::Cluster) -> Policy {
@@ -286,7 +288,7 @@ fn a_host_is_hashed_by_its_key_its_name_or_its_address() {
             lb_endpoint(2, Some(labels(&[("hash_key", text("key"))]))),
             lb_endpoint(3, Some(labels(&[("hash_key", pb::Kind::NumberValue(1.0))]))),
         ];
-        let hosts = config.hosts(&assignment(endpoints), None, &HashMap::new()).unwrap();
+        let hosts = config.hosts(&assignment(endpoints), None, &HashMap::new(), Moment::ZERO).unwrap();
         hosts.iter().map(|host| host.hash_key.to_string()).collect()
     };
     assert_eq!(keys(&base()), ["10.0.0.1:1", "key", "10.0.0.1:3"]);
@@ -313,6 +315,7 @@ fn labels_are_equal_exactly_when_values_are() {
             &assignment(vec![lb_endpoint(1, Some(labels))]),
             None,
             &HashMap::new(),
+            Moment::ZERO,
         );
         hosts.unwrap().iter().next().unwrap().labels.clone()
     };
@@ -326,9 +329,10 @@ fn labels_are_equal_exactly_when_values_are() {
 #[test]
 fn a_host_that_stays_keeps_its_state() {
     let config = compile(&base()).unwrap();
-    let first = config.hosts(&assignment(vec![lb_endpoint(1, None)]), None, &HashMap::new()).unwrap();
+    let first =
+        config.hosts(&assignment(vec![lb_endpoint(1, None)]), None, &HashMap::new(), Moment::ZERO).unwrap();
     let next = assignment(vec![lb_endpoint(2, None), lb_endpoint(1, None)]);
-    let second = config.hosts(&next, Some(&first.hosts), &HashMap::new()).unwrap();
+    let second = config.hosts(&next, Some(&first.hosts), &HashMap::new(), Moment::ZERO).unwrap();
     let (old, new): (Vec<_>, Vec<_>) = (first.iter().collect(), second.iter().collect());
     assert!(Arc::ptr_eq(&old[0].state, &new[1].state));
     assert!(!Arc::ptr_eq(&old[0].state, &new[0].state));
@@ -456,7 +460,8 @@ fn the_longest_durations_are_taken() {
     };
     let settings = compile(&with_outlier(outlier)).unwrap().outlier.unwrap();
     let config = compile(&base()).unwrap();
-    let hosts = config.hosts(&assignment(vec![lb_endpoint(1, None)]), None, &HashMap::new()).unwrap();
+    let hosts =
+        config.hosts(&assignment(vec![lb_endpoint(1, None)]), None, &HashMap::new(), Moment::ZERO).unwrap();
     hosts
         .iter()
         .next()
@@ -466,6 +471,6 @@ fn the_longest_durations_are_taken() {
         .report(&settings, portolan_balance::outlier::Outcome::Status(500));
     let stats = portolan_balance::outlier::Stats::default();
     let mut detector = portolan_balance::outlier::Detector::default();
-    detector.judge(&hosts.hosts, Some(&settings), &stats, &mut super::super::environment::Here);
-    detector.judge(&hosts.hosts, Some(&settings), &stats, &mut super::super::environment::Here);
+    detector.judge(&hosts.hosts, Some(&settings), &stats, &mut Beginning);
+    detector.judge(&hosts.hosts, Some(&settings), &stats, &mut Beginning);
 }

@@ -13,7 +13,9 @@ pub const MAX_HELD: usize = 1024 * 1024;
 /// Which message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Side {
+    /// The request.
     Request = 0,
+    /// The response.
     Response = 1,
 }
 
@@ -49,6 +51,7 @@ struct Progress {
 }
 
 impl Chain {
+    /// Adds a filter behind the others.
     pub fn push(&mut self, filter: Box<dyn StreamFilter>) {
         self.links.push(Link { filter, reads: [false; 2], held: Default::default() });
     }

@@ -78,6 +78,7 @@ impl Held {
         self.pieces.pop_front()
     }
 
+    /// The pieces and the trailers.
     pub fn into_parts(self) -> (VecDeque<Bytes>, Option<HeaderMap>) {
         (self.pieces, self.trailers)
     }

@@ -32,7 +32,7 @@ macro_rules! filters {
         /// Statistics of all filters of one connection manager and worker.
         #[derive(Debug, Default)]
         pub struct FilterStats {
-            $($(pub $stats: $name::Stats,)?)*
+            $($(#[doc = "Of this filter."] pub $stats: $name::Stats,)?)*
         }
 
         impl FilterStats {
@@ -104,6 +104,7 @@ pub struct NamedFilter {
 #[derive(Debug)]
 pub struct HttpFilters {
     filters: Vec<NamedFilter>,
+    /// What the filters decide of their manager.
     pub options: ManagerOptions,
 }
 
@@ -208,6 +209,7 @@ pub struct PerFilter {
 }
 
 impl PerFilter {
+    /// Compiles the configurations of one level.
     pub fn compile(from: &BTreeMap<String, pb::Any>) -> Valid<PerFilter> {
         let mut out = PerFilter::default();
         for (name, config) in from {

@@ -59,6 +59,7 @@ pub trait StreamFilter: std::fmt::Debug {
 /// Whether things go on.
 #[derive(Debug)]
 pub enum Flow {
+    /// The next filters see it.
     Continue,
     /// The next filters wait.
     Pause,
@@ -78,20 +79,27 @@ pub enum Event {
 /// The answer to a [`Callout`].
 #[derive(Debug, Clone)]
 pub struct Answer {
+    /// Its status.
     pub status: StatusCode,
+    /// Its fields; for gRPC also those of its trailers.
     pub headers: HeaderMap,
+    /// Its body.
     pub body: Bytes,
 }
 
 /// Why a [`Callout`] got no answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum CalloutFail {
+    /// There is no cluster of that name.
     #[error("there is no such cluster")]
     NoCluster,
+    /// No host could be reached, or the connection broke.
     #[error("the cluster has no usable host, or the connection broke")]
     Upstream,
+    /// It took longer than [`Callout::timeout`].
     #[error("the answer did not come in time")]
     Timeout,
+    /// It is larger than the proxy keeps.
     #[error("the answer is too large")]
     TooLarge,
 }
@@ -99,36 +107,54 @@ pub enum CalloutFail {
 /// A request of the filter's own to a cluster of the proxy.
 #[derive(Debug, Clone)]
 pub struct Callout {
+    /// The cluster that is asked.
     pub cluster: String,
+    /// Its method.
     pub method: Method,
+    /// Its authority.
     pub authority: String,
+    /// Its path with query.
     pub path: String,
+    /// Its fields.
     pub headers: HeaderMap,
+    /// Its body.
     pub body: Bytes,
+    /// Time for everything.
     pub timeout: Duration,
 }
 
 /// Which workload a peer's metadata are of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum PeerSide {
+    /// The client.
     Downstream,
+    /// The host.
     Upstream,
 }
 
 /// What is to be done for a filter. `at` names the filter to whom the outcome is told.
 #[derive(Debug)]
 pub enum Effect {
+    /// Count once.
     Count(fn(&FilterStats) -> &Stat),
+    /// Set a response flag.
     Flag(Flags),
+    /// Remember who a peer is.
     Peer(PeerSide, Rc<PeerMetadata>),
     /// Count the request in Istio's standard metrics.
     StandardMetrics,
+    /// Tell the filter when time has passed.
     Wake {
+        /// Whom to tell.
         at: Token,
+        /// How long from now.
         after: Duration,
     },
+    /// Send a request and tell the filter of the answer.
     CallOut {
+        /// Whom to tell.
         at: Token,
+        /// What to send.
         callout: Box<Callout>,
     },
 }
@@ -141,6 +167,7 @@ pub struct Token {
 }
 
 impl Token {
+    /// The filter's own number.
     pub fn id(self) -> u32 {
         self.id
     }
@@ -154,12 +181,15 @@ pub type Metadata = HashMap<String, pb::Struct>;
 pub struct View<'a> {
     /// Changes count until the head has passed the last filter.
     pub request: &'a mut Request,
+    /// Dynamic metadata; what a filter sets others may read.
     pub metadata: &'a mut Metadata,
+    /// What is known of the connection.
     pub connection: &'a ConnectionFacts,
     /// Client address after `x-forwarded-for` was taken into account.
     pub remote: std::net::IpAddr,
     /// The cluster that the route chose.
     pub cluster: Option<&'a str>,
+    /// Of the listener's traffic.
     pub direction: Direction,
     /// Who this proxy is.
     pub local: &'a LocalNode,
@@ -172,6 +202,7 @@ pub struct View<'a> {
 }
 
 impl<'a> View<'a> {
+    /// Shows a request to filters.
     pub fn new(
         request: &'a mut Request,
         metadata: &'a mut Metadata,

@@ -26,25 +26,35 @@ const MAX_STREAMS: u32 = 1024;
 /// Which codec the downstream side speaks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Codec {
+    /// What the client speaks, by ALPN or its first bytes.
     Auto,
+    /// HTTP/1.
     Http1,
+    /// HTTP/2.
     Http2,
 }
 
 /// Where routes come from.
 #[derive(Debug)]
 pub enum Routes {
+    /// In the message.
     Inline(Arc<RouteTable>),
+    /// In the resource of this name.
     Named(Arc<str>),
 }
 
 /// `forward_client_cert_details`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ForwardCert {
+    /// The client's is removed.
     Sanitize,
+    /// The client's passes if it proved who it is.
     ForwardOnly,
+    /// Ours is appended to that of a client that proved who it is.
     AppendForward,
+    /// Ours replaces the client's.
     SanitizeSet,
+    /// The client's always passes.
     AlwaysForwardOnly,
 }
 
@@ -123,62 +133,103 @@ impl EscapedSlashes {
 /// A compiled connection manager.
 #[derive(Debug)]
 pub struct Hcm {
+    /// Of the client's side.
     pub codec: Codec,
+    /// Where requests go.
     pub routes: Routes,
+    /// What is done to them.
     pub filters: HttpFilters,
+    /// Of the listener's traffic.
     pub direction: Direction,
     /// Name of its statistics' scope.
     pub stat_prefix: String,
+    /// One line per request.
     pub access_log: Vec<AccessLog>,
+    /// Value of `server`.
     pub server_name: HeaderValue,
+    /// When it is written.
     pub server_header: ServerHeader,
+    /// Value of `via`.
     pub via: Option<HeaderValue>,
+    /// Of a request head.
     pub limits: portolan_h1::Limits,
+    /// Whether HTTP/1.0 is served.
     pub accept_http10: bool,
+    /// Host of HTTP/1.0 requests without one.
     pub default_host_http10: String,
+    /// How HTTP/1 field names are written.
     pub header_case: portolan_h1::HeaderCase,
+    /// Whether trailers pass to HTTP/1 clients.
     pub trailers: Trailers,
+    /// HTTP/2 streams of one client at a time.
     pub max_streams: u32,
+    /// After which an idle connection is closed; `None` = never.
     pub idle_timeout: Option<Duration>,
+    /// Time for a request head.
     pub head_timeout: Duration,
+    /// Time for a whole request; `None` = no limit.
     pub request_timeout: Option<Duration>,
+    /// Silence after which a stream is ended; `None` = never.
     pub stream_idle_timeout: Option<Duration>,
+    /// Longest life of a stream; `None` = no limit.
     pub max_stream_duration: Option<Duration>,
     /// 0 = no limit.
     pub max_requests: u32,
+    /// What happens to fields with underscores.
     pub underscores: Underscores,
+    /// Whether the connection's address is the client's.
     pub use_remote_address: bool,
     /// Addresses of clients that may set router headers; none unless configured, as in Envoy since 1.33.
     pub internal: Vec<ipnet::IpNet>,
+    /// Trusted proxies in front of this one.
     pub trusted_hops: u32,
+    /// Leave `x-forwarded-for` as it is.
     pub skip_xff_append: bool,
+    /// Give requests an id.
     pub generate_request_id: bool,
+    /// Keep the id of an external client.
     pub preserve_request_id: bool,
+    /// Send the id with the response.
     pub return_request_id: bool,
+    /// What happens to `x-forwarded-client-cert`.
     pub forward_cert: ForwardCert,
+    /// Put the subject in.
     pub cert_subject: bool,
+    /// Put the URI names in.
     pub cert_uri: bool,
+    /// Put the DNS names in.
     pub cert_dns: bool,
+    /// The host answers `Expect: 100-continue`, not we.
     pub proxy_100_continue: bool,
+    /// Resolve dot segments and escapes.
     pub normalize_path: bool,
+    /// Take several slashes for one.
     pub merge_slashes: bool,
+    /// What happens to escaped slashes.
     pub escaped_slashes: EscapedSlashes,
+    /// Which port is cut off the authority.
     pub strip_port: StripPort,
+    /// Cut a trailing dot off the host.
     pub strip_trailing_dot: bool,
     /// Upgrade types that are allowed, lower case.
     pub upgrades: Vec<String>,
+    /// Neither read nor write `x-envoy-` headers.
     pub suppress_envoy_headers: bool,
 }
 
 /// Which port is cut off the authority.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum StripPort {
+    /// Neither.
     None,
+    /// That of the listener.
     Matching,
+    /// Each.
     Any,
 }
 
 impl Hcm {
+    /// Compiles a connection manager.
     pub fn compile(from: &hcm::HttpConnectionManager, context: Compile) -> Valid<Hcm> {
         use hcm::http_connection_manager::{
             ForwardClientCertDetails as F, RouteSpecifier as R, StripPortMode,

@@ -101,14 +101,20 @@ pub struct ChainMatch {
 
 /// What is known of a connection when its chain is chosen.
 pub struct Observed<'a> {
+    /// Where it was meant for.
     pub local: std::net::SocketAddr,
+    /// Where it comes from.
     pub remote: std::net::SocketAddr,
+    /// Server name of the TLS handshake.
     pub sni: Option<&'a str>,
+    /// Whether it begins with TLS.
     pub is_tls: bool,
+    /// ALPN, or the HTTP version that was seen.
     pub protocols: &'a [Vec<u8>],
 }
 
 impl ChainMatch {
+    /// Compiles the message; without one, everything fits.
     pub fn compile(from: Option<&listener::FilterChainMatch>) -> Valid<ChainMatch> {
         let Some(from) = from else { return Ok(ChainMatch::default()) };
         if !from.address_suffix.is_empty() {

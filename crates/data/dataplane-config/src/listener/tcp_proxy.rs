@@ -15,20 +15,28 @@ const DEFAULT_IDLE: Duration = Duration::from_secs(3600);
 /// A compiled TCP proxy.
 #[derive(Debug)]
 pub struct TcpProxy {
+    /// Clusters and their weights.
     pub clusters: Vec<(Arc<str>, u64)>,
+    /// Sum of the weights; not 0.
     pub total: u64,
+    /// Silence after which a connection is closed; `None` = never.
     pub idle_timeout: Option<Duration>,
+    /// Hosts that are tried.
     pub max_attempts: u32,
+    /// Whether the client's address chooses the host.
     pub hash_source: bool,
     /// What each cluster's hosts must have (`metadata_match`), in the order of `clusters`.
     subsets: Vec<Vec<(String, String)>>,
+    /// One line per connection.
     pub access_log: Vec<AccessLog>,
     /// Name of its statistics' scope.
     pub stat_prefix: String,
+    /// Of the listener's traffic.
     pub direction: Direction,
 }
 
 impl TcpProxy {
+    /// Compiles the message.
     pub fn compile(from: &tcp_proxy::TcpProxy, context: Compile) -> Valid<TcpProxy> {
         use tcp_proxy::tcp_proxy::ClusterSpecifier as C;
         let clusters: Vec<(Arc<str>, u64)> = match &from.cluster_specifier {

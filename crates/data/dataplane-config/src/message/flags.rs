@@ -7,7 +7,7 @@ pub struct Flags(u32);
 macro_rules! flags {
     ($($name:ident = $bit:literal $text:literal,)*) => {
         impl Flags {
-            $(pub const $name: Flags = Flags(1 << $bit);)*
+            $(#[doc = "See Envoy's `%RESPONSE_FLAGS%`."] pub const $name: Flags = Flags(1 << $bit);)*
             /// Every flag with its text, in the order in which they are written: always the same, as in the Envoy of
             /// Istio 1.9 (`UF,URX` on dashboards); later ones write them as they were found out.
             const ALL: &'static [(Flags, &'static str)] = &[$((Flags::$name, $text),)*];
@@ -41,14 +41,17 @@ flags! {
 }
 
 impl Flags {
+    /// Adds a flag.
     pub fn insert(&mut self, flag: Flags) {
         self.0 |= flag.0;
     }
 
+    /// Whether it has one of these flags.
     pub fn contains(self, flag: Flags) -> bool {
         self.0 & flag.0 != 0
     }
 
+    /// Whether it has none.
     pub fn is_empty(self) -> bool {
         self.0 == 0
     }
@@ -70,5 +73,40 @@ impl Flags {
     /// The flag of a text, for log filters.
     pub fn parse(text: &str) -> Option<Flags> {
         Self::ALL.iter().find(|(_, name)| *name == text).map(|(flag, _)| *flag)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_flag_is_a_dash() {
+        assert_eq!(Flags::default().text(), "-");
+    }
+
+    #[test]
+    fn flags_are_written_in_one_order() {
+        let mut flags = Flags::UPSTREAM_RETRY_LIMIT;
+        flags.insert(Flags::UPSTREAM_CONNECTION_FAILURE);
+        assert_eq!(flags.text(), "UF,URX");
+    }
+
+    #[test]
+    fn every_flag_is_read_as_it_is_written() {
+        for (flag, text) in Flags::ALL {
+            assert_eq!(flag.text(), *text);
+            assert_eq!(Flags::parse(text), Some(*flag));
+        }
+        assert_eq!(Flags::parse("XX"), None);
+    }
+
+    #[test]
+    fn each_flag_has_a_bit_of_its_own() {
+        let mut all = Flags::default();
+        for (flag, text) in Flags::ALL {
+            assert!(!all.contains(*flag), "{text}");
+            all.insert(*flag);
+        }
     }
 }

@@ -10,17 +10,22 @@ use super::{Flags, Request, ResponseHead};
 /// An answer without an upstream.
 #[derive(Debug, Clone)]
 pub struct LocalReply {
+    /// Its status.
     pub status: StatusCode,
+    /// Its body.
     pub body: Bytes,
     /// `%RESPONSE_CODE_DETAILS%`.
     pub details: Cow<'static, str>,
+    /// What logs show.
     pub flags: Flags,
+    /// Its fields.
     pub headers: HeaderMap,
     /// Overrides the status that gRPC callers see.
     pub grpc: Option<u32>,
 }
 
 impl LocalReply {
+    /// An answer without a body.
     pub fn new(status: StatusCode, details: impl Into<Cow<'static, str>>) -> Self {
         LocalReply {
             status,
@@ -32,11 +37,13 @@ impl LocalReply {
         }
     }
 
+    /// With a body.
     pub fn body(mut self, body: impl Into<Bytes>) -> Self {
         self.body = body.into();
         self
     }
 
+    /// With a response flag.
     pub fn flag(mut self, flag: Flags) -> Self {
         self.flags.insert(flag);
         self
@@ -48,11 +55,13 @@ impl LocalReply {
         self.body(reason).flag(Flags::DOWNSTREAM_PROTOCOL_ERROR)
     }
 
+    /// With a field.
     pub fn header(mut self, name: HeaderName, value: HeaderValue) -> Self {
         self.headers.insert(name, value);
         self
     }
 
+    /// A redirect, or a refusal if the location is no header value.
     pub fn redirect(status: StatusCode, location: &str, details: &'static str) -> Self {
         let reply = LocalReply::new(status, details);
         match HeaderValue::from_str(location) {

@@ -28,20 +28,31 @@ pub fn search_regex(pattern: &str) -> Valid<Regex> {
         .map_err(|error| Invalid(format!("regular expression {pattern:?}: {error}")))
 }
 
+/// A condition on a text.
 #[derive(Debug, Clone)]
 pub enum StringMatch {
+    /// The whole text.
     Exact(String),
+    /// Its beginning.
     Prefix(String),
+    /// Its end.
     Suffix(String),
+    /// A part of it.
     Contains(String),
+    /// The whole text, whatever its case.
     ExactIgnoreCase(String),
+    /// Its beginning, whatever its case.
     PrefixIgnoreCase(String),
+    /// Its end, whatever its case.
     SuffixIgnoreCase(String),
+    /// A part of it, whatever its case.
     ContainsIgnoreCase(String),
+    /// The whole text by an expression.
     Regex(Box<Regex>),
 }
 
 impl StringMatch {
+    /// Compiles the message.
     pub fn compile(from: &matcher::StringMatcher) -> Valid<Self> {
         use matcher::string_matcher::MatchPattern as P;
         let fold = from.ignore_case;
@@ -61,6 +72,7 @@ impl StringMatch {
         })
     }
 
+    /// Whether a text fulfils it.
     pub fn matches(&self, text: &str) -> bool {
         match self {
             StringMatch::Exact(want) => text == want,
@@ -79,14 +91,20 @@ impl StringMatch {
 /// What a header matcher reads.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum HeaderSource {
+    /// `:method`.
     Method,
+    /// `:authority` or `host`.
     Authority,
+    /// `:path`.
     Path,
+    /// `:scheme`.
     Scheme,
+    /// Any other field.
     Field(HeaderName),
 }
 
 impl HeaderSource {
+    /// The source of a name.
     pub fn compile(name: &str) -> Valid<Self> {
         Ok(match name.to_ascii_lowercase().as_str() {
             ":method" => HeaderSource::Method,
@@ -131,6 +149,7 @@ enum ValueMatch {
     Present(bool),
 }
 
+/// A condition on a field of a request.
 #[derive(Debug, Clone)]
 pub struct HeaderMatch {
     source: HeaderSource,
@@ -140,6 +159,7 @@ pub struct HeaderMatch {
 }
 
 impl HeaderMatch {
+    /// Compiles the message.
     pub fn compile(from: &route::HeaderMatcher) -> Valid<Self> {
         use route::header_matcher::HeaderMatchSpecifier as S;
         let value = match &from.header_match_specifier {
@@ -163,10 +183,12 @@ impl HeaderMatch {
         })
     }
 
+    /// Compiles several, all of which must hold.
     pub fn compile_all(from: &[route::HeaderMatcher]) -> Valid<Vec<Self>> {
         from.iter().map(Self::compile).collect::<Valid<Vec<_>>>().at("headers")
     }
 
+    /// Whether a request fulfils it.
     pub fn matches(&self, request: &Request) -> bool {
         if let ValueMatch::Present(wanted) = self.value {
             return (self.source.present(request) == wanted) != self.invert;
@@ -204,6 +226,7 @@ impl HeaderMatch {
     }
 }
 
+/// A condition on a parameter of the query.
 #[derive(Debug, Clone)]
 pub struct QueryMatch {
     name: String,
@@ -212,6 +235,7 @@ pub struct QueryMatch {
 }
 
 impl QueryMatch {
+    /// Compiles the message.
     pub fn compile(from: &route::QueryParameterMatcher) -> Valid<Self> {
         use route::query_parameter_matcher::QueryParameterMatchSpecifier as S;
         let value = match &from.query_parameter_match_specifier {

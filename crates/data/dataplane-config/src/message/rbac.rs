@@ -12,10 +12,13 @@ use crate::value::{At as _, Invalid, Valid, cidr};
 
 /// What a decision may depend on.
 pub struct Subject<'a> {
+    /// The connection.
     pub connection: &'a ConnectionFacts,
+    /// `None`: a connection is judged.
     pub request: Option<&'a Request>,
     /// Client address after `x-forwarded-for`.
     pub remote: IpAddr,
+    /// Dynamic metadata.
     pub metadata: &'a HashMap<String, pb::Struct>,
 }
 
@@ -31,6 +34,7 @@ pub struct Rbac {
 /// The outcome of one engine.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Decision {
+    /// Whether it may go on.
     pub allowed: bool,
     /// The policy that decided.
     pub policy: Option<String>,
@@ -88,6 +92,7 @@ enum ValueMatch {
 }
 
 impl Rbac {
+    /// Compiles the HTTP filter's message.
     pub fn compile_http(from: &http_rbac::Rbac) -> Valid<Rbac> {
         if from.matcher.is_some() || from.shadow_matcher.is_some() {
             return Err(Invalid::new("matcher trees are not supported"));
@@ -99,6 +104,7 @@ impl Rbac {
         })
     }
 
+    /// Compiles the network filter's message.
     pub fn compile_network(from: &net_rbac::Rbac) -> Valid<Rbac> {
         if from.matcher.is_some() || from.shadow_matcher.is_some() {
             return Err(Invalid::new("matcher trees are not supported"));

@@ -6,12 +6,16 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 /// Version that a peer speaks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Protocol {
+    /// HTTP/1.0.
     Http10,
+    /// HTTP/1.1.
     Http11,
+    /// HTTP/2.
     Http2,
 }
 
 impl Protocol {
+    /// As logs write it.
     pub fn as_str(self) -> &'static str {
         match self {
             Protocol::Http10 => "HTTP/1.0",
@@ -24,6 +28,7 @@ impl Protocol {
 /// A request after normalisation.
 #[derive(Debug, Clone)]
 pub struct Request {
+    /// The method.
     pub method: Method,
     /// `http` or `https`.
     pub scheme: &'static str,
@@ -33,9 +38,11 @@ pub struct Request {
     pub path: String,
     /// Fields without `host` and without those of one hop.
     pub headers: HeaderMap,
+    /// What the client speaks.
     pub protocol: Protocol,
     /// Protocol of an `Upgrade`, lower case.
     pub upgrade: Option<String>,
+    /// Whether it is gRPC by its content type.
     pub is_grpc: bool,
     /// Whether the client waits for `100 Continue`.
     pub expect_continue: bool,
@@ -63,6 +70,7 @@ impl Request {
         }
     }
 
+    /// Sets a field; a text that is no header value changes nothing.
     pub fn set(&mut self, name: HeaderName, value: &str) {
         if let Ok(value) = HeaderValue::from_str(value) {
             self.headers.insert(name, value);
@@ -73,11 +81,14 @@ impl Request {
 /// The head of a response.
 #[derive(Debug, Clone)]
 pub struct ResponseHead {
+    /// The status.
     pub status: StatusCode,
+    /// The fields.
     pub headers: HeaderMap,
 }
 
 impl ResponseHead {
+    /// A head without fields.
     pub fn new(status: StatusCode) -> Self {
         ResponseHead { status, headers: HeaderMap::new() }
     }

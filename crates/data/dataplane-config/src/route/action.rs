@@ -18,10 +18,15 @@ use crate::value::PerMillion;
 /// The action of a route.
 #[derive(Debug)]
 pub enum Action {
+    /// To a cluster.
     Forward(Box<RouteAction>),
+    /// To another location.
     Redirect(Box<Redirect>),
+    /// By an answer of our own.
     Direct {
+        /// Its status.
         status: StatusCode,
+        /// Its body.
         body: Bytes,
     },
     /// `non_forwarding_action`: for inbound chains of proxyless servers; here the same as no route.
@@ -31,84 +36,136 @@ pub enum Action {
 /// Forwarding.
 #[derive(Debug)]
 pub struct RouteAction {
+    /// Where to.
     pub cluster: ClusterChoice,
+    /// Status when there is no such cluster.
     pub not_found: StatusCode,
+    /// What becomes of the path.
     pub path_rewrite: Option<PathRewrite>,
+    /// What becomes of the host.
     pub host_rewrite: HostRewrite,
+    /// Send the client's host as `x-forwarded-host`.
     pub append_forwarded_host: bool,
     /// `None` = no limit.
     pub timeout: Option<Duration>,
+    /// Silence after which the stream is ended; `None` = as the manager says; `Some(None)` = never.
     pub idle_timeout: Option<Option<Duration>>,
+    /// Longest life of the stream.
     pub max_stream_duration: Option<Duration>,
     /// Upper bound for `grpc-timeout` as route timeout; `Some(None)` = take what the client says.
     pub grpc_timeout: Option<Option<Duration>>,
     /// The same as duration of the stream.
     pub grpc_duration: Option<Option<Duration>>,
+    /// When to try again; `None` = as the virtual host says.
     pub retry: Option<Arc<RetryPolicy>>,
+    /// Which circuit breakers count it.
     pub high_priority: bool,
+    /// What chooses the host where hashes do.
     pub hash: Vec<HashPolicy>,
+    /// Clusters that get copies.
     pub mirrors: Vec<Mirror>,
     /// Upgrade types that the route switches on or off.
     pub upgrades: Vec<(String, bool)>,
+    /// Labels that hosts must have.
     pub subset: Vec<(String, String)>,
 }
 
 /// Which cluster.
 #[derive(Debug)]
 pub enum ClusterChoice {
+    /// This one.
     One(Arc<str>),
+    /// The one that a field names.
     Header(HeaderName),
-    Weighted { clusters: Vec<WeightedCluster>, total: u64 },
+    /// One of several, by weight.
+    Weighted {
+        /// Which ones.
+        clusters: Vec<WeightedCluster>,
+        /// Sum of the weights.
+        total: u64,
+    },
 }
 
 /// One of several clusters.
 #[derive(Debug)]
 pub struct WeightedCluster {
+    /// Its name.
     pub name: Arc<str>,
+    /// Its weight.
     pub weight: u64,
+    /// Header changes for requests to it.
     pub mutations: Mutations,
+    /// What becomes of the host.
     pub host_rewrite: Option<String>,
+    /// What it overrides of filters.
     pub per_filter: PerFilter,
+    /// Labels that hosts must have.
     pub subset: Vec<(String, String)>,
 }
 
 /// Host rewrite.
 #[derive(Debug, Default)]
 pub enum HostRewrite {
+    /// As it is.
     #[default]
     None,
+    /// This text.
     Literal(String),
     /// The name of the DNS host that was chosen.
     Auto,
+    /// What a field says.
     Header(HeaderName),
+    /// The path by an expression, and what comes in its place.
     PathRegex(Box<Regex>, String),
 }
 
 /// Redirect.
 #[derive(Debug)]
 pub struct Redirect {
+    /// Its status.
     pub status: StatusCode,
+    /// Another scheme.
     pub scheme: Option<String>,
+    /// Another host.
     pub host: Option<String>,
+    /// Another port.
     pub port: Option<u16>,
+    /// Another path.
     pub path: Option<PathRewrite>,
+    /// Without the query.
     pub strip_query: bool,
 }
 
 /// One input of consistent hashing.
 #[derive(Debug)]
 pub enum HashPolicy {
+    /// A field; whether the policies end here if there is one.
     Header(HeaderName, bool),
-    Cookie { name: String, path: String, ttl: Option<Duration>, terminal: bool },
+    /// A cookie.
+    Cookie {
+        /// Its name.
+        name: String,
+        /// Its path, where we set it.
+        path: String,
+        /// How long it lives, where we set it; `None`: it is not set.
+        ttl: Option<Duration>,
+        /// Whether the policies end here if there is one.
+        terminal: bool,
+    },
+    /// The client's address; whether the policies end here.
     SourceIp(bool),
+    /// A parameter of the query; whether the policies end here if there is one.
     Query(String, bool),
 }
 
 /// Copying requests to another cluster.
 #[derive(Debug)]
 pub struct Mirror {
+    /// Its name.
     pub cluster: Arc<str>,
+    /// Of the requests.
     pub share: PerMillion,
+    /// Whether `-shadow` is added to the host.
     pub suffix: bool,
 }
 

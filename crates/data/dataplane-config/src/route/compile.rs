@@ -28,6 +28,7 @@ const DEFAULT_TIMEOUT: Duration = Duration::from_secs(15);
 const MAX_DIRECT_BODY: usize = 4096;
 
 impl RouteTable {
+    /// Compiles a route configuration.
     pub fn compile(from: &route::RouteConfiguration, load: Loader) -> Valid<RouteTable> {
         refuse_routes(from)?;
         let mut table = RouteTable {

@@ -9,7 +9,9 @@ use crate::value::{At as _, Invalid, Valid, bool_or};
 /// Changes of one level of the route configuration.
 #[derive(Debug, Default)]
 pub struct Mutations {
+    /// To requests.
     pub request: Changes,
+    /// To responses.
     pub response: Changes,
 }
 
@@ -37,6 +39,7 @@ enum Mode {
 }
 
 impl Mutations {
+    /// Compiles the four fields in which Envoy's messages say it.
     pub fn compile(
         request_add: &[core::HeaderValueOption],
         request_remove: &[String],
@@ -51,6 +54,7 @@ impl Mutations {
 }
 
 impl Changes {
+    /// Compiles one direction.
     pub fn compile(add: &[core::HeaderValueOption], remove: &[String]) -> Valid<Self> {
         Ok(Changes {
             add: add.iter().map(Addition::compile).collect::<Valid<_>>()?,
@@ -58,6 +62,7 @@ impl Changes {
         })
     }
 
+    /// Whether nothing is changed.
     pub fn is_empty(&self) -> bool {
         self.add.is_empty() && self.remove.is_empty()
     }

@@ -7,11 +7,15 @@ use crate::message::Request;
 /// How a route matches the path.
 #[derive(Debug)]
 pub enum PathMatch {
+    /// Its beginning; whether case counts.
     Prefix(String, bool),
+    /// All of it; whether case counts.
     Exact(String, bool),
     /// `/a` matches `/a` and `/a/b` but not `/ab`.
     Separated(String, bool),
+    /// All of it by an expression.
     Regex(Box<regex_automata::meta::Regex>),
+    /// `CONNECT` requests.
     Connect,
 }
 
@@ -45,8 +49,11 @@ impl PathMatch {
 /// Path rewrite.
 #[derive(Debug)]
 pub enum PathRewrite {
+    /// What comes in the place of what the route matched.
     Prefix(String),
+    /// What comes in the place of all of it.
     Full(String),
+    /// What comes in the place of what an expression matches.
     Regex(Box<Regex>, String),
 }
 

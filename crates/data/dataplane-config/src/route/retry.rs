@@ -14,8 +14,11 @@ use crate::value::{At as _, Valid, duration, u32_or};
 
 /// What a request may ask for by itself.
 pub const RETRY_ON: HeaderName = HeaderName::from_static("x-envoy-retry-on");
+/// Conditions that concern gRPC statuses.
 pub const RETRY_GRPC_ON: HeaderName = HeaderName::from_static("x-envoy-retry-grpc-on");
+/// How often.
 pub const MAX_RETRIES_ASKED: HeaderName = HeaderName::from_static("x-envoy-max-retries");
+/// On which statuses.
 pub const STATUS_CODES_ASKED: HeaderName = HeaderName::from_static("x-envoy-retriable-status-codes");
 const GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
 /// Most retries that a policy or a request may ask for; more only multiplies an outage.
@@ -62,27 +65,41 @@ retry_on! {
 /// What went wrong with an attempt without a response.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Failure {
+    /// There was no connection.
     Connect,
+    /// The stream was refused before any work.
     Refused,
+    /// The connection or the stream broke.
     Reset,
+    /// A try took too long.
     PerTryTimeout,
 }
 
 /// A compiled policy.
 #[derive(Debug, Clone)]
 pub struct RetryPolicy {
+    /// When.
     pub on: RetryOn,
+    /// How often at most.
     pub retries: u32,
+    /// Of one try.
     pub per_try_timeout: Option<Duration>,
+    /// Statuses for the condition `retriable-status-codes`.
     pub status_codes: Vec<u16>,
+    /// Response fields for the condition `retriable-headers`.
     pub headers: Vec<HeaderMatch>,
+    /// Request fields without which nothing is tried again.
     pub request_headers: Vec<HeaderMatch>,
+    /// The pause between tries.
     pub backoff: Backoff,
+    /// Whether hosts that were tried are avoided.
     pub avoid_previous: bool,
+    /// How often another host is looked for.
     pub host_attempts: u32,
 }
 
 impl RetryPolicy {
+    /// Compiles the message.
     pub fn compile(from: &route::RetryPolicy) -> Valid<RetryPolicy> {
         let back_off = from.retry_back_off.as_ref();
         let base = duration(back_off.and_then(|b| b.base_interval.as_ref())).at("retry_back_off")?;
@@ -192,6 +209,7 @@ mod tests {
     use envoy_types::pb::google::protobuf;
 
     use super::*;
+    use crate::testing::Beginning;
 
     #[test]
     fn the_longest_back_off_overflows_nothing() {
@@ -200,7 +218,10 @@ mod tests {
             let back_off = route::retry_policy::RetryBackOff { base_interval: longest, max_interval };
             let from = route::RetryPolicy { retry_back_off: Some(back_off), ..Default::default() };
             let policy = RetryPolicy::compile(&from).unwrap();
-            assert!((0..100).all(|retried| policy.pause(retried) <= Duration::from_secs(24 * 3600)));
+            assert!(
+                (0..100)
+                    .all(|retried| policy.pause(retried, &mut Beginning) <= Duration::from_secs(24 * 3600))
+            );
         }
     }
 }

@@ -15,64 +15,93 @@ use crate::value::{PerMillion, drawn};
 /// A compiled route configuration.
 #[derive(Debug, Default)]
 pub struct RouteTable {
+    /// All of them.
     pub hosts: Vec<Arc<VirtualHost>>,
+    /// By name.
     pub exact: HashMap<String, usize>,
     /// Longest first.
     pub suffixes: Vec<(String, usize)>,
     /// Longest first.
     pub prefixes: Vec<(String, usize)>,
+    /// For all other names.
     pub any: Option<usize>,
+    /// Whether the port of the authority is cut off.
     pub ignore_port: bool,
+    /// Header changes for all requests.
     pub mutations: Mutations,
+    /// Whether the table's changes come first.
     pub most_specific_wins: bool,
+    /// Fields that only internal clients may send.
     pub internal_only: Vec<http::HeaderName>,
 }
 
 /// Whose plain requests are sent to https.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RequireTls {
+    /// Nobody's.
     No,
+    /// External clients'.
     External,
+    /// Everybody's.
     All,
 }
 
 /// A compiled virtual host.
 #[derive(Debug)]
 pub struct VirtualHost {
+    /// In order; the first that matches counts.
     pub routes: Vec<Arc<Route>>,
+    /// Header changes for all routes.
     pub mutations: Mutations,
+    /// Whose plain requests are sent to https.
     pub require_tls: RequireTls,
+    /// Tell hosts which try it is.
     pub attempt_count_to_upstream: bool,
+    /// Tell clients how many there were.
     pub attempt_count_to_client: bool,
+    /// For routes without one of their own.
     pub retry: Option<Arc<RetryPolicy>>,
     /// Request bytes that may be kept for another try.
     pub buffer_limit: Option<usize>,
+    /// What it overrides of filters.
     pub per_filter: PerFilter,
 }
 
 /// A compiled route.
 #[derive(Debug)]
 pub struct Route {
+    /// For logs.
     pub name: Arc<str>,
+    /// Which paths.
     pub path: PathMatch,
+    /// Which fields; all must match.
     pub headers: Vec<HeaderMatch>,
+    /// Which parameters; all must match.
     pub query: Vec<QueryMatch>,
+    /// gRPC only.
     pub grpc: bool,
+    /// Which part of the requests.
     pub share: Option<PerMillion>,
     /// Request bytes that may be kept for another try.
     pub buffer_limit: Option<usize>,
     /// Client certificate presented / validated.
     pub tls: Option<(Option<bool>, Option<bool>)>,
+    /// What is done.
     pub action: Action,
+    /// Header changes.
     pub mutations: Mutations,
+    /// What it overrides of filters.
     pub per_filter: PerFilter,
 }
 
 /// The route of a request.
 #[derive(Debug, Clone)]
 pub struct Matched {
+    /// The configuration.
     pub table: Arc<RouteTable>,
+    /// The virtual host in it.
     pub host: Arc<VirtualHost>,
+    /// The route in that.
     pub route: Arc<Route>,
 }
 

@@ -1,4 +1,4 @@
-//! istiod: account, rights, settings, Deployment and Service (spec/istio.md 2.1).
+//! istiod: account, rights, settings, Deployment and Service, as Istio's istiod chart has them.
 
 use portolan_names::{env, labels, names, ports};
 use serde_json::{Value, json};
