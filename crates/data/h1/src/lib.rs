@@ -50,3 +50,6 @@ impl Version {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
