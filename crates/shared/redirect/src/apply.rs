@@ -78,16 +78,17 @@ fn apply_iptables(rules: &Rules) -> Result<(), ApplyError> {
     Ok(())
 }
 
+fn package_of(program: &str) -> &'static str {
+    match program {
+        "nft" => "package nftables",
+        "ip" => "package iproute2",
+        _ => "package iptables",
+    }
+}
+
 fn run(program: &'static str, args: &[&str], input: &str) -> Result<(), ApplyError> {
     let io = |source: std::io::Error| match source.kind() {
-        std::io::ErrorKind::NotFound => ApplyError::Missing {
-            program,
-            package: match program {
-                "nft" => "package nftables",
-                "ip" => "package iproute2",
-                _ => "package iptables",
-            },
-        },
+        std::io::ErrorKind::NotFound => ApplyError::Missing { program, package: package_of(program) },
         std::io::ErrorKind::PermissionDenied => ApplyError::Privilege { program },
         _ => ApplyError::Io { program, source },
     };
@@ -112,3 +113,6 @@ fn run(program: &'static str, args: &[&str], input: &str) -> Result<(), ApplyErr
     }
     Err(ApplyError::Failed { program, stderr })
 }
+
+#[cfg(test)]
+mod tests;

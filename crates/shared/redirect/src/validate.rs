@@ -83,3 +83,6 @@ fn probe_address(rules: &Rules) -> Option<Ipv4Addr> {
     let excluded = rules.networks_exclude.iter().any(|net| net.contains(&IpAddr::V4(candidate)));
     (!excluded && !rules.outbound_exclude.contains(&PROBE_PORT)).then_some(candidate)
 }
+
+#[cfg(test)]
+mod tests;
