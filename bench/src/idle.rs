@@ -3,17 +3,16 @@
 use std::net::Ipv4Addr;
 use std::time::Duration;
 
-use serde::Serialize;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::{sleep, timeout};
 
 use crate::configuration::{BODY, HOST};
+use crate::contender::{Bench, Contender};
 use crate::error::BenchError;
 use crate::load;
-use crate::measure::{Bench, Contender};
-use crate::process::Memory;
 use crate::report::ScenarioReport;
+use crate::rounds::IdleRound;
 use crate::scenario::{Implementation, Scenario};
 use crate::statistics::rotated;
 
@@ -28,18 +27,6 @@ const OPEN_BEFORE: u32 = 3000;
 const SETTLE: Duration = Duration::from_secs(2);
 /// Longest wait for one connection and its answer.
 const ANSWER_WITHIN: Duration = Duration::from_secs(5);
-
-/// One round of one implementation.
-#[derive(Debug, Clone, Copy, Serialize)]
-pub(crate) struct IdleRound {
-    pub(crate) errors: u64,
-    /// Before the connections came, KiB.
-    pub(crate) base_anonymous: f64,
-    pub(crate) base_resident: f64,
-    /// KiB more for each of them.
-    pub(crate) anonymous: f64,
-    pub(crate) resident: f64,
-}
 
 pub(crate) async fn measure(
     bench: &Bench<'_>,
@@ -65,14 +52,14 @@ pub(crate) async fn measure(
 async fn one(bench: &Bench<'_>, contender: &Contender, connections: u32) -> Result<IdleRound, BenchError> {
     let warm = load::wrk(&bench.folder, contender.entry, WARM_UP_CONNECTIONS, WARM_UP).await?;
     sleep(SETTLE).await;
-    let start = memory(contender)?;
+    let start = contender.memory()?;
     let mut open = Vec::new();
     let mut errors = warm.errors + open_more(contender.entry, OPEN_BEFORE, &mut open).await;
     sleep(SETTLE).await;
-    let before = memory(contender)?;
+    let before = contender.memory()?;
     errors += open_more(contender.entry, connections, &mut open).await;
     sleep(SETTLE).await;
-    let after = memory(contender)?;
+    let after = contender.memory()?;
     // A connection that was closed behind our back is not an idle one.
     errors += open.iter().filter(|stream| stream.try_read(&mut [0]).is_ok()).count() as u64;
     let count = f64::from(connections);
@@ -111,14 +98,4 @@ async fn one_request(port: u16) -> std::io::Result<TcpStream> {
         answer.extend_from_slice(&buffer[..read]);
     }
     Ok(stream)
-}
-
-fn memory(contender: &Contender) -> Result<Memory, BenchError> {
-    let mut sum = Memory::default();
-    for process in &contender.processes {
-        let one = process.memory()?;
-        sum.anonymous += one.anonymous;
-        sum.resident += one.resident;
-    }
-    Ok(sum)
 }

@@ -9,6 +9,7 @@
 
 mod check;
 mod configuration;
+mod contender;
 mod error;
 mod idle;
 mod load;
@@ -17,6 +18,7 @@ mod measure;
 mod options;
 mod process;
 mod report;
+mod rounds;
 mod scenario;
 mod statistics;
 

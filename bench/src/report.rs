@@ -5,10 +5,9 @@ use std::fmt::Write as _;
 
 use serde::Serialize;
 
-use crate::idle::IdleRound;
 use crate::machine::Machine;
-use crate::measure::LoadRound;
 use crate::options::Options;
+use crate::rounds::{IdleRound, LoadRound};
 use crate::scenario::{Implementation, Scenario};
 use crate::statistics::{Spread, ratio, spread};
 

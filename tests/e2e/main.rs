@@ -5,6 +5,7 @@
 
 #![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used, reason = "a test reports by panicking")]
 
+mod book;
 mod demo;
 mod federation;
 mod leftovers;

@@ -110,6 +110,7 @@ impl Meshes {
                 return;
             }
             assert!(Instant::now() < deadline, "{arguments:?} of {mesh} never was as wanted:\n{said}");
+            #[expect(clippy::disallowed_methods, reason = "a test that waits on a thread of its own")]
             std::thread::sleep(POLL);
         }
     }

@@ -1,9 +1,12 @@
-//! Repository tasks: `cargo xtask demo`, `test`, `bench`, `fuzz` and `tools`.
+//! Repository tasks: `demo`, `install`, `test`, `layers`, `bench`, `docs`, `fuzz`, `tools`.
 //!
 //! Each task first makes sure that what it needs is there, says what it does, and can be run again at any time.
 //! The crate has no dependencies, so that it starts within seconds of a fresh clone.
 
+mod dependencies;
+mod docs;
 mod fuzz;
+mod layers;
 mod packages;
 mod run;
 mod tasks;
@@ -17,8 +20,13 @@ Usage: cargo xtask <task> [arguments]
   demo [arguments]   build everything, then run `portolan demo` with the given arguments
                      (--check: run it as a test; --proxy portolan|envoy|mixed)
   test               format, lints, unit tests and end-to-end tests: what CI runs
+  layers             what each crate may link, and which file may use which: says the arrow that is wrong
   bench [arguments]  CPU per request and memory of our proxy against Envoy and nginx, interleaved
                      (--quick; --scenario NAME; --rounds N; --output FILE.json; --help)
+  install [--prefix DIRECTORY]
+                     build the programs as they are shipped and put them into DIRECTORY/bin
+                     (/usr/local for root, ~/.local for others)
+  docs               check the book's links and render it to target/book
   fuzz [target] [seconds]
                      feed random messages to the codecs, each target for 60 seconds or as given;
                      needs a nightly compiler and cargo-fuzz
@@ -32,7 +40,10 @@ fn main() -> ExitCode {
     let result = match task.as_deref() {
         Some("demo") => tasks::demo(&rest),
         Some("test") => tasks::test(&rest),
+        Some("install") => tasks::install(&rest),
         Some("fuzz") => fuzz::fuzz(&rest),
+        Some("layers") => layers::layers(),
+        Some("docs") => docs::docs(),
         Some("bench") => tasks::bench(&rest),
         Some("tools") => tasks::tools(),
         Some("help" | "--help" | "-h") => {

@@ -48,6 +48,8 @@ const H2LOAD: Need = Need {
 
 /// What the demo and the tests need.
 pub(crate) const TESTS: &[Need] = &[COMPILER, IP, NFT, IPTABLES, UTILITIES, PIP];
+/// What the programs need where they are built and run.
+pub(crate) const PROGRAMS: &[Need] = &[COMPILER, IP, NFT, UTILITIES];
 /// What the benchmark needs.
 pub(crate) const BENCH: &[Need] = &[COMPILER, UTILITIES, PIP, WRK, H2LOAD];
 

@@ -84,6 +84,29 @@ pub(crate) fn envoy() -> Result<PathBuf> {
     Ok(binary)
 }
 
+/// A program that cargo builds from the registry.
+pub(crate) struct CargoTool {
+    /// Package and program.
+    pub(crate) package: &'static str,
+    /// Exactly this version, so that everybody has the same.
+    pub(crate) version: &'static str,
+}
+
+/// The program, built below the target folder unless it is there in this version.
+pub(crate) fn cargo_tool(tool: &CargoTool) -> Result<PathBuf> {
+    let CargoTool { package, version } = tool;
+    let folder = tools_folder().join(format!("{package}-{version}"));
+    let program = folder.join("bin").join(package);
+    if program.is_file() {
+        return Ok(program);
+    }
+    // Unoptimised: it is built in a third of the time, and none of these tools is what anybody waits for.
+    let mut install = run::cargo(&["install", "--quiet", "--locked", "--debug", "--no-track"]);
+    install.args([package, "--version", version, "--root"]).arg(&folder);
+    run::step(&format!("build {package} {version}"), &mut install)?;
+    Ok(program)
+}
+
 fn first_file(folder: &Path, ending: &str) -> Result<PathBuf> {
     files(folder)?
         .into_iter()

@@ -19,8 +19,8 @@ use hyper_util::{
 use kube::{Client, Config, config::KubeConfigOptions};
 use portolan_identity::{CertificateAuthority, SpiffeId};
 use portolan_mesh::ClusterContext;
-use portolan_resources::well_known::names;
-use portolan_xds::grpc::{AdsServer, CertificateServer};
+use portolan_names::names;
+use portolan_xds_grpc::{AdsServer, CertificateServer};
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::TcpListener,

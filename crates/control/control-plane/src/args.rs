@@ -2,7 +2,7 @@
 
 use std::{net::IpAddr, path::PathBuf, time::Duration};
 
-use portolan_resources::well_known::{names, ports};
+use portolan_names::{names, ports};
 
 /// Flags; each can be given by environment too, which is how a Deployment does it.
 #[derive(clap::Args, Clone, Debug)]

@@ -10,7 +10,7 @@ use kube::{Api, Client, api::PostParams};
 use parking_lot::Mutex;
 use portolan_identity::{SpiffeId, spiffe_id_of};
 use portolan_mesh::ProxyNode;
-use portolan_resources::well_known::names;
+use portolan_names::names;
 use sha2::{Digest, Sha256};
 use tokio::time::{Instant, timeout};
 use tonic::{Extensions, Status, metadata::MetadataMap};

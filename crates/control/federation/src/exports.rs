@@ -3,10 +3,10 @@
 use std::collections::BTreeMap;
 
 use portolan_mesh::{Registry, Service, Snapshot};
+use portolan_names::names;
 use portolan_resources::federation::{
     ExportedServiceSetSpec, ExportedServiceSetStatus, LocalServiceKey, MeshServiceMapping,
 };
-use portolan_resources::well_known::names;
 
 use crate::message::{Action, ServiceList, ServiceMessage, ServicePortMessage, WatchEvent};
 use crate::{ExportRules, Peer};

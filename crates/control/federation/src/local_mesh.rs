@@ -1,7 +1,7 @@
 //! The two sides of a peering, as seen from here.
 
+use portolan_names::names;
 use portolan_resources::federation::ServiceMeshPeerSpec;
-use portolan_resources::well_known::names;
 
 /// Facts of our own mesh that federation needs.
 #[derive(Debug, Clone, PartialEq, Eq)]

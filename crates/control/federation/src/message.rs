@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::hash::Hasher;
 
 use portolan_identity::SpiffeId;
-use portolan_resources::well_known::names::EXPORTS_SUFFIX;
+use portolan_names::names::EXPORTS_SUFFIX;
 use serde::{Deserialize, Serialize};
 use twox_hash::XxHash64;
 

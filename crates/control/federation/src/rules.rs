@@ -3,11 +3,11 @@
 use std::collections::BTreeMap;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
+use portolan_names::names;
 use portolan_resources::federation::{
     ExportedServiceSetSpec, ImportedServiceRule, ImportedServiceSetSpec, LABEL_SELECTOR, NAME_SELECTOR,
     ServiceName, ServiceNameMapping,
 };
-use portolan_resources::well_known::names;
 
 /// A rule that does nothing, and why; shown in logs and status.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use portolan_resources::security::{MtlsMode, PeerAuthenticationSpec};
 
-use crate::config::Resolved;
+use crate::object::Resolved;
 
 /// mTLS modes of one workload; never [`MtlsMode::Unset`].
 #[derive(Clone, Debug, PartialEq, Eq)]

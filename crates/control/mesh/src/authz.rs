@@ -6,7 +6,7 @@ use portolan_resources::security::{
     AuthorizationAction, AuthorizationPolicySpec, PolicySelector, RequestAuthenticationSpec,
 };
 
-use crate::config::Resolved;
+use crate::object::Resolved;
 
 /// AuthorizationPolicies and RequestAuthentications of one workload: root namespace first, then its own, each by age.
 #[derive(Clone, Debug, Default, PartialEq)]

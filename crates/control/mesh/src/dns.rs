@@ -3,9 +3,14 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     net::{IpAddr, Ipv4Addr},
+    sync::Arc,
 };
 
-use crate::service::{Registry, Service};
+use crate::{
+    export_to::Visibility,
+    service::{Registry, Service},
+    snapshot::Snapshot,
+};
 
 /// First two bytes of the addresses of ServiceEntry hosts (spec/istio.md 1.4).
 pub const AUTO_VIP_SERVICE_ENTRY: [u8; 2] = [240, 240];
@@ -71,6 +76,28 @@ pub(crate) fn allocate(
         service.auto_address = Some(ip);
     }
     table
+}
+
+impl Snapshot {
+    /// Hosts that only the mesh can resolve, with their addresses: imports and ServiceEntries with addresses of their
+    /// own. The cluster's DNS and the agents' DNS proxies answer from this table.
+    pub fn dns_table(&self) -> BTreeMap<String, DnsEntry> {
+        let resolvable = |s: &&Arc<Service>| {
+            s.registry != Registry::Kubernetes
+                && matches!(s.visibility, Visibility::Public)
+                && !s.host.contains('*')
+        };
+        self.services
+            .values()
+            .filter(resolvable)
+            .filter_map(|s| {
+                let addresses: Vec<IpAddr> =
+                    s.virtual_addresses().iter().filter_map(|a| a.parse().ok()).collect();
+                (!addresses.is_empty())
+                    .then(|| (s.host.clone(), DnsEntry { addresses, registry: s.registry }))
+            })
+            .collect()
+    }
 }
 
 #[cfg(test)]

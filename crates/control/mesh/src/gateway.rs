@@ -8,9 +8,9 @@ use portolan_resources::{
 };
 
 use crate::{
-    config::{ConfigMeta, Resolved},
     host::{host_matches, hosts_intersect},
-    inputs::ObjectKey,
+    object::ObjectKey,
+    object::{ConfigMeta, Resolved},
     protocol::Protocol,
 };
 

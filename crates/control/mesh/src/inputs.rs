@@ -1,40 +1,21 @@
 //! What the model is made from.
 
-use std::{collections::BTreeMap, fmt, sync::Arc};
+use std::{collections::BTreeMap, sync::Arc};
 
 use k8s_openapi::api::{
     core::v1::{Namespace, Pod, Service as KubeService},
     discovery::v1::EndpointSlice,
 };
+use portolan_names::{names, ports};
 use portolan_resources::{
     AuthorizationPolicy, DestinationRule, Gateway, MeshConfig, PeerAuthentication, RequestAuthentication,
     ServiceEntry, Sidecar, VirtualService, WorkloadEntry,
-    well_known::{names, ports},
 };
 
-use crate::service::{Service, ServiceEndpoints};
-
-/// Namespace and name of an object.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct ObjectKey {
-    /// Namespace, empty for cluster-scoped kinds.
-    pub namespace: String,
-    /// Name.
-    pub name: String,
-}
-
-impl ObjectKey {
-    /// Key of `namespace/name`.
-    pub fn new(namespace: impl Into<String>, name: impl Into<String>) -> Self {
-        Self { namespace: namespace.into(), name: name.into() }
-    }
-}
-
-impl fmt::Display for ObjectKey {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}/{}", self.namespace, self.name)
-    }
-}
+use crate::{
+    object::ObjectKey,
+    service::{Service, ServiceEndpoints},
+};
 
 /// Facts of the cluster that no object states.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -72,7 +53,8 @@ pub struct Inputs {
     pub mesh_config: Arc<MeshConfig>,
     /// Root certificates of our own trust domain (PEM).
     pub root_certificates: String,
-    /// JSON Web Key Sets that the control plane fetched, by `jwksUri`, or by issuer where a rule names no URI.
+    /// JSON Web Key Sets by `jwksUri`, or by issuer where a rule names no URI. The control plane fetches none: a rule
+    /// without keys of its own finds none here, and tokens of its issuer are refused.
     pub jwks: BTreeMap<String, String>,
     /// Kubernetes Services.
     pub services: BTreeMap<ObjectKey, Arc<KubeService>>,

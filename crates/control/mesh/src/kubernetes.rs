@@ -13,17 +13,15 @@ use k8s_openapi::{
     },
     apimachinery::pkg::util::intstr::IntOrString,
 };
-use portolan_resources::{
-    MeshConfig,
-    well_known::{annotations, names},
-};
+use portolan_names::{annotations, names};
+use portolan_resources::MeshConfig;
 
 use crate::{
-    config::Age,
+    export_to::Visibility,
+    object::Age,
     protocol::Protocol,
     service::{Endpoint, EndpointAddress, Registry, Resolution, Service, ServiceEndpoints, ServicePort},
-    visibility::Visibility,
-    workload::{Workload, identity},
+    workload::{Workload, Workloads, identity},
 };
 
 /// The mesh's view of a Kubernetes Service; `None` when it has no port that the mesh handles.
@@ -108,13 +106,6 @@ pub(crate) fn target_port(port: &KubeServicePort, named: &BTreeMap<String, u16>)
         Some(IntOrString::Int(n)) => u16::try_from(*n).ok(),
         Some(IntOrString::String(name)) => named.get(name).copied().or_else(|| name.parse().ok()),
     }
-}
-
-/// Pods by namespace and name, and by address.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Workloads {
-    pub(crate) by_pod: BTreeMap<(String, String), Arc<Workload>>,
-    pub(crate) by_address: BTreeMap<IpAddr, Arc<Workload>>,
 }
 
 /// Ready endpoints of a Service from its slices.

@@ -9,39 +9,46 @@
 
 mod authn;
 mod authz;
-mod config;
+mod build;
+mod destination_rule;
 mod dns;
+mod export_to;
 mod gateway;
 mod host;
 mod inputs;
+mod instances;
 mod kubernetes;
 mod node;
+mod object;
+mod policies;
 mod protocol;
+mod registry;
 mod scope;
 mod service;
 mod service_entry;
 mod sidecar;
 mod snapshot;
+mod virtual_service;
 mod visibility;
 mod workload;
 
 pub use authn::MtlsModes;
 pub use authz::WorkloadPolicies;
-pub use config::{Age, ConfigMeta, Resolved, ResolvedDestinationRule, ResolvedVirtualService};
+pub use destination_rule::ResolvedDestinationRule;
 pub use dns::{AUTO_VIP_FEDERATION, AUTO_VIP_SERVICE_ENTRY, DnsEntry};
+pub use export_to::Visibility;
 pub use gateway::{GatewayServer, ServerHost};
 pub use host::{host_matches, host_specificity, hosts_intersect, is_wildcard, resolve_short_name};
-pub use inputs::{
-    ClusterContext, FederationConfigs, FederationInputs, Inputs, InsertError, ObjectKey, TrustBundles,
-};
+pub use inputs::{ClusterContext, FederationConfigs, FederationInputs, Inputs, InsertError, TrustBundles};
 pub use node::{Dialect, NodeError, NodeKind, NodeMetadata, ProxyNode};
+pub use object::{Age, ConfigMeta, ObjectKey, Resolved};
 pub use protocol::Protocol;
 pub use scope::{Scope, ServiceInstance, SidecarIngress};
 pub use service::{
     Endpoint, EndpointAddress, Locality, Registry, Resolution, Service, ServiceEndpoints, ServicePort,
 };
 pub use snapshot::Snapshot;
-pub use visibility::Visibility;
+pub use virtual_service::ResolvedVirtualService;
 pub use workload::Workload;
 
 #[cfg(test)]

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, net::IpAddr};
 
-use portolan_resources::well_known::names;
+use portolan_names::{env, names};
 use serde_json::Value;
 
 use crate::service::Locality;
@@ -153,7 +153,7 @@ impl ProxyNode {
             };
         }
         let dialect =
-            if text("PORTOLAN_PROXY") == names::PROXY_ENVOY { Dialect::Envoy } else { Dialect::Portolan };
+            if text(env::PORTOLAN_PROXY) == names::PROXY_ENVOY { Dialect::Envoy } else { Dialect::Portolan };
         Ok(Self {
             id: id.to_owned(),
             kind,
@@ -164,7 +164,7 @@ impl ProxyNode {
             metadata: NodeMetadata {
                 labels,
                 namespace: namespace.clone(),
-                service_account: text("SERVICE_ACCOUNT"),
+                service_account: text(env::SERVICE_ACCOUNT),
                 workload: text("WORKLOAD_NAME"),
                 network: text("NETWORK"),
                 requested_network_view: list("REQUESTED_NETWORK_VIEW"),

@@ -1,6 +1,6 @@
 //! Protocol of a port (spec/istio.md 3.3).
 
-use portolan_resources::well_known::ports;
+use portolan_names::ports;
 
 /// What is spoken on a port.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]

@@ -2,13 +2,16 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
+use portolan_names::names::MESH_GATEWAY;
 use portolan_resources::networking::{OutboundTrafficPolicyMode, SidecarSpec};
 
 use crate::{
-    config::{Resolved, ResolvedDestinationRule, ResolvedVirtualService},
+    destination_rule::ResolvedDestinationRule,
     host::{host_matches, host_specificity},
-    inputs::ObjectKey,
+    object::ObjectKey,
+    object::Resolved,
     service::{Service, ServicePort},
+    virtual_service::ResolvedVirtualService,
 };
 
 /// Services and configuration visible to some proxies.
@@ -51,7 +54,7 @@ impl Scope {
     /// The VirtualService that holds for a host in the mesh: the most specific one, then the oldest.
     pub fn virtual_service_for(&self, host: &str) -> Option<&Arc<ResolvedVirtualService>> {
         let mut best: Option<(&str, &Arc<ResolvedVirtualService>)> = None;
-        for vs in self.virtual_services_of("mesh") {
+        for vs in self.virtual_services_of(MESH_GATEWAY) {
             for pattern in vs.spec.hosts.iter().filter(|h| host_matches(h, host)) {
                 let better = best.is_none_or(|(b, _)| host_specificity(pattern, b).is_lt());
                 if better {

@@ -7,7 +7,7 @@ use std::{
     sync::Arc,
 };
 
-use crate::{config::Age, protocol::Protocol, visibility::Visibility};
+use crate::{export_to::Visibility, object::Age, protocol::Protocol};
 
 /// Where a service comes from; in this order when several registries have the same host.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]

@@ -2,20 +2,20 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
+use portolan_names::labels;
 use portolan_resources::{
     MeshConfig, ServiceEntry, WorkloadEntry,
     networking::{Location, Port, Resolution as EntryResolution, WorkloadEntrySpec},
-    well_known::labels,
 };
 
 use crate::{
-    config::{Age, ConfigMeta},
-    kubernetes::Workloads,
+    export_to::Visibility,
+    object::{Age, ConfigMeta},
     protocol::Protocol,
     service::{
         Endpoint, EndpointAddress, Locality, Registry, Resolution, Service, ServiceEndpoints, ServicePort,
     },
-    visibility::Visibility,
+    workload::Workloads,
     workload::identity,
 };
 

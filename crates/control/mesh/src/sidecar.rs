@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use portolan_resources::networking::SidecarSpec;
 
-use crate::{config::Resolved, host::host_matches};
+use crate::{host::host_matches, object::Resolved};
 
 /// Sidecars by namespace, oldest first.
 pub(crate) type Sidecars = BTreeMap<String, Vec<Arc<Resolved<SidecarSpec>>>>;

@@ -3,9 +3,12 @@
 use std::{collections::BTreeMap, net::IpAddr, sync::Arc};
 
 use k8s_openapi::api::core::v1::Pod;
-use portolan_resources::well_known::{labels, names};
+use portolan_names::{labels, names};
 
-use crate::service::Locality;
+use crate::{
+    object::{ObjectKey, share},
+    service::Locality,
+};
 
 /// A Pod.
 #[derive(Clone, Debug, PartialEq)]
@@ -84,6 +87,42 @@ impl Workload {
     /// Canonical revision: the label, else the version, else `latest`.
     pub fn canonical_revision(&self) -> &str {
         canonical_revision(&self.labels)
+    }
+}
+
+/// Pods by namespace and name, and by address.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Workloads {
+    pub(crate) by_pod: BTreeMap<(String, String), Arc<Workload>>,
+    pub(crate) by_address: BTreeMap<IpAddr, Arc<Workload>>,
+}
+
+impl Workloads {
+    /// The table of all Pods. `before` is the last one: what did not change is shared with it.
+    pub(crate) fn build(
+        pods: &BTreeMap<ObjectKey, Arc<Pod>>,
+        trust_domain: &str,
+        before: Option<&Workloads>,
+    ) -> Self {
+        let mut out = Self::default();
+        for (key, pod) in pods {
+            // Finished Pods keep their address in status although it may be given to another Pod.
+            let phase = pod.status.as_ref().and_then(|s| s.phase.as_deref()).unwrap_or_default();
+            if matches!(phase, "Succeeded" | "Failed") {
+                continue;
+            }
+            let id = (key.namespace.clone(), key.name.clone());
+            let old = before.and_then(|b| b.by_pod.get(&id));
+            let workload = share(Workload::of(pod, trust_domain), old);
+            let host_network = pod.spec.as_ref().and_then(|s| s.host_network).unwrap_or_default();
+            if !host_network {
+                for address in &workload.addresses {
+                    out.by_address.insert(*address, workload.clone());
+                }
+            }
+            out.by_pod.insert(id, workload);
+        }
+        out
     }
 }
 

@@ -5,14 +5,14 @@ use std::collections::BTreeMap;
 use portolan_mesh::{
     Endpoint, EndpointAddress, Locality, ResolvedDestinationRule, Service, ServicePort, Snapshot, Workload,
 };
+use portolan_names::labels;
 use portolan_resources::{
     networking::{LocalityDistribute, LocalityLbSetting},
     security::MtlsMode,
-    well_known::labels,
 };
 use portolan_xds::names::ClusterName;
 
-use crate::{cluster::traffic_policy, context::Context, metadata, pb::*};
+use crate::{context::Context, metadata, pb::*, traffic_policy::traffic_policy};
 
 /// The endpoints of an outbound cluster that the proxy may see.
 pub(crate) fn assignment(ctx: &Context<'_>, name: &str) -> Option<endpoint::ClusterLoadAssignment> {

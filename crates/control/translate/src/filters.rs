@@ -7,6 +7,7 @@ use crate::{
     authz::Authorization,
     context::Context,
     encode::{CONNECTION_MANAGER, any_sorted},
+    naming::{CONNECTION_MANAGER_FILTER, CORS_FILTER, FAULT_FILTER, METADATA_EXCHANGE, STATS},
     pb::*,
 };
 
@@ -26,14 +27,7 @@ pub(crate) enum Routes {
     Inline(Box<route::RouteConfiguration>),
 }
 
-/// Network filter name of connection managers.
-pub(crate) const CONNECTION_MANAGER_FILTER: &str = "envoy.filters.network.http_connection_manager";
-/// HTTP filter names that routes configure.
-pub(crate) const CORS_FILTER: &str = "envoy.filters.http.cors";
-pub(crate) const FAULT_FILTER: &str = "envoy.filters.http.fault";
-/// Istio's own filters, known to our proxy by name.
-pub(crate) const METADATA_EXCHANGE: &str = "istio.metadata_exchange";
-pub(crate) const STATS: &str = "istio.stats";
+/// Istio's own filter that chooses ALPN by the protocol of the request.
 const ALPN: &str = "istio.alpn";
 
 /// Sampling of new traces in per cent unless ProxyConfig says otherwise (PILOT_TRACE_SAMPLING).

@@ -1,6 +1,8 @@
-//! RequestAuthentications as the JWT filter (spec/istio.md 1.7).
+//! RequestAuthentications (Istio: RequestAuthentication, JWTRule): a request without a token passes, one with a token that
+//! does not verify is refused. A stock Envoy gets its JWT filter. Our own proxy has none yet and would refuse the whole
+//! listener for it, so it gets rules that refuse what nobody verifies: every request that carries a token.
 
-use std::sync::Arc;
+use std::{collections::HashMap, sync::Arc};
 
 use portolan_mesh::Resolved;
 use portolan_resources::security::{JwtRule, RequestAuthenticationSpec};
@@ -22,7 +24,13 @@ const NO_KEYS: &str = concat!(
 
 type Requirement = jwt::jwt_requirement::RequiresType;
 
-/// The filter; `None` when no policy has a rule. A request without token passes, one with a bad token does not.
+/// Name of the filter; RBAC finds the verified claims under it.
+pub(crate) const JWT_FILTER: &str = "envoy.filters.http.jwt_authn";
+/// Where a token is when a rule names no place (Envoy: `JwtProvider.from_headers`, `from_params`).
+const DEFAULT_HEADER: (&str, &str) = ("authorization", "Bearer ");
+const DEFAULT_PARAMETER: &str = "access_token";
+
+/// The filter of a proxy that has it; `None` when no policy has a rule.
 pub(crate) fn filter(
     ctx: &Context<'_>,
     policies: &[Arc<Resolved<RequestAuthenticationSpec>>],
@@ -57,7 +65,7 @@ pub(crate) fn filter(
         bypass_cors_preflight: true,
         ..Default::default()
     };
-    Some(http_filter("envoy.filters.http.jwt_authn", any_sorted(&config, &JWT)))
+    Some(http_filter(JWT_FILTER, any_sorted(&config, &JWT)))
 }
 
 /// Whether a text is a key set with a key in it; anything else would make a proxy reject the whole listener.
@@ -67,11 +75,20 @@ fn has_keys(text: &str) -> bool {
     keys.is_some_and(|k| k.iter().any(|key| key.get("kty").is_some_and(serde_json::Value::is_string)))
 }
 
+/// The key set of a rule: its own, else the one known for its URI, else for its issuer.
+fn keys_of<'a>(ctx: &'a Context<'_>, rule: &'a JwtRule) -> Option<&'a str> {
+    let known = rule.jwks_uri.as_deref().unwrap_or(rule.issuer.as_str());
+    let known = ctx.snapshot.jwks.get(known).map(String::as_str);
+    rule.jwks.as_deref().or(known).filter(|keys| has_keys(keys))
+}
+
+/// Whether tokens of a rule can be verified.
+pub(crate) fn has_keys_of(ctx: &Context<'_>, rule: &JwtRule) -> bool {
+    keys_of(ctx, rule).is_some()
+}
+
 fn provider(ctx: &Context<'_>, rule: &JwtRule) -> jwt::JwtProvider {
-    let fetched =
-        rule.jwks_uri.as_deref().or(Some(rule.issuer.as_str())).and_then(|uri| ctx.snapshot.jwks.get(uri));
-    let keys =
-        rule.jwks.as_deref().or(fetched.map(String::as_str)).filter(|k| has_keys(k)).unwrap_or(NO_KEYS);
+    let keys = keys_of(ctx, rule).unwrap_or(NO_KEYS);
     jwt::JwtProvider {
         issuer: rule.issuer.clone(),
         audiences: rule.audiences.clone(),
@@ -92,5 +109,134 @@ fn provider(ctx: &Context<'_>, rule: &JwtRule) -> jwt::JwtProvider {
             ..Default::default()
         })),
         ..Default::default()
+    }
+}
+
+/// Instead of the filter, for a proxy that lacks it: RBAC policies that hold for every request with a token where a rule
+/// looks for one, to be denied. What asks for verified claims besides finds none: an ALLOW rule never holds then.
+pub(crate) fn unverified_tokens(
+    policies: &[Arc<Resolved<RequestAuthenticationSpec>>],
+) -> HashMap<String, rbac::Policy> {
+    let mut out = HashMap::new();
+    for policy in policies {
+        let key = &policy.meta.key;
+        for (i, rule) in policy.spec.jwt_rules.iter().enumerate() {
+            let name = format!("ns[{}]-unverified-token[{}]-rule[{i}]", key.namespace, key.name);
+            let made = rbac::Policy {
+                permissions: tokens_of(rule),
+                principals: vec![rbac::Principal {
+                    identifier: Some(rbac::principal::Identifier::Any(true)),
+                }],
+                ..Default::default()
+            };
+            out.insert(name, made);
+        }
+    }
+    out
+}
+
+/// One permission for each place in which a rule looks for a token.
+fn tokens_of(rule: &JwtRule) -> Vec<rbac::Permission> {
+    let mut out = Vec::new();
+    if rule.from_headers.is_empty() && rule.from_params.is_empty() {
+        out.push(token_in_header(DEFAULT_HEADER.0, DEFAULT_HEADER.1));
+        out.push(token_in_parameter(DEFAULT_PARAMETER));
+    }
+    let headers = rule.from_headers.iter();
+    out.extend(headers.map(|h| token_in_header(&h.name, h.prefix.as_deref().unwrap_or_default())));
+    out.extend(rule.from_params.iter().map(|p| token_in_parameter(p)));
+    out
+}
+
+/// The header is there and has the prefix somewhere in it, which is how Envoy finds a token. Upper and lower case do not
+/// matter here: it is better to refuse too much.
+fn token_in_header(name: &str, value_prefix: &str) -> rbac::Permission {
+    use matcher::string_matcher::MatchPattern;
+    use route::header_matcher::HeaderMatchSpecifier as Specifier;
+    let specifier = if value_prefix.is_empty() {
+        Specifier::PresentMatch(true)
+    } else {
+        Specifier::StringMatch(matcher::StringMatcher {
+            match_pattern: Some(MatchPattern::Contains(value_prefix.to_owned())),
+            ignore_case: true,
+            ..Default::default()
+        })
+    };
+    header_permission(name, specifier)
+}
+
+/// The query has a parameter of that name, however its letters are encoded.
+fn token_in_parameter(name: &str) -> rbac::Permission {
+    let letters: String = name.chars().map(letter).collect();
+    let pattern = format!("[^?]*\\?(?:.*&)?{letters}(?:[=&].*)?");
+    header_permission(
+        ":path",
+        route::header_matcher::HeaderMatchSpecifier::StringMatch(regex_matcher(pattern)),
+    )
+}
+
+/// A regular expression for a letter as it is or percent-encoded.
+fn letter(c: char) -> String {
+    let mut bytes = [0; 4];
+    let encoded: String = c.encode_utf8(&mut bytes).bytes().map(|b| format!("%{b:02X}")).collect();
+    let plain = if c.is_ascii() && !c.is_ascii_alphanumeric() { format!("\\{c}") } else { c.to_string() };
+    format!("(?:{plain}|(?i:{encoded}))")
+}
+
+fn header_permission(name: &str, specifier: route::header_matcher::HeaderMatchSpecifier) -> rbac::Permission {
+    rbac::Permission {
+        rule: Some(rbac::permission::Rule::Header(route::HeaderMatcher {
+            name: name.to_owned(),
+            header_match_specifier: Some(specifier),
+            ..Default::default()
+        })),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn finds(parameter: &str, path: &str) -> bool {
+        let permission = token_in_parameter(parameter);
+        let Some(rbac::permission::Rule::Header(header)) = permission.rule else { panic!("no header") };
+        let Some(route::header_matcher::HeaderMatchSpecifier::StringMatch(matcher)) =
+            header.header_match_specifier
+        else {
+            panic!("no text")
+        };
+        let Some(matcher::string_matcher::MatchPattern::SafeRegex(pattern)) = matcher.match_pattern else {
+            panic!("no regular expression")
+        };
+        regex::Regex::new(&format!("^(?:{})$", pattern.regex)).unwrap().is_match(path)
+    }
+
+    #[test]
+    fn tokens_in_the_query_are_found() {
+        for path in ["/?access_token=x", "/a?b=c&access_token=x&d", "/?access_token", "/?access%5ftoken=x"] {
+            assert!(finds("access_token", path), "{path}");
+        }
+        for path in ["/", "/access_token=x", "/?my_access_token=x", "/?access_tokens=x", "/?a=access_token"] {
+            assert!(!finds("access_token", path), "{path}");
+        }
+        assert!(finds("a.b", "/?a.b=1") && !finds("a.b", "/?axb=1"));
+    }
+
+    #[test]
+    fn a_rule_without_places_looks_in_the_usual_ones() {
+        let rule = |json| serde_json::from_value::<JwtRule>(json).unwrap();
+        let names = |rule: &JwtRule| -> Vec<String> {
+            let permissions = tokens_of(rule);
+            let name = |p: rbac::Permission| match p.rule {
+                Some(rbac::permission::Rule::Header(h)) => h.name,
+                _ => String::new(),
+            };
+            permissions.into_iter().map(name).collect()
+        };
+        assert_eq!(names(&rule(serde_json::json!({"issuer": "a"}))), ["authorization", ":path"]);
+        let headers = serde_json::json!({"issuer": "a", "fromHeaders": [{"name": "x-jwt"}]});
+        assert_eq!(names(&rule(headers)), ["x-jwt"]);
+        let parameters = serde_json::json!({"issuer": "a", "fromParams": ["t", "u"]});
+        assert_eq!(names(&rule(parameters)), [":path", ":path"]);
     }
 }

@@ -13,17 +13,22 @@ mod context;
 mod encode;
 mod endpoint;
 mod filters;
+mod gateway_port;
 mod generator;
 mod jwt;
+mod limitations;
 mod listener;
 mod metadata;
+mod naming;
 mod pb;
 mod route;
 mod secret;
 mod tcp;
 mod tls;
+mod traffic_policy;
 
 pub use generator::Generator;
+pub use limitations::{Limitation, limitations};
 
 #[cfg(test)]
 mod tests;

@@ -163,3 +163,21 @@ pub(crate) fn transport_socket(name: &str, config: Any) -> core::TransportSocket
 pub(crate) fn empty() -> Any {
     any(&Empty {})
 }
+
+/// Addresses of a filter chain match; what is neither IP nor CIDR is left out.
+pub(crate) fn cidrs(values: &[String]) -> Vec<core::CidrRange> {
+    values.iter().filter_map(|v| cidr(v)).collect()
+}
+
+/// An IP or CIDR.
+pub(crate) fn cidr(text: &str) -> Option<core::CidrRange> {
+    let (address, len) = match text.split_once('/') {
+        Some((address, len)) => (address.parse::<std::net::IpAddr>().ok()?, Some(len.parse::<u32>().ok()?)),
+        None => (text.parse().ok()?, None),
+    };
+    let longest = if address.is_ipv4() { 32 } else { 128 };
+    Some(core::CidrRange {
+        address_prefix: address.to_string(),
+        prefix_len: u32v(len.unwrap_or(longest).min(longest)),
+    })
+}

@@ -1,6 +1,6 @@
 //! Secrets that the control plane itself serves (SDS).
 
-use portolan_resources::well_known::names;
+use portolan_names::names;
 
 use crate::{context::Context, pb::*};
 

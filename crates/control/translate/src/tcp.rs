@@ -1,17 +1,15 @@
 //! Opaque TCP: proxies, and the TCP and TLS rules of VirtualServices.
 
-use std::sync::Arc;
-
-use portolan_mesh::{ResolvedVirtualService, Service};
-use portolan_resources::networking::{Destination, L4MatchAttributes, RouteDestination, TlsMatchAttributes};
+use portolan_mesh::ResolvedVirtualService;
+use portolan_resources::networking::{L4MatchAttributes, RouteDestination, TlsMatchAttributes};
 use portolan_xds::names::ClusterName;
 
 use crate::{
     access_log,
-    cluster::traffic_policy,
     context::Context,
-    filters::{METADATA_EXCHANGE, STATS},
+    naming::{METADATA_EXCHANGE, STATS, destination_cluster, destination_port},
     pb::*,
+    traffic_policy::traffic_policy,
 };
 
 /// Network filter name of TCP proxies.
@@ -98,38 +96,12 @@ fn source_ip_hash(ctx: &Context<'_>, cluster: &str) -> Vec<types::HashPolicy> {
     }]
 }
 
-/// Name of the cluster of a destination: its own port, else the only port of the service, else the listener's.
-pub(crate) fn destination_cluster(
-    ctx: &Context<'_>,
-    destination: &Destination,
-    listener_port: u16,
-) -> String {
-    let subset = destination.subset.as_deref().unwrap_or_default();
-    let service = ctx.service(&destination.host);
-    let number = destination_port(service, destination, listener_port);
-    ClusterName::outbound(number, subset, &destination.host).to_string()
-}
-
 /// Whether every destination leads to a port that its service has; services that are not known count as having it.
 pub(crate) fn ports_exist(ctx: &Context<'_>, routes: &[RouteDestination], listener_port: u16) -> bool {
     routes.iter().filter_map(|r| r.destination.as_ref()).all(|d| {
         let service = ctx.service(&d.host);
         service.is_none_or(|s| s.port(destination_port(Some(s), d, listener_port)).is_some())
     })
-}
-
-pub(crate) fn destination_port(
-    service: Option<&Arc<Service>>,
-    destination: &Destination,
-    listener_port: u16,
-) -> u16 {
-    let explicit = destination.port.as_ref().and_then(|p| u16::try_from(p.number).ok()).filter(|p| *p != 0);
-    explicit
-        .or_else(|| match service.map(|s| s.ports.as_slice()) {
-            Some([only]) => Some(only.number),
-            _ => None,
-        })
-        .unwrap_or(listener_port)
 }
 
 /// Whether a TCP condition can hold for this proxy and listener.
@@ -150,24 +122,6 @@ pub(crate) fn tls_applies(ctx: &Context<'_>, m: &TlsMatchAttributes, gateway: &s
 
 fn applies(_: &Context<'_>, gateways: &[String], gateway: &str) -> bool {
     gateways.is_empty() || gateways.iter().any(|g| g == gateway)
-}
-
-/// Addresses of a filter chain match; what is neither IP nor CIDR is left out.
-pub(crate) fn cidrs(values: &[String]) -> Vec<core::CidrRange> {
-    values.iter().filter_map(|v| cidr(v)).collect()
-}
-
-/// An IP or CIDR.
-pub(crate) fn cidr(text: &str) -> Option<core::CidrRange> {
-    let (address, len) = match text.split_once('/') {
-        Some((address, len)) => (address.parse::<std::net::IpAddr>().ok()?, Some(len.parse::<u32>().ok()?)),
-        None => (text.parse().ok()?, None),
-    };
-    let longest = if address.is_ipv4() { 32 } else { 128 };
-    Some(core::CidrRange {
-        address_prefix: address.to_string(),
-        prefix_len: u32v(len.unwrap_or(longest).min(longest)),
-    })
 }
 
 /// Filter chains that the TLS rules of a VirtualService make for one listener port, in order.

@@ -2,10 +2,8 @@
 
 use std::collections::BTreeSet;
 
-use portolan_resources::{
-    networking::{ServerTlsMode, ServerTlsSettings, TlsProtocol},
-    well_known::names,
-};
+use portolan_names::names;
+use portolan_resources::networking::{ServerTlsMode, ServerTlsSettings, TlsProtocol};
 
 use crate::{context::Context, pb::*};
 

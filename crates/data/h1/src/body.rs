@@ -1,11 +1,13 @@
 //! Bodies of either direction.
 
+mod chunked;
+
 use bytes::{Bytes, BytesMut};
 use http::HeaderMap;
 
-use crate::chunked::ChunkedDecoder;
 use crate::error::BodyError;
 use crate::framing::BodyFraming;
+use chunked::ChunkedDecoder;
 
 /// One step of decoding.
 #[derive(Debug, Clone, PartialEq)]

@@ -10,7 +10,6 @@
 //! - no input makes a function panic.
 
 mod body;
-mod chunked;
 mod encode;
 mod error;
 mod fields;

@@ -3,7 +3,6 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use parking_lot::Mutex;
 use portolan_apimachinery::crd::Definition;
 use portolan_apimachinery::rbac::Policy;
 use portolan_apimachinery::{ApiStatus, Resource, ResourceTable};
@@ -11,34 +10,15 @@ use serde_json::Value;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
+use crate::addresses::Addresses;
 use crate::admission::Webhooks;
 use crate::authn::Tokens;
 use crate::config::{Dialer, PodDialer};
 use crate::derived::Derived;
+use crate::keys::{CRDS, RBAC};
 use crate::limits;
 use crate::logs::PodLogs;
-use crate::services::Allocator;
 use crate::store::{Object, Store};
-
-/// Where CRDs are stored.
-pub(crate) const CRDS: &str = "apiextensions.k8s.io/customresourcedefinitions";
-/// Where namespaces are stored.
-pub(crate) const NAMESPACES: &str = "/namespaces";
-/// Where ServiceAccounts are stored.
-pub(crate) const SERVICE_ACCOUNTS: &str = "/serviceaccounts";
-/// Where Pods are stored.
-pub(crate) const PODS: &str = "/pods";
-/// Where Services are stored.
-pub(crate) const SERVICES: &str = "/services";
-/// Where Secrets are stored.
-pub(crate) const SECRETS: &str = "/secrets";
-/// Where RBAC objects are stored.
-pub(crate) const RBAC: [&str; 4] = [
-    "rbac.authorization.k8s.io/roles",
-    "rbac.authorization.k8s.io/clusterroles",
-    "rbac.authorization.k8s.io/rolebindings",
-    "rbac.authorization.k8s.io/clusterrolebindings",
-];
 
 /// The API server's state; one per server.
 pub(crate) struct Api {
@@ -47,7 +27,9 @@ pub(crate) struct Api {
     policy: Derived<Policy>,
     pub(crate) webhooks: Webhooks,
     pub(crate) tokens: Tokens,
-    pub(crate) services: Mutex<Allocator>,
+    pub(crate) addresses: Addresses,
+    /// Taken by writes of kinds that are written one object at a time.
+    pub(crate) turn: Arc<tokio::sync::Mutex<()>>,
     pub(crate) dial: Dialer,
     pub(crate) dial_pod: PodDialer,
     pub(crate) logs: Arc<dyn PodLogs>,
@@ -70,7 +52,7 @@ struct Custom {
 pub(crate) struct Parts {
     pub(crate) store: Store,
     pub(crate) tokens: Tokens,
-    pub(crate) services: Allocator,
+    pub(crate) addresses: Addresses,
     pub(crate) dial: Dialer,
     pub(crate) dial_pod: PodDialer,
     pub(crate) logs: Arc<dyn PodLogs>,
@@ -81,12 +63,13 @@ pub(crate) struct Parts {
 impl Api {
     pub(crate) fn new(parts: Parts) -> Api {
         Api {
-            store: parts.store,
             table: Derived::new(&[CRDS]),
             policy: Derived::new(&RBAC),
-            webhooks: Webhooks::new(),
+            webhooks: Webhooks::new(parts.store.clone(), parts.dial.clone()),
+            store: parts.store,
             tokens: parts.tokens,
-            services: Mutex::new(parts.services),
+            addresses: parts.addresses,
+            turn: Arc::default(),
             dial: parts.dial,
             dial_pod: parts.dial_pod,
             logs: parts.logs,
@@ -161,9 +144,4 @@ fn compile(crd: &Object) -> Option<Arc<Definition>> {
             None
         }
     }
-}
-
-/// The key under which a resource's objects are stored.
-pub(crate) fn storage_key(resource: &Resource) -> String {
-    format!("{}/{}", resource.storage.group, resource.storage.plural)
 }

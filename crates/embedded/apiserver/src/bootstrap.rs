@@ -7,9 +7,10 @@ use portolan_apimachinery::rbac;
 use serde_json::{Value, json};
 
 use crate::api::Api;
-use crate::server::ServerError;
+use crate::error::ServerError;
 use crate::store::StoreError;
-use crate::write::{self, Writing};
+use crate::write;
+use crate::writing::Writing;
 
 const NAMESPACES: [&str; 4] = ["default", "kube-system", "kube-public", "kube-node-lease"];
 const MANAGER: &str = "portolan-apiserver";

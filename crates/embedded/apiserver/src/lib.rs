@@ -2,21 +2,29 @@
 //!
 //! `apimachinery` knows the rules (what a kind looks like, how a patch merges, who may do what); this crate
 //! does the rest: durable storage, connections, identities, the path of a request, admission webhooks,
-//! watches. It runs no controller and no Pod: those are clients like any other (design.md 1).
+//! watches. It runs no Pod and, as Kubernetes' own, no controller but the one that empties deleted CRDs: the others
+//! are clients like any other.
 //!
 //! The life of a request reads top-down in [`dispatch`]: limits, authentication, authorization, the verb.
 
+mod addresses;
 mod admission;
 mod api;
 mod authn;
 mod authz;
 mod bootstrap;
+mod call;
 mod clock;
 mod config;
+mod definition_cleanup;
 mod derived;
 mod discovery;
 mod dispatch;
+mod endpoints;
+mod error;
 mod http;
+mod keys;
+mod kinds;
 pub mod limits;
 mod logs;
 mod negotiate;
@@ -26,12 +34,13 @@ mod request;
 mod respond;
 mod reviews;
 mod server;
-mod services;
 pub mod store;
 mod subresources;
 mod verbs;
 mod write;
+mod writing;
 
 pub use config::{Config, Dialer, PodDialer, direct_dialer};
+pub use error::ServerError;
 pub use logs::{LogError, LogRequest, LogStream, NoLogs, PodLogs};
-pub use server::{Server, ServerError};
+pub use server::Server;

@@ -30,6 +30,8 @@ pub const DRAIN_TIMEOUT: Duration = Duration::from_secs(5);
 pub const WATCH_TIMEOUT: Duration = Duration::from_secs(1800);
 /// Time between bookmarks of a quiet watch.
 pub const BOOKMARK_INTERVAL: Duration = Duration::from_secs(50);
+/// A deleted CRD whose objects are held by finalizers is looked at this often.
+pub const CLEANUP_INTERVAL: Duration = Duration::from_secs(1);
 /// Attempts of a patch or an unconditional update that keeps meeting newer versions.
 pub const MAX_CONFLICT_RETRIES: usize = 16;
 /// Attempts to find a free generated name.

@@ -10,9 +10,10 @@ use portolan_apimachinery::ApiStatus;
 use serde_json::Value;
 use tokio::net::TcpStream;
 
-use crate::admission::endpoint_of;
-use crate::api::{Api, PODS};
-use crate::dispatch::Call;
+use crate::api::Api;
+use crate::call::Call;
+use crate::endpoints::ready_endpoint;
+use crate::keys::PODS;
 use crate::respond::Answer;
 
 /// How long connecting, and waiting for the head of the answer, may take.
@@ -92,7 +93,7 @@ async fn connect(api: &Api, call: &Call, name: &str, port: &str) -> Result<TcpSt
     };
     if call.path.plural == "services" {
         let wanted = if port.is_empty() { None } else { Some(port) };
-        let address = endpoint_of(api, call.namespace(), name, wanted)
+        let address = ready_endpoint(&api.store, call.namespace(), name, wanted)
             .ok_or_else(|| ApiStatus::unavailable(format!("no endpoints available for service {name:?}")))?;
         return (api.dial)(address).await.map_err(unreachable);
     }

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use crate::api::Api;
 use crate::authn::User;
-use crate::dispatch::Call;
+use crate::call::Call;
 use crate::respond::{self, Answer};
 
 pub(crate) fn answer(api: &Api, call: &Call) -> Result<Answer, ApiStatus> {

@@ -1,54 +1,20 @@
 //! Starting and stopping.
 
 use std::net::{IpAddr, Ipv4Addr};
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::addresses::Addresses;
 use crate::api::{Api, Parts};
 use crate::authn::Tokens;
 use crate::config::Config;
+use crate::error::ServerError;
 use crate::pki::{Pki, kubeconfig};
-use crate::services::Allocator;
-use crate::store::{Store, StoreError};
-use crate::{bootstrap, http, limits};
-
-/// Why the server does not start.
-#[derive(Debug, thiserror::Error)]
-pub enum ServerError {
-    /// The store cannot be used.
-    #[error(transparent)]
-    Store(#[from] StoreError),
-    /// A key or certificate cannot be read or made.
-    #[error("{path}: {what}; remove the file to have it made anew")]
-    Pki {
-        /// The file.
-        path: PathBuf,
-        /// What is wrong.
-        what: String,
-    },
-    /// The key that signs tokens is unusable.
-    #[error("the key of ServiceAccount tokens cannot be used: {0}")]
-    TokenKey(String),
-    /// TLS cannot be configured.
-    #[error("TLS cannot be configured: {0}")]
-    Tls(String),
-    /// No socket was given, or one cannot be used.
-    #[error("the API server's socket cannot be used: {0}")]
-    Listener(String),
-    /// The objects that every cluster has cannot be written.
-    #[error("the cluster's first objects cannot be written: {0}")]
-    Bootstrap(String),
-}
-
-impl ServerError {
-    pub(crate) fn pki(path: &Path, what: &dyn std::fmt::Display) -> ServerError {
-        ServerError::Pki { path: path.to_owned(), what: what.to_string() }
-    }
-}
+use crate::store::Store;
+use crate::{bootstrap, definition_cleanup, http, limits};
 
 /// A running server; it ends with [`Server::shutdown`].
 pub struct Server {
@@ -75,20 +41,20 @@ impl Server {
         names.push(format!("kubernetes.default.svc.{}", config.cluster_domain));
         names.extend(config.extra_names.iter().cloned());
         names.dedup();
-        let mut addresses = vec![IpAddr::V4(Ipv4Addr::LOCALHOST), IpAddr::V4(kubernetes), address.ip()];
-        addresses.extend(config.extra_addresses.iter().copied());
-        addresses.sort_unstable();
-        addresses.dedup();
-        addresses.retain(|address| !address.is_unspecified());
+        let mut served = vec![IpAddr::V4(Ipv4Addr::LOCALHOST), IpAddr::V4(kubernetes), address.ip()];
+        served.extend(config.extra_addresses.iter().copied());
+        served.sort_unstable();
+        served.dedup();
+        served.retain(|address| !address.is_unspecified());
         let store = Store::open(&config.store_path, config.window)?;
-        let pki = Pki::load(&config.pki_dir, &names, &addresses)?;
+        let pki = Pki::load(&config.pki_dir, &names, &served)?;
         let tokens = Tokens::new(&pki.token_key, &config.cluster_domain)?;
-        let services = Allocator::new(&store, config.service_cidr, config.node_ports.clone());
+        let addresses = Addresses::new(&store, config.service_cidr, config.node_ports.clone());
         let stop = CancellationToken::new();
         let api = Arc::new(Api::new(Parts {
             store: store.clone(),
             tokens,
-            services,
+            addresses,
             dial: config.dial,
             dial_pod: config.dial_pod,
             logs: config.logs,
@@ -101,6 +67,7 @@ impl Server {
         let tls = http::server_config(vec![pki.serving], pki.serving_key, pki.ca)?;
         let connections = Arc::new(Semaphore::new(limits::MAX_CONNECTIONS));
         let tasks = TaskTracker::new();
+        tasks.spawn(definition_cleanup::run(api.store.clone(), stop.clone()));
         for listener in config.listeners {
             let failed = |error: std::io::Error| ServerError::Listener(error.to_string());
             listener.set_nonblocking(true).map_err(failed)?;

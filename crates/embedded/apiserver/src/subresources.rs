@@ -8,18 +8,20 @@ use portolan_apimachinery::patch::{self, PatchKind};
 use portolan_apimachinery::{ApiStatus, scale};
 use serde_json::{Value, json};
 
-use crate::api::{Api, PODS, SERVICE_ACCOUNTS, storage_key};
+use crate::api::Api;
 use crate::authn::{Bound, Reference, TokenRequest};
+use crate::call::Call;
 use crate::clock;
-use crate::dispatch::Call;
 use crate::http;
+use crate::keys::{PODS, SECRETS, SERVICE_ACCOUNTS, storage_key};
 use crate::limits;
 use crate::logs::{LogError, LogRequest};
 use crate::proxy;
 use crate::respond::{self, Answer};
 use crate::store::Object;
 use crate::verbs;
-use crate::write::{self, Mode, Writing};
+use crate::write::{self, Mode};
+use crate::writing::Writing;
 
 pub(crate) async fn answer(api: &Arc<Api>, call: &Call) -> Result<Answer, ApiStatus> {
     let (resource, name) = (&call.resource, call.path.subresource.as_str());
@@ -226,7 +228,7 @@ fn bound(api: &Api, call: &Call, request: &Value) -> Result<(Option<Bound>, Opti
     let text = |key: &str| reference.get(key).and_then(Value::as_str).unwrap_or_default();
     let (key, plural) = match text("kind") {
         "Pod" => (PODS, "pods"),
-        "Secret" => (crate::api::SECRETS, "secrets"),
+        "Secret" => (SECRETS, "secrets"),
         other => {
             return Err(ApiStatus::bad_request(format!("cannot bind a token to object of kind {other:?}")));
         }

@@ -29,7 +29,7 @@ async fn victim() {
                 let count = old.as_ref().map_or(0, |object| object.value["count"].as_u64().unwrap());
                 let value = json!({"metadata": {"name": name, "namespace": "ns"}, "count": count + 1});
                 let written = match old {
-                    None => store.create("/things", "ns", &name, value).await.unwrap(),
+                    None => store.create("/things", "ns", &name, value, Vec::new()).await.unwrap(),
                     Some(old) => store.update("/things", "ns", &name, old.revision, value).await.unwrap(),
                 };
                 // One write call per line: a killed process leaves at most one line unfinished.
@@ -71,6 +71,7 @@ fn nothing_acknowledged_is_lost() {
             }
             (acknowledged, revisions)
         });
+        #[expect(clippy::disallowed_methods, reason = "a test that waits on a thread of its own")]
         std::thread::sleep(lifetime);
         child.kill().unwrap();
         child.wait().unwrap();

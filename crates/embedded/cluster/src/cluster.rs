@@ -13,10 +13,10 @@ use kube::api::ListParams;
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Api, Client};
 use portolan_apiserver as apiserver;
+use portolan_names::names;
 use portolan_node as node;
 use portolan_node::network::{self, Network};
 use portolan_node::plan::Plan;
-use portolan_resources::well_known::names;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 

@@ -12,6 +12,7 @@ mod bridge;
 mod cluster;
 pub mod controllers;
 pub mod mesh;
+pub mod progress;
 pub mod state;
 
 pub use cluster::{Cluster, Config, StartError};

@@ -34,6 +34,7 @@ fn main() -> ExitCode {
         let net = network::setup(&plan).unwrap();
         println!("set up {name} in slot {slot}");
         runtime.block_on(pods_reach_each_other(&net));
+        runtime.block_on(a_slow_program_keeps_nobody_from_connecting(&net));
         runtime.block_on(sandbox(&net));
     });
     network::cleanup(&name).unwrap();
@@ -84,6 +85,18 @@ async fn pods_reach_each_other(net: &Network) {
     assert!(accepted.is_err(), "the host reached a Pod directly");
     direct.abort();
     println!("Pods reach each other");
+}
+
+async fn a_slow_program_keeps_nobody_from_connecting(net: &Network) {
+    let handle = net.handle().clone();
+    let (end, ended) = std::sync::mpsc::channel::<()>();
+    // A program that does not end by itself.
+    let slow = tokio::spawn(async move { handle.run_program(move || ended.recv()).await });
+    let opened = net.handle().run(|| ());
+    tokio::time::timeout(Duration::from_secs(20), opened).await.expect("sockets wait for programs").unwrap();
+    end.send(()).unwrap();
+    slow.await.unwrap().unwrap().unwrap();
+    println!("a slow program keeps nobody from connecting");
 }
 
 struct Box_ {
@@ -206,6 +219,7 @@ async fn sandbox(net: &Network) {
     let mut long = start(&sandbox.spec(&["sh", "-c", "echo up > /cache/up; exec sleep 60"], json!({})));
     let deadline = Instant::now() + Duration::from_secs(5);
     while !dir.join("rw/up").exists() && Instant::now() < deadline {
+        #[expect(clippy::disallowed_methods, reason = "a test that waits on a thread of its own")]
         std::thread::sleep(Duration::from_millis(10));
     }
     let (code, text) =

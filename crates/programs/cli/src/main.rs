@@ -4,8 +4,6 @@
 //! threads may not do.
 
 mod commands;
-mod connect;
-mod demo;
 mod output;
 
 use std::ffi::OsString;
@@ -13,7 +11,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 use commands::{cluster, down, federation, proxy_config, proxy_status, status, up, version};
-use connect::Target;
+use portolan_client::Target;
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -37,7 +35,7 @@ enum Command {
     /// Show what runs.
     Status(status::Status),
     /// Two clusters, two meshes, one using a service of the other: step by step.
-    Demo(demo::Demo),
+    Demo(portolan_demo::Demo),
     /// Show which configuration each proxy has acknowledged.
     #[command(alias = "ps")]
     ProxyStatus(proxy_status::ProxyStatus),
@@ -99,7 +97,7 @@ async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Up(args) => up::run(target, &args).await,
         Command::Down(args) => down::run(target, &args).await,
         Command::Status(args) => status::run(target, &args).await,
-        Command::Demo(args) => demo::run(&args, target).await,
+        Command::Demo(args) => portolan_demo::run(&args, target.state_dir.as_deref()).await,
         Command::Cluster(args) => cluster::run(target, &args).await,
         Command::ControlPlane(args) => portolan_control_plane::run(args).await.map(|()| ExitCode::SUCCESS),
         Command::ProxyStatus(args) => done(proxy_status::run(target, &args).await),

@@ -7,13 +7,16 @@ use std::time::Duration;
 
 use anyhow::Context;
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use portolan_names::{paths, ports};
 use tokio_util::sync::CancellationToken;
 
-use crate::agent::env::{self, AgentConfig, PodInfo};
-use crate::agent::envoy_process;
-use crate::fetch::Fetch;
+use portolan_agent::bootstrap;
+use portolan_agent::envoy::process as envoy_process;
+use portolan_agent::fetch::Fetch;
+use portolan_agent::settings::{AgentConfig, Flags, PodInfo, Role};
+
 use crate::log::LogControl;
-use crate::{agent, bootstrap, standalone};
+use crate::{sidecar, standalone};
 
 /// Sidecar and gateway of the mesh, or a stand-alone proxy with an Envoy bootstrap.
 #[derive(Debug, Parser)]
@@ -150,7 +153,7 @@ struct ProxyArgs {
     #[arg(long, value_name = "PROGRAM")]
     envoy: Option<PathBuf>,
     /// Directory of the downward API's labels and annotations.
-    #[arg(long, default_value = env::POD_INFO, hide = true)]
+    #[arg(long, default_value = paths::POD_INFO, hide = true)]
     pod_info: PathBuf,
     /// Accepted for pilot-agent's sake; trustDomain comes from TRUST_DOMAIN.
     #[arg(long = "trust-domain", hide = true)]
@@ -178,7 +181,7 @@ struct WaitArgs {
     #[arg(long = "periodMillis", default_value_t = 500)]
     period_millis: u64,
     /// Readiness endpoint.
-    #[arg(long, default_value = "http://localhost:15021/healthz/ready")]
+    #[arg(long, default_value_t = format!("http://localhost:{}/healthz/ready", ports::HEALTH))]
     url: String,
 }
 
@@ -200,7 +203,7 @@ struct RequestArgs {
     /// Path and query, for example `clusters?format=json`.
     path: String,
     /// Admin port.
-    #[arg(long = "debug-port", default_value_t = 15000)]
+    #[arg(long = "debug-port", default_value_t = ports::ADMIN)]
     port: u16,
 }
 
@@ -273,10 +276,10 @@ async fn serve(arguments: Standalone) -> anyhow::Result<()> {
 async fn proxy(arguments: ProxyArgs) -> anyhow::Result<()> {
     let log = LogControl::start(&arguments.log_output_level, arguments.log_as_json)?;
     let environment: BTreeMap<String, String> = std::env::vars().collect();
-    let flags = env::Flags {
+    let flags = Flags {
         role: match arguments.role {
-            RoleArg::Sidecar => env::Role::Sidecar,
-            RoleArg::Router => env::Role::Router,
+            RoleArg::Sidecar => Role::Sidecar,
+            RoleArg::Router => Role::Router,
         },
         domain: arguments.domain,
         service_cluster: arguments.service_cluster,
@@ -286,7 +289,7 @@ async fn proxy(arguments: ProxyArgs) -> anyhow::Result<()> {
         envoy: arguments.envoy,
     };
     let config = AgentConfig::resolve(flags, environment, PodInfo::read(&arguments.pod_info))?;
-    agent::run(config, log, quit_on_signal()?).await?;
+    sidecar::run(config, log, quit_on_signal()?).await?;
     Ok(())
 }
 

@@ -1,13 +1,10 @@
-//! The program beside each workload and in each gateway: the data plane, and the control half that feeds it.
+//! The program beside each workload and in each gateway: the data plane and its agent put together, with a command
+//! line and Envoy's admin endpoints.
 
 pub mod admin;
-pub mod agent;
-mod backoff;
-pub mod bootstrap;
 pub mod cli;
-mod fetch;
+mod drain;
 pub mod log;
-pub mod serve;
+pub mod sidecar;
 pub mod standalone;
-pub mod xds_client;
-mod yaml;
+mod start;

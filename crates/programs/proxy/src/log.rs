@@ -10,6 +10,9 @@ use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{Registry, reload};
 
+/// The crates that log: the program, what stands beside the data path, and the data path. Each is a logger, and so is
+/// every module in it (`portolan_agent::xds_client`).
+const LOGGERS: [&str; 3] = ["portolan_agent", "portolan_dataplane", "portolan_proxy"];
 /// Libraries that are noisy below `warn` and rarely what one looks for.
 const QUIET: [&str; 5] = ["h2", "hyper", "tonic", "tower", "rustls"];
 /// Loggers that may have a level of their own.
@@ -117,7 +120,7 @@ impl LogControl {
         Ok(())
     }
 
-    /// Sets the level of one logger (a module path such as `portolan_proxy::xds_client`).
+    /// Sets the level of one logger (a module path such as `portolan_agent::xds_client`).
     pub fn set_one(&self, logger: &str, name: &str) -> Result<(), LogError> {
         let level = level(name)?;
         let full = {
@@ -143,11 +146,13 @@ impl LogControl {
         }
     }
 
-    /// One line per logger.
+    /// One line per logger: our own crates, and what has a level of its own.
     pub fn describe(&self) -> String {
         let levels = self.levels.lock();
         let mut out = format!("  default: {}\n", levels.all);
-        for (logger, level) in &levels.loggers {
+        let mut loggers: BTreeMap<&str, &str> = LOGGERS.iter().map(|logger| (*logger, levels.all)).collect();
+        loggers.extend(levels.loggers.iter().map(|(logger, level)| (logger.as_str(), *level)));
+        for (logger, level) in loggers {
             out.push_str(&format!("  {logger}: {level}\n"));
         }
         out
@@ -168,11 +173,25 @@ mod tests {
     fn levels_by_name() {
         let control = LogControl::disabled();
         control.set_all("warning").unwrap();
-        control.set_one("portolan_proxy::xds_client", "debug").unwrap();
-        assert_eq!(control.describe(), "  default: warn\n  portolan_proxy::xds_client: debug\n");
+        control.set_one("portolan_agent::xds_client", "debug").unwrap();
+        assert_eq!(
+            control.describe(),
+            "  default: warn\n  portolan_agent: warn\n  portolan_agent::xds_client: debug\n  \
+             portolan_dataplane: warn\n  portolan_proxy: warn\n"
+        );
         control.set_all("critical").unwrap();
-        assert_eq!(control.describe(), "  default: error\n");
+        assert!(!control.describe().contains("xds_client"));
         assert!(control.set_all("loud").is_err());
         assert!(control.set_one("a,b=trace", "info").is_err());
+    }
+    #[test]
+    fn a_crate_that_logs_has_its_name_as_its_logger() {
+        for (logger, path) in [
+            ("portolan_agent", std::any::type_name::<portolan_agent::Agent>()),
+            ("portolan_dataplane", std::any::type_name::<portolan_dataplane::DataPlane>()),
+            ("portolan_proxy", std::any::type_name::<LogControl>()),
+        ] {
+            assert!(LOGGERS.contains(&logger) && path.starts_with(logger), "{logger} {path}");
+        }
     }
 }

@@ -4,20 +4,21 @@ use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
-use crate::admin::{self, AdminState};
-use crate::agent::own::{wait_idle, workers};
-use crate::bootstrap::{self, FileError, FileWatcher, Loaded, SourceError};
-use crate::log::LogControl;
-use crate::serve;
-use crate::xds_client::{XdsClient, XdsStatus};
+use portolan_agent::bootstrap::{self, FileError, FileWatcher, Loaded, SourceError};
+use portolan_agent::serve;
+use portolan_agent::xds_client::{XdsClient, XdsStatus};
 use portolan_dataplane::config::{DrainKind, Rejection, ResourceKind};
-use portolan_dataplane::{DataPlane, DataPlaneOptions, StartError};
+use portolan_dataplane::{DEFAULT_DRAIN_TIME, DataPlane, DataPlaneOptions, StartError};
+
+use crate::admin;
+use crate::drain::wait_idle;
+use crate::log::LogControl;
+use crate::start::{Start, start};
 
 /// How long connections may take to finish after SIGTERM.
 pub const DEFAULT_SHUTDOWN_DRAIN: Duration = Duration::from_secs(5);
@@ -95,7 +96,6 @@ pub async fn run(
     log: LogControl,
     quit: CancellationToken,
 ) -> Result<(), StandaloneError> {
-    let started = SystemTime::now();
     let Loaded { message, document } = loaded;
     let mut node = message.node.clone().unwrap_or_default();
     if let Some(id) = options.service_node {
@@ -104,34 +104,26 @@ pub async fn run(
     if let Some(cluster) = options.service_cluster {
         node.cluster = cluster;
     }
-    let locality = node.locality.clone().unwrap_or_default();
-    let data_plane = DataPlane::start(DataPlaneOptions {
-        concurrency: options.concurrency as usize,
-        node_id: node.id.clone(),
-        node_cluster: node.cluster.clone(),
-        node_metadata: node.metadata.clone().unwrap_or_default(),
-        locality: (locality.region, locality.zone, locality.sub_zone),
-        ..DataPlaneOptions::default()
+    let ads = bootstrap::ads(&message)?;
+    let xds_status = ads.as_ref().map(|ads| Arc::new(XdsStatus::expecting(ads.wildcards.clone())));
+    let (data_plane, admin) = start(Start {
+        concurrency: options.concurrency,
+        drain_time: DEFAULT_DRAIN_TIME,
+        xds: xds_status.clone(),
+        bootstrap: portolan_xds::json::to_json(&message).unwrap_or(serde_json::Value::Null),
+        options: serde_json::json!({
+            "concurrency": options.concurrency,
+            "service_node": node.id,
+            "service_cluster": node.cluster,
+        }),
+        node: node.clone(),
+        quit: quit.clone(),
+        log,
     })?;
     let store = data_plane.config();
     let stop = CancellationToken::new();
     let _stop_on_return = stop.clone().drop_guard();
 
-    let ads = bootstrap::ads(&message)?;
-    let xds_status = ads.as_ref().map(|ads| Arc::new(XdsStatus::expecting(ads.wildcards.clone())));
-    let admin = Arc::new(AdminState {
-        store: store.clone(),
-        stats: data_plane.stats(),
-        xds: xds_status.clone(),
-        bootstrap: portolan_xds::json::to_json(&message).unwrap_or(serde_json::Value::Null),
-        node: node.clone(),
-        options: serde_json::json!({"concurrency": options.concurrency, "service_node": node.id, "service_cluster": node.cluster}),
-        concurrency: workers(options.concurrency),
-        started,
-        quit: quit.clone(),
-        log,
-        health_failed: AtomicBool::new(false),
-    });
     if let Some(address) = bootstrap::admin_address(&message) {
         let failed = |source| StandaloneError::Admin { address, source };
         let listener = TcpListener::bind(address).await.map_err(failed)?;

@@ -1,17 +1,21 @@
 //! Loads rules into the network namespace of the calling process.
 
-use std::io::Write as _;
-use std::process::{Command, Stdio};
+use std::time::Duration;
 
-use crate::cli::Backend;
+use portolan_command::CommandError;
+
+use crate::backend::Backend;
 use crate::model::Rules;
 use crate::{PASSTHROUGH_V6, iptables, nft};
+
+/// Time for one program: the kernel answers in milliseconds, `-w` may wait for another program's lock.
+const LIMIT: Duration = Duration::from_secs(30);
 
 /// Why rules were not loaded.
 #[derive(Debug, thiserror::Error)]
 pub enum ApplyError {
     /// The program is not installed.
-    #[error("`{program}` was not found: install it ({package}), or choose another --backend")]
+    #[error("`{program}` was not found: install it (package {package}), or choose another --backend")]
     Missing {
         /// The program.
         program: &'static str,
@@ -35,14 +39,9 @@ pub enum ApplyError {
         /// What it printed.
         stderr: String,
     },
-    /// The program could not be run.
-    #[error("running `{program}`: {source}")]
-    Io {
-        /// The program.
-        program: &'static str,
-        /// The reason.
-        source: std::io::Error,
-    },
+    /// The program could not be run, or did not end.
+    #[error(transparent)]
+    Command(CommandError),
 }
 
 /// Loads `rules` into this network namespace, replacing those of an earlier call.
@@ -78,40 +77,21 @@ fn apply_iptables(rules: &Rules) -> Result<(), ApplyError> {
     Ok(())
 }
 
-fn package_of(program: &str) -> &'static str {
-    match program {
-        "nft" => "package nftables",
-        "ip" => "package iproute2",
-        _ => "package iptables",
-    }
-}
-
 fn run(program: &'static str, args: &[&str], input: &str) -> Result<(), ApplyError> {
-    let io = |source: std::io::Error| match source.kind() {
-        std::io::ErrorKind::NotFound => ApplyError::Missing { program, package: package_of(program) },
-        std::io::ErrorKind::PermissionDenied => ApplyError::Privilege { program },
-        _ => ApplyError::Io { program, source },
-    };
-    let mut child = Command::new(program)
-        .args(args)
-        .stdin(Stdio::piped())
-        .stdout(Stdio::null())
-        .stderr(Stdio::piped())
-        .spawn()
-        .map_err(io)?;
-    if let Some(mut stdin) = child.stdin.take() {
-        // A program that stops reading says why on its standard error.
-        let _ = stdin.write_all(input.as_bytes());
-    }
-    let output = child.wait_with_output().map_err(io)?;
-    if output.status.success() {
-        return Ok(());
-    }
-    let stderr = String::from_utf8_lossy(&output.stderr).trim().to_owned();
-    if stderr.contains("Operation not permitted") || stderr.contains("Permission denied") {
-        return Err(ApplyError::Privilege { program });
-    }
-    Err(ApplyError::Failed { program, stderr })
+    portolan_command::run(program, args, input, LIMIT).map(drop).map_err(|error| match error {
+        CommandError::Missing { program, package } => ApplyError::Missing { program, package },
+        CommandError::Io { program, source } if source.kind() == std::io::ErrorKind::PermissionDenied => {
+            ApplyError::Privilege { program }
+        }
+        CommandError::Failed { program, stderr, .. } => {
+            if stderr.contains("Operation not permitted") || stderr.contains("Permission denied") {
+                ApplyError::Privilege { program }
+            } else {
+                ApplyError::Failed { program, stderr }
+            }
+        }
+        other => ApplyError::Command(other),
+    })
 }
 
 #[cfg(test)]

@@ -1,44 +1,34 @@
-//! Command line of the init container, with the flags of `istio-iptables` (spec/istio.md 4).
+//! Command line of the init container, with the flags of `istio-iptables` (Istio 1.9, `tools/istio-iptables/pkg/cmd`).
 
 use std::net::IpAddr;
 
 use crate::apply::{ApplyError, apply};
+use crate::backend::Backend;
 use crate::model::{
     DnsCapture, Rules, RulesError, parse_ids, parse_network_list, parse_networks, parse_port_list,
     parse_ports,
 };
 use crate::validate::{ValidateError, validate};
-use crate::{DNS_PORT, INBOUND_PORT, OUTBOUND_PORT, TUNNEL_PORT, iptables, nft};
+use crate::{iptables, nft};
+use portolan_names::{names, ports};
 
 /// Where the name servers of DNS capture are read from.
 const RESOLV_CONF: &str = "/etc/resolv.conf";
-
-/// How rules are loaded.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
-pub enum Backend {
-    /// `nft` where it is installed, otherwise iptables.
-    #[default]
-    Auto,
-    /// Native nftables.
-    Nft,
-    /// `iptables-restore` and `ip6tables-restore`.
-    Iptables,
-}
 
 /// Flags of `portolan-proxy redirect`.
 #[derive(Debug, Clone, clap::Args)]
 pub struct RedirectArgs {
     /// Port to which captured outbound connections go.
-    #[arg(short = 'p', long = "envoy-port", default_value_t = OUTBOUND_PORT)]
+    #[arg(short = 'p', long = "envoy-port", default_value_t = ports::OUTBOUND)]
     pub envoy_port: u16,
     /// Port to which captured inbound connections go.
-    #[arg(short = 'z', long = "inbound-capture-port", default_value_t = INBOUND_PORT)]
+    #[arg(short = 'z', long = "inbound-capture-port", default_value_t = ports::INBOUND)]
     pub inbound_capture_port: u16,
     /// Tunnel port, never captured.
-    #[arg(short = 'e', long = "inbound-tunnel-port", default_value_t = TUNNEL_PORT)]
+    #[arg(short = 'e', long = "inbound-tunnel-port", default_value_t = ports::TUNNEL)]
     pub inbound_tunnel_port: u16,
     /// Users of the proxy, comma separated.
-    #[arg(short = 'u', long = "proxy-uid", default_value = "1337")]
+    #[arg(short = 'u', long = "proxy-uid", default_value_t = names::PROXY_UID.to_string())]
     pub proxy_uid: String,
     /// Groups of the proxy, comma separated; the same as the users when empty.
     #[arg(short = 'g', long = "proxy-gid", default_value = "")]
@@ -99,7 +89,7 @@ pub enum RunError {
 }
 
 impl RunError {
-    /// Exit status; 126 is what the CNI repair controller looks for (spec/platform.md 1.5).
+    /// Exit status; 126 is what the repair controller of Istio's CNI plugin looks for.
     pub fn exit_code(&self) -> u8 {
         match self {
             RunError::Validate(_) => 126,
@@ -134,7 +124,9 @@ impl RedirectArgs {
             outbound_include: parse_port_list("-q", &self.outbound_ports)?,
             networks: parse_networks("-i", &self.service_cidr)?,
             networks_exclude: parse_network_list("-x", &self.service_exclude_cidr)?,
-            dns: self.redirect_dns.then(|| DnsCapture { port: DNS_PORT, servers: name_servers(resolv_conf) }),
+            dns: self
+                .redirect_dns
+                .then(|| DnsCapture { port: ports::DNS, servers: name_servers(resolv_conf) }),
         })
     }
 }

@@ -5,7 +5,8 @@
 use std::fmt::Write as _;
 
 use crate::model::{Family, Ports, Rules};
-use crate::{PASSTHROUGH_V4, PASSTHROUGH_V6, SSH_PORT};
+use crate::{PASSTHROUGH_V4, PASSTHROUGH_V6};
+use portolan_names::ports;
 
 /// Chains that are ours alone; declaring one in `iptables-restore` input empties it.
 const CHAINS: [&str; 4] = ["ISTIO_INBOUND", "ISTIO_REDIRECT", "ISTIO_IN_REDIRECT", "ISTIO_OUTPUT"];
@@ -64,7 +65,7 @@ fn inbound(rules: &Rules) -> Vec<String> {
     let mut lines = vec![on_port(&rules.tunnel_port, "RETURN")];
     match &rules.inbound {
         Ports::All => {
-            lines.push(on_port(&SSH_PORT, "RETURN"));
+            lines.push(on_port(&ports::SSH, "RETURN"));
             lines.extend(rules.inbound_exclude.iter().map(|port| on_port(port, "RETURN")));
             lines.push("ISTIO_INBOUND -p tcp -j ISTIO_IN_REDIRECT".to_owned());
         }

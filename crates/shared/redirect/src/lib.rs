@@ -2,12 +2,13 @@
 //!
 //! One model ([`Rules`]) is written as native nftables text ([`nft`], the default) or as
 //! `iptables-restore` text ([`iptables`], for nodes without `nft`). The order of the rules is part of the contract
-//! (spec/platform.md 1.1); both writers follow it line by line, and golden files hold them to it.
+//! (that of Istio 1.9's `istio-iptables`); both writers follow it line by line, and golden files hold them to it.
 //! [`apply`] loads the rules into the network namespace of the calling process.
 //!
 //! Invariant: traffic of the proxy itself is never captured, unless it goes to the Pod's own address over `lo`.
 
 mod apply;
+mod backend;
 mod cli;
 pub mod iptables;
 mod model;
@@ -15,25 +16,12 @@ pub mod nft;
 mod validate;
 
 pub use apply::{ApplyError, apply};
-pub use cli::{Backend, RedirectArgs, RunError, run};
+pub use backend::Backend;
+pub use cli::{RedirectArgs, RunError, run};
 pub use model::{DnsCapture, MAX_LIST_ENTRIES, Networks, Ports, Rules, RulesError};
 pub use validate::{ValidateError, validate};
 
-/// Where captured outbound connections go (Istio's fixed port).
-pub const OUTBOUND_PORT: u16 = 15001;
-/// Where captured inbound connections go.
-pub const INBOUND_PORT: u16 = 15006;
-/// HBONE tunnel port, never captured.
-pub const TUNNEL_PORT: u16 = 15008;
-/// The agent's DNS port.
-pub const DNS_PORT: u16 = 15053;
-/// Port that the validation connects to; nothing may listen there.
-pub const PROBE_PORT: u16 = 15002;
-/// User and group of the proxy.
-pub const PROXY_ID: u32 = 1337;
 /// The proxy's inbound passthrough connections come from these addresses, and must not be captured again.
 pub const PASSTHROUGH_V4: &str = "127.0.0.6/32";
 /// IPv6 form of [`PASSTHROUGH_V4`]; has to be added to `lo`.
 pub const PASSTHROUGH_V6: &str = "::6/128";
-/// Never captured inbound when everything else is, so that a machine stays reachable.
-pub const SSH_PORT: u16 = 22;

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use ipnet::IpNet;
 
-use crate::{INBOUND_PORT, OUTBOUND_PORT, PROXY_ID, TUNNEL_PORT};
+use portolan_names::{names, ports};
 
 /// No list of ports or networks may be longer: each entry becomes a rule that every packet of a new connection passes.
 pub const MAX_LIST_ENTRIES: usize = 512;
@@ -118,13 +118,13 @@ impl Default for Rules {
     /// What the sidecar injector asks for: everything, except the proxy's own telemetry and health ports.
     fn default() -> Self {
         Rules {
-            outbound_port: OUTBOUND_PORT,
-            inbound_port: INBOUND_PORT,
-            tunnel_port: TUNNEL_PORT,
-            proxy_uids: vec![PROXY_ID],
-            proxy_gids: vec![PROXY_ID],
+            outbound_port: ports::OUTBOUND,
+            inbound_port: ports::INBOUND,
+            tunnel_port: ports::TUNNEL,
+            proxy_uids: vec![names::PROXY_UID],
+            proxy_gids: vec![names::PROXY_UID],
             inbound: Ports::All,
-            inbound_exclude: vec![15090, 15021, 15020],
+            inbound_exclude: ports::INBOUND_CAPTURE_EXCLUDED.to_vec(),
             outbound_exclude: Vec::new(),
             outbound_include: Vec::new(),
             networks: Networks::All,

@@ -7,7 +7,8 @@
 use std::fmt::Write as _;
 
 use crate::model::{Family, Ports, Rules};
-use crate::{PASSTHROUGH_V4, PASSTHROUGH_V6, SSH_PORT};
+use crate::{PASSTHROUGH_V4, PASSTHROUGH_V6};
+use portolan_names::ports;
 
 /// The table that holds all rules.
 pub const TABLE: &str = "portolan-redirect";
@@ -57,7 +58,7 @@ fn inbound(rules: &Rules) -> Vec<String> {
     let mut lines = vec![format!("tcp dport {} counter return", rules.tunnel_port)];
     match &rules.inbound {
         Ports::All => {
-            lines.push(format!("tcp dport {SSH_PORT} counter return"));
+            lines.push(format!("tcp dport {} counter return", ports::SSH));
             lines.extend(rules.inbound_exclude.iter().map(|port| format!("tcp dport {port} counter return")));
             lines.push("counter jump to-inbound-port".to_owned());
         }

@@ -8,8 +8,8 @@ use std::time::Duration;
 use ipnet::IpNet;
 use socket2::SockRef;
 
-use crate::PROBE_PORT;
 use crate::model::{Family, Rules};
+use portolan_names::ports;
 
 /// How long the probe connection may take (istio-iptables' value).
 const PROBE_TIMEOUT: Duration = Duration::from_secs(5);
@@ -54,7 +54,7 @@ pub enum ValidateError {
 /// IPv4 destination that could be probed.
 pub fn validate(rules: &Rules) -> Result<bool, ValidateError> {
     let Some(address) = probe_address(rules) else { return Ok(false) };
-    let target = SocketAddr::V4(SocketAddrV4::new(address, PROBE_PORT));
+    let target = SocketAddr::V4(SocketAddrV4::new(address, ports::CAPTURE_VALIDATION));
     let port = rules.outbound_port;
     let listener = TcpListener::bind((Ipv4Addr::UNSPECIFIED, port))
         .map_err(|source| ValidateError::Listen { port, source })?;
@@ -81,7 +81,7 @@ fn probe_address(rules: &Rules) -> Option<Ipv4Addr> {
         })?,
     };
     let excluded = rules.networks_exclude.iter().any(|net| net.contains(&IpAddr::V4(candidate)));
-    (!excluded && !rules.outbound_exclude.contains(&PROBE_PORT)).then_some(candidate)
+    (!excluded && !rules.outbound_exclude.contains(&ports::CAPTURE_VALIDATION)).then_some(candidate)
 }
 
 #[cfg(test)]

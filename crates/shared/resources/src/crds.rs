@@ -1,7 +1,7 @@
 //! CustomResourceDefinitions of all our kinds, generated from the Rust types.
 
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
-use kube::CustomResourceExt as _;
+use kube_core::CustomResourceExt as _;
 
 use crate::{
     federation::{ExportedServiceSet, ImportedServiceSet, ServiceMeshPeer},

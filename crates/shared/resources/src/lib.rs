@@ -1,5 +1,5 @@
 //! The resource types of the mesh: Istio's networking and security kinds, the federation kinds of Service Mesh 2.1
-//! and MeshConfig, with their CRDs, validation and the names that the field has fixed.
+//! and MeshConfig, with their CRDs and validation.
 //!
 //! The types follow the protobuf JSON form that users write in YAML: every field is optional, one-ofs are structs of
 //! options (validation says when two are set), durations stay text until they are used. So an object that some older
@@ -17,7 +17,6 @@ mod round_trip;
 pub mod security;
 pub mod status;
 pub mod validation;
-pub mod well_known;
 mod wire_enum;
 
 pub use crds::crds;
@@ -26,3 +25,5 @@ pub use federation::{ExportedServiceSet, ImportedServiceSet, ServiceMeshPeer};
 pub use mesh_config::MeshConfig;
 pub use networking::{DestinationRule, Gateway, ServiceEntry, Sidecar, VirtualService, WorkloadEntry};
 pub use security::{AuthorizationPolicy, PeerAuthentication, RequestAuthentication};
+// The former place of the names.
+pub use portolan_names as well_known;

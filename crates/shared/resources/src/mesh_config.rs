@@ -7,9 +7,9 @@ use serde::{Deserialize, Serialize};
 use crate::{
     duration::ProtoDuration,
     networking::{H2UpgradePolicy, LocalityLbSetting, OutboundTrafficPolicyMode, TcpKeepalive},
-    well_known::{names, ports},
     wire_enum::wire_enum,
 };
+use portolan_names::{names, ports};
 
 /// Settings of the whole mesh, from ConfigMap `istio` key `mesh`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -243,7 +243,7 @@ pub struct ProxyConfig {
 impl Default for ProxyConfig {
     fn default() -> Self {
         Self {
-            discovery_address: "istiod.istio-system.svc:15012".to_owned(),
+            discovery_address: names::DISCOVERY_ADDRESS.to_owned(),
             concurrency: Some(2),
             proxy_admin_port: ports::ADMIN,
             status_port: ports::AGENT_STATUS,

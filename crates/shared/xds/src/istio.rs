@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use envoy_types::pb::google::protobuf::Struct;
 use prost::Message;
 
-/// Asks for a certificate for the caller's own identity (spec/istio.md 2.4).
+/// Asks for a certificate for the caller's own identity.
 #[derive(Clone, PartialEq, Message)]
 pub struct IstioCertificateRequest {
     /// PKCS#10 request, PEM. Names inside it are ignored.

@@ -39,10 +39,7 @@ pub enum JsonError {
 /// The descriptor set; empty when it can't be read, so that every type is unknown.
 pub fn pool() -> &'static DescriptorPool {
     static POOL: OnceLock<DescriptorPool> = OnceLock::new();
-    POOL.get_or_init(|| {
-        DescriptorPool::decode(include_bytes!(concat!(env!("OUT_DIR"), "/descriptors.bin")).as_slice())
-            .unwrap_or_default()
-    })
+    POOL.get_or_init(|| DescriptorPool::decode(envoy_types::DESCRIPTORS).unwrap_or_default())
 }
 
 /// The JSON of an `Any`: the message's fields and `@type`.
@@ -349,24 +346,23 @@ fn redacted(value: &Value) -> Json {
 
 #[cfg(test)]
 mod tests {
-    use envoy_types::{
-        pb::{
-            envoy::{
-                config::{
-                    cluster::v3::{Cluster, cluster},
-                    core::v3::{DataSource, TransportSocket, data_source, transport_socket},
-                },
-                extensions::transport_sockets::tls::v3::{
-                    Secret, TlsCertificate, UpstreamTlsContext, secret,
-                },
+    use envoy_types::pb::{
+        envoy::{
+            config::{
+                cluster::v3::{Cluster, cluster},
+                core::v3::{DataSource, TransportSocket, data_source, transport_socket},
             },
-            google::protobuf::{Any, Duration, Struct, UInt32Value, Value, value},
+            extensions::transport_sockets::tls::v3::{Secret, TlsCertificate, UpstreamTlsContext, secret},
         },
-        util::pack_any,
+        google::protobuf::{Any, Duration, Struct, UInt32Value, Value, value},
     };
     use serde_json::json;
 
     use super::*;
+
+    fn pack_any<M: Message + prost::Name>(message: M) -> Any {
+        Any { type_url: M::type_url(), value: message.encode_to_vec() }
+    }
 
     fn cluster() -> Cluster {
         Cluster {

@@ -5,7 +5,6 @@
 //! is [`json`], which spells a message out for people.
 
 pub mod client;
-pub mod grpc;
 pub mod istio;
 pub mod json;
 pub mod names;

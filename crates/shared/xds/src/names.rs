@@ -1,4 +1,4 @@
-//! Names of clusters, as Istio builds and parses them (spec/istio.md 3.1).
+//! Names of clusters, as Istio builds and parses them.
 
 use std::fmt;
 

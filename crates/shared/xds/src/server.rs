@@ -6,10 +6,12 @@
 
 mod delta;
 mod sotw;
+mod stream;
 mod watch;
 
-pub use delta::DeltaStream;
-pub use sotw::SotwStream;
+pub use delta::{Delta, DeltaStream};
+pub use sotw::{Sotw, SotwStream};
+pub use stream::Stream;
 pub use watch::{Status, Watch};
 
 use std::sync::Arc;
@@ -74,7 +76,7 @@ pub enum RequestError {
 }
 
 /// Whether a first request without names asks for everything: so for all types but those which are always asked for
-/// by name (spec/istio.md 2.3).
+/// by name.
 pub fn wildcard_by_default(type_url: &str) -> bool {
     ![type_url::ENDPOINT, type_url::ROUTE, type_url::SECRET, type_url::EXTENSION_CONFIG].contains(&type_url)
 }

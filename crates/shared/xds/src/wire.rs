@@ -99,6 +99,19 @@ pub trait WriteMessage: Send + 'static {
     fn write(&self, buf: &mut impl BufMut);
 }
 
+/// Messages of others write themselves as prost does.
+impl<M: Message + 'static> WriteMessage for M {
+    fn len(&self) -> usize {
+        self.encoded_len()
+    }
+
+    fn write(&self, buf: &mut impl BufMut) {
+        // Fails only when the buffer has no room; a frame grows with what is written.
+        let written = self.encode(buf);
+        debug_assert!(written.is_ok(), "a frame without room");
+    }
+}
+
 impl WriteMessage for DeltaResponse {
     fn len(&self) -> usize {
         let resources: usize = self.resources.iter().map(|r| field_len(2, delta_resource_len(r))).sum();

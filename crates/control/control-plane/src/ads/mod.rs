@@ -14,10 +14,10 @@ use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use envoy_types::pb::envoy::service::discovery::v3::{DeltaDiscoveryRequest, DiscoveryRequest};
 use portolan_xds::{
-    grpc::{Ads, BoxStream},
     server::{DeltaStream, SotwStream},
     wire::{DeltaResponse, SotwResponse},
 };
+use portolan_xds_grpc::{BoxStream, Discovery};
 use tokio::sync::{Semaphore, mpsc, watch};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
@@ -67,7 +67,10 @@ pub struct AdsService {
     pub streams: Arc<Semaphore>,
 }
 
-impl Ads for AdsService {
+impl Discovery for AdsService {
+    type Delta = DeltaResponse;
+    type Sotw = SotwResponse;
+
     async fn delta(
         &self,
         request: Request<Streaming<DeltaDiscoveryRequest>>,

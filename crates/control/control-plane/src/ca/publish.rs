@@ -7,7 +7,7 @@ use kube::{
     Api, Client,
     api::{Patch, PatchParams, PostParams},
 };
-use portolan_resources::well_known::{labels, names};
+use portolan_names::{labels, names};
 use serde_json::json;
 use tokio::sync::watch;
 

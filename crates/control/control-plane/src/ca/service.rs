@@ -6,10 +6,8 @@ use std::{
 };
 
 use portolan_identity::{AuthorityError, CertificateAuthority};
-use portolan_xds::{
-    grpc::CertificateService,
-    istio::{IstioCertificateRequest, IstioCertificateResponse},
-};
+use portolan_xds::istio::{IstioCertificateRequest, IstioCertificateResponse};
+use portolan_xds_grpc::CertificateService;
 use tonic::{Request, Response, Status};
 
 use crate::{

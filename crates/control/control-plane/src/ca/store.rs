@@ -9,7 +9,7 @@ use std::{
 use k8s_openapi::{ByteString, api::core::v1::Secret};
 use kube::{Api, Client, api::PostParams};
 use portolan_identity::{AuthorityError, CertificateAuthority};
-use portolan_resources::well_known::names;
+use portolan_names::names;
 
 /// Validity of a self-signed root (spec/istio.md 2.4).
 const ROOT_VALIDITY: Duration = Duration::from_secs(3650 * 24 * 3600);

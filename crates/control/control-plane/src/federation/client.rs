@@ -12,7 +12,8 @@ use hyper::body::Incoming;
 use hyper_util::rt::TokioIo;
 use parking_lot::Mutex;
 use portolan_federation::{LocalMesh, MAX_LIST_BYTES, Peer, ServiceList, ServiceMessage};
-use portolan_resources::{federation::DiscoveryConnectionStatus, well_known::ports};
+use portolan_names::ports;
+use portolan_resources::federation::DiscoveryConnectionStatus;
 use tokio::{
     net::TcpStream,
     sync::{Notify, watch},

@@ -28,10 +28,8 @@ use portolan_federation::{
     Export, LocalMesh, Peer, PeerState, exports, federation_inputs, import_status, imports,
 };
 use portolan_mesh::{EndpointAddress, FederationInputs, Snapshot};
-use portolan_resources::{
-    ExportedServiceSet, ImportedServiceSet, ServiceMeshPeer,
-    well_known::{names, ports},
-};
+use portolan_names::{names, ports};
+use portolan_resources::{ExportedServiceSet, ImportedServiceSet, ServiceMeshPeer};
 use tokio::{
     sync::{Notify, watch},
     time::sleep,

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use k8s_openapi::api::core::v1::Pod;
 use kube::ResourceExt;
-use portolan_resources::well_known::{annotations, labels};
+use portolan_names::{annotations, labels};
 
 /// Labels of the Pod's namespace.
 pub type NamespaceLabels = BTreeMap<String, String>;

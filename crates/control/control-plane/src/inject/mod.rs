@@ -23,7 +23,7 @@ pub use decide::{Decision, NamespaceLabels, Skip, Template, decide};
 pub use settings::InjectSettings;
 pub use webhook::{Outcome, review};
 
-use portolan_resources::well_known::{annotations, labels, names};
+use portolan_names::{annotations, labels, names};
 
 /// Why a Pod can't be injected.
 #[derive(Debug, thiserror::Error)]

@@ -2,7 +2,7 @@
 
 use k8s_openapi::api::core::v1::Pod;
 use kube::ResourceExt;
-use portolan_resources::well_known::annotations;
+use portolan_names::annotations;
 use serde_json::{Value, json};
 
 use super::overlay::overlay;

@@ -1,7 +1,7 @@
 //! HTTP probes of the application go through the agent, so that the kubelet, which has no mesh certificate, reaches
 //! them under strict mTLS.
 
-use portolan_resources::well_known::names;
+use portolan_names::names;
 use serde_json::{Map, Value, json};
 
 use super::InjectError;

@@ -11,19 +11,19 @@ use k8s_openapi::{
     },
     apimachinery::pkg::{api::resource::Quantity, util::intstr::IntOrString},
 };
-use portolan_resources::well_known::{annotations, env, names, ports};
+use portolan_names::{annotations, env, names, paths, ports};
 use serde_json::{Value, json};
 
 use super::{InjectError, InjectSettings, Template, pod::Prometheus, probes::AppProbes, workload::Plan};
 
-/// Life of the token that the agent presents to the control plane (spec/istio.md 2.4).
+/// Life of the token that the agent presents to the control plane (Istio's template).
 const TOKEN_SECONDS: i64 = 43_200;
 
 /// What a proxy asks for when the Pod says nothing.
 const DEFAULT_CPU_REQUEST: &str = "10m";
 const DEFAULT_MEMORY_REQUEST: &str = "128Mi";
 
-/// Readiness of the sidecar (spec/istio.md 2.5).
+/// Readiness of the sidecar.
 const READINESS_INITIAL_DELAY_SECONDS: i32 = 1;
 const READINESS_PERIOD_SECONDS: i32 = 2;
 const READINESS_FAILURES: i32 = 30;
@@ -148,11 +148,11 @@ pub(super) fn container(
             ..Default::default()
         }),
         volume_mounts: Some(vec![
-            mount("istiod-ca-cert", "/var/run/secrets/istio"),
-            mount("istio-data", "/var/lib/istio/data"),
-            mount("istio-envoy", "/etc/istio/proxy"),
-            mount("istio-token", "/var/run/secrets/tokens"),
-            mount("istio-podinfo", names::POD_INFO_PATH),
+            mount("istiod-ca-cert", paths::ISTIOD_ROOT_DIR),
+            mount("istio-data", paths::DATA),
+            mount("istio-envoy", paths::PROXY_CONFIG),
+            mount("istio-token", paths::TOKEN_DIR),
+            mount("istio-podinfo", paths::POD_INFO),
         ]),
         ..Default::default()
     })
@@ -169,7 +169,7 @@ pub(super) fn volumes() -> Vec<Volume> {
         service_account_token: Some(ServiceAccountTokenProjection {
             audience: Some(names::TOKEN_AUDIENCE.to_owned()),
             expiration_seconds: Some(TOKEN_SECONDS),
-            path: "istio-token".to_owned(),
+            path: paths::TOKEN_FILE.to_owned(),
             ..Default::default()
         }),
         ..Default::default()
@@ -234,23 +234,23 @@ fn environment(
         value(env::CANONICAL_SERVICE, &plan.canonical_name),
         value(env::CANONICAL_REVISION, &plan.canonical_revision),
         value(env::PROXY_CONFIG, plan.proxy_config.to_string()),
-        value("ISTIO_META_POD_PORTS", &plan.pod_ports),
-        value("ISTIO_META_APP_CONTAINERS", plan.app_containers.join(",")),
-        value("ISTIO_META_CLUSTER_ID", &settings.cluster_id),
-        value("ISTIO_META_INTERCEPTION_MODE", &plan.interception_mode),
-        value("ISTIO_META_WORKLOAD_NAME", &plan.workload),
-        value("ISTIO_META_OWNER", &plan.owner),
-        value("ISTIO_META_MESH_ID", mesh_id(settings)),
+        value(env::ISTIO_META_POD_PORTS, &plan.pod_ports),
+        value(env::ISTIO_META_APP_CONTAINERS, plan.app_containers.join(",")),
+        value(env::ISTIO_META_CLUSTER_ID, &settings.cluster_id),
+        value(env::ISTIO_META_INTERCEPTION_MODE, &plan.interception_mode),
+        value(env::ISTIO_META_WORKLOAD_NAME, &plan.workload),
+        value(env::ISTIO_META_OWNER, &plan.owner),
+        value(env::ISTIO_META_MESH_ID, mesh_id(settings)),
         value(env::TRUST_DOMAIN, &settings.mesh.trust_domain),
     ];
     if plan.template == Template::Gateway {
         // The proxy's user may not bind ports below 1024.
-        vars.push(value("ISTIO_META_UNPRIVILEGED_POD", "true"));
+        vars.push(value(env::ISTIO_META_UNPRIVILEGED_POD, "true"));
     }
     let kept: BTreeMap<&String, &String> =
         plan.pod_annotations.iter().filter(|(key, _)| key.as_str() != LAST_APPLIED).collect();
     if !kept.is_empty() {
-        vars.push(value("ISTIO_METAJSON_ANNOTATIONS", json!(kept).to_string()));
+        vars.push(value(env::ISTIO_METAJSON_ANNOTATIONS, json!(kept).to_string()));
     }
     if plan.envoy {
         vars.push(value(env::PORTOLAN_PROXY, names::PROXY_ENVOY));

@@ -4,7 +4,7 @@ use std::str::FromStr;
 
 use k8s_openapi::api::core::v1::{ContainerPort, Pod};
 use kube::ResourceExt;
-use portolan_resources::well_known::{annotations, labels, names, ports};
+use portolan_names::{annotations, labels, names, ports};
 use serde_json::{Value, json};
 
 use super::{InjectError, InjectSettings, Template};

@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use k8s_openapi::api::core::v1::ConfigMap;
-use portolan_resources::{MeshConfig, well_known::names};
+use portolan_names::names;
+use portolan_resources::MeshConfig;
 use serde_json::{Value, json};
 
 use crate::watch::Change;

@@ -48,7 +48,7 @@ pub fn start(client: &Client, namespace: &str) -> mpsc::Receiver<Update> {
     let (queue, receiver) = mpsc::channel(QUEUE);
     kinds::start_all(client, &queue);
     let settings: Api<ConfigMap> = Api::namespaced(client.clone(), namespace);
-    let only = format!("metadata.name={}", portolan_resources::well_known::names::MESH_CONFIG_MAP);
+    let only = format!("metadata.name={}", portolan_names::names::MESH_CONFIG_MAP);
     let config = watcher::Config::default().fields(&only);
     tokio::spawn(follow(settings, config, Kind::MeshConfig, queue, Update::MeshConfig));
     receiver

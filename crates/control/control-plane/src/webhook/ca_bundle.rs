@@ -108,7 +108,7 @@ async fn probe(host: &str, root: &str) -> bool {
             .ok()?
             .with_root_certificates(roots)
             .with_no_client_auth();
-        let port = portolan_resources::well_known::ports::WEBHOOK_SERVICE;
+        let port = portolan_names::ports::WEBHOOK_SERVICE;
         let stream = TcpStream::connect((host, port)).await.ok()?;
         let name = ServerName::try_from(host.to_owned()).ok()?;
         TlsConnector::from(Arc::new(config)).connect(name, stream).await.ok()

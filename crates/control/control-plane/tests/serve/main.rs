@@ -22,11 +22,11 @@ use fake::Running;
 use portolan_control_plane::Args;
 use portolan_xds::{
     client::{DeltaClient, Update},
-    grpc::{AdsClient, CertificateClient},
     istio::{IstioCertificateRequest, NameTable},
     type_url,
     wire::DeltaDiscoveryResponse,
 };
+use portolan_xds_grpc::{CertificateClient, DiscoveryClient};
 use prost::Message;
 use serde_json::{Value, json};
 use tokio::{
@@ -213,7 +213,7 @@ impl Proxy {
             requests.send(request).await.unwrap();
         }
         let stream = with_token(ReceiverStream::new(receiver), token);
-        let responses = AdsClient::new(channel, 64 << 20).delta(stream).await?.into_inner();
+        let responses = DiscoveryClient::new(channel, 64 << 20).delta(stream).await?;
         Ok(Self { client, requests, responses })
     }
 

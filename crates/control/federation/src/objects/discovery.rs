@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::hash::Hasher;
 use std::sync::Arc;
 
+use portolan_names::{names, ports};
 use portolan_resources::networking::{
     ClientTlsMode, ClientTlsSettings, Destination, DestinationRule, DestinationRuleSpec, Gateway,
     GatewaySpec, HttpMatchRequest, HttpRewrite, HttpRoute, HttpRouteDestination, Location, Port,
@@ -15,7 +16,6 @@ use portolan_resources::security::{
     AuthorizationAction, AuthorizationPolicy, AuthorizationPolicySpec, AuthorizationRule, Operation,
     RuleFrom, RuleTo, Source,
 };
-use portolan_resources::well_known::{names, ports};
 
 use super::{Configs, gateway_labels, gateway_selector, metadata};
 use crate::{LocalMesh, Peer, object_name, peer_path};

@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 
+use portolan_names::ports;
 use portolan_resources::networking::{
     Destination, Gateway, GatewaySpec, Port, PortSelector, RouteDestination, Server, ServerTlsMode,
     ServerTlsSettings, TcpRoute, VirtualService, VirtualServiceSpec,
 };
-use portolan_resources::well_known::ports;
 
 use super::discovery::deny_others;
 use super::{Configs, PeerState, gateway_labels, metadata};

@@ -9,7 +9,7 @@ use portolan_mesh::{
     Endpoint, EndpointAddress, FederationInputs, Locality, Protocol, Registry, Service, ServiceEndpoints,
     ServicePort, Visibility,
 };
-use portolan_resources::well_known::{labels, ports};
+use portolan_names::{labels, ports};
 
 use super::PeerState;
 use super::export::{Passage, add_passage};

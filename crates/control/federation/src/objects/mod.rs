@@ -10,9 +10,9 @@ use std::net::IpAddr;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use portolan_mesh::{FederationConfigs, FederationInputs};
+use portolan_names::{annotations, labels};
 use portolan_resources::federation::ImportedServiceLocality;
 use portolan_resources::security::PolicySelector;
-use portolan_resources::well_known::{annotations, labels};
 
 use crate::{Export, Import, LocalMesh, Peer};
 

@@ -52,7 +52,7 @@ fn inputs(states: &[PeerState]) -> FederationInputs {
     federation_inputs(&west(), states)
 }
 
-fn names<T: kube::ResourceExt>(objects: &[std::sync::Arc<T>]) -> Vec<String> {
+fn names<T: kube_core::ResourceExt>(objects: &[std::sync::Arc<T>]) -> Vec<String> {
     objects.iter().map(|object| object.name_any()).collect()
 }
 

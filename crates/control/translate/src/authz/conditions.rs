@@ -1,20 +1,21 @@
 //! Attributes that rules can name, as matchers.
 
-use portolan_resources::well_known::names;
+use portolan_names::names;
 
-use super::model::{
+use super::combine::{
     any_permission, any_principal, not_permission, not_principal, permission, principal, ranges,
 };
-use crate::{context::Context, jwt::METADATA_KEY, pb::*};
+use crate::{
+    context::Context,
+    jwt::{JWT_FILTER, METADATA_KEY},
+    pb::*,
+};
 
 /// Which half of an RBAC policy an attribute belongs to.
 pub(super) enum Side {
     Permission,
     Principal,
 }
-
-/// HTTP filter whose metadata holds the claims.
-const JWT_FILTER: &str = "envoy.filters.http.jwt_authn";
 
 /// `None` for unknown attributes: a rule that names one never holds.
 pub(super) fn side(key: &str) -> Option<Side> {

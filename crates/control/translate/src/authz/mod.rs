@@ -1,5 +1,6 @@
-//! AuthorizationPolicies as RBAC filters (spec/istio.md 1.7).
+//! AuthorizationPolicies as RBAC filters (Istio: Authorization Policy; Envoy: HTTP and network RBAC filters).
 
+mod combine;
 mod conditions;
 mod model;
 
@@ -23,7 +24,7 @@ const NETWORK_RBAC: &str = "envoy.filters.network.rbac";
 /// Filters that decide who may do what, for both kinds of filter chains.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Authorization {
-    /// HTTP filters: JWT, then RBAC.
+    /// HTTP filters: JWT or what stands for it, then RBAC.
     pub(crate) http: Vec<hcm::HttpFilter>,
     /// Network filters: RBAC.
     pub(crate) network: Vec<listener::Filter>,
@@ -33,7 +34,11 @@ pub(crate) struct Authorization {
 pub(crate) fn of_proxy(ctx: &Context<'_>) -> Authorization {
     let policies = ctx.snapshot.policies(&ctx.node.namespace, &ctx.labels);
     let mut out = Authorization::default();
-    out.http.extend(jwt::filter(ctx, &policies.requests));
+    if ctx.ours() {
+        out.http.extend(unverified_tokens(&policies));
+    } else {
+        out.http.extend(jwt::filter(ctx, &policies.requests));
+    }
     // An external authorizer that cannot be asked must not let anything through: what a CUSTOM policy covers is denied.
     let WorkloadPolicies { custom, mut deny, allow, .. } = policies;
     deny.extend(custom);
@@ -51,6 +56,18 @@ pub(crate) fn of_proxy(ctx: &Context<'_>) -> Authorization {
         out.network.push(network_filter(NETWORK_RBAC, any_sorted(&network, &RBAC)));
     }
     out
+}
+
+/// What stands for the JWT filter in a proxy that has none.
+fn unverified_tokens(policies: &WorkloadPolicies) -> Option<hcm::HttpFilter> {
+    let denied = jwt::unverified_tokens(&policies.requests);
+    if denied.is_empty() {
+        return None;
+    }
+    let action = rbac::rbac::Action::Deny as i32;
+    let rules = rbac::Rbac { action, policies: denied, ..Default::default() };
+    let filter = http_rbac::Rbac { rules: Some(rules), ..Default::default() };
+    Some(http_filter(HTTP_RBAC, any_sorted(&filter, &RBAC)))
 }
 
 /// One RBAC engine. ALLOW without a policy in it denies everything, which is what an ALLOW policy without rules means.

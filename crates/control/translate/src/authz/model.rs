@@ -2,54 +2,11 @@
 
 use portolan_resources::security::{AuthorizationRule, Operation, Source};
 
-use super::conditions::{self, Side};
-use crate::{context::Context, pb::*, tcp::cidr};
-
-pub(super) fn permission(rule: rbac::permission::Rule) -> rbac::Permission {
-    rbac::Permission { rule: Some(rule) }
-}
-
-pub(super) fn principal(identifier: rbac::principal::Identifier) -> rbac::Principal {
-    rbac::Principal { identifier: Some(identifier) }
-}
-
-fn all_permissions(mut rules: Vec<rbac::Permission>) -> rbac::Permission {
-    match rules.len() {
-        0 => permission(rbac::permission::Rule::Any(true)),
-        1 => rules.remove(0),
-        _ => permission(rbac::permission::Rule::AndRules(rbac::permission::Set { rules })),
-    }
-}
-
-pub(super) fn any_permission(mut rules: Vec<rbac::Permission>) -> rbac::Permission {
-    if rules.len() == 1 {
-        return rules.remove(0);
-    }
-    permission(rbac::permission::Rule::OrRules(rbac::permission::Set { rules }))
-}
-
-fn all_principals(mut ids: Vec<rbac::Principal>) -> rbac::Principal {
-    match ids.len() {
-        0 => principal(rbac::principal::Identifier::Any(true)),
-        1 => ids.remove(0),
-        _ => principal(rbac::principal::Identifier::AndIds(rbac::principal::Set { ids })),
-    }
-}
-
-pub(super) fn any_principal(mut ids: Vec<rbac::Principal>) -> rbac::Principal {
-    if ids.len() == 1 {
-        return ids.remove(0);
-    }
-    principal(rbac::principal::Identifier::OrIds(rbac::principal::Set { ids }))
-}
-
-pub(super) fn not_permission(inner: rbac::Permission) -> rbac::Permission {
-    permission(rbac::permission::Rule::NotRule(Box::new(inner)))
-}
-
-pub(super) fn not_principal(inner: rbac::Principal) -> rbac::Principal {
-    principal(rbac::principal::Identifier::NotId(Box::new(inner)))
-}
+use super::{
+    combine::{all_permissions, all_principals, any_permission, not_permission, not_principal},
+    conditions::{self, Side},
+};
+use crate::{context::Context, pb::*};
 
 /// Collects what must hold at once. A field that only HTTP knows makes an ALLOW rule useless on TCP (it can never hold)
 /// and is dropped from a DENY rule, which then denies more, not less.
@@ -189,9 +146,4 @@ fn source(
     }
     parts.all.extend_from_slice(conditions);
     Some(all_principals(parts.all))
-}
-
-/// Addresses of a list; a bad one matches nothing rather than everything.
-pub(super) fn ranges(values: &[String]) -> impl Iterator<Item = core::CidrRange> {
-    values.iter().filter_map(|v| cidr(v))
 }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use portolan_mesh::{Protocol, Service, ServiceInstance, SidecarIngress};
 use portolan_xds::names::ClusterName;
 
-use super::{UpstreamHttp, breakers, connect_timeout, of_type, set_http, unlimited};
+use super::base::{UpstreamHttp, breakers, connect_timeout, of_type, set_http, unlimited};
 use crate::{context::Context, metadata, pb::*};
 
 /// Where applications listen unless a Sidecar says otherwise.

@@ -7,14 +7,15 @@ use portolan_resources::networking::ClientTlsMode;
 use portolan_xds::names::ClusterName;
 
 use super::{
-    UpstreamHttp, connect_timeout, of_type,
-    policy::{self, TrafficPolicyParts, traffic_policy},
+    base::{UpstreamHttp, connect_timeout, of_type},
+    policy,
 };
 use crate::{
     context::Context,
     endpoint, metadata,
     pb::*,
     tls::{self, ClientAlpn},
+    traffic_policy::{TrafficPolicyParts, traffic_policy},
 };
 
 /// Envoy's own refresh of DNS clusters, and MeshConfig's default.

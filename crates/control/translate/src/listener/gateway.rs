@@ -1,111 +1,22 @@
 //! Listeners of gateways (spec/istio.md 1.3; spec/federation.md 2.4, 3.1, 3.2).
 
-use std::collections::BTreeMap;
-
-use portolan_mesh::{GatewayServer, Protocol, ResolvedVirtualService};
-use portolan_resources::{
-    networking::{RouteDestination, ServerTlsMode, ServerTlsSettings},
-    well_known::names::UNSPECIFIED_IP,
-};
+use portolan_mesh::{GatewayServer, ResolvedVirtualService};
+use portolan_resources::networking::{RouteDestination, ServerTlsMode, ServerTlsSettings};
 use portolan_xds::names::{self, ClusterName};
 
-use super::{base, chains::without_duplicates, tls_inspector};
+use super::{
+    base::{base, tls_inspector},
+    chains::without_duplicates,
+};
 use crate::{
     authz::{self, Authorization},
     context::Context,
     filters::{Routes, Side, connection_manager},
+    gateway_port::{GatewayPort, gateway_ports},
+    naming::{RouteKind, route_kind},
     pb::*,
     tcp, tls,
 };
-
-/// Ports below this one need a privilege that some gateway Pods do not have.
-const FIRST_UNPRIVILEGED_PORT: u16 = 1024;
-
-/// What the routes of a server are called.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum RouteKind {
-    /// Plain HTTP: all servers of the port share `http.<port>`.
-    Http(String),
-    /// Terminated HTTPS: `https.<port>.<port name>.<gateway>.<namespace>`.
-    Https(String),
-    /// No HTTP.
-    None,
-}
-
-/// All servers of one listener.
-#[derive(Debug)]
-pub(crate) struct GatewayPort {
-    /// Address to bind to.
-    bind: String,
-    /// Port that the Pod listens on.
-    target: u16,
-    /// Port that clients use.
-    pub(crate) number: u16,
-    /// Servers, oldest Gateway first.
-    pub(crate) servers: Vec<GatewayServer>,
-    /// Plain HTTP or not; the oldest server decides, others are left out.
-    plain_http: bool,
-}
-
-/// Whether a server is plain HTTP for the proxy.
-fn is_plain_http(server: &GatewayServer) -> bool {
-    server.protocol.is_http()
-}
-
-fn tls_mode(server: &GatewayServer) -> Option<ServerTlsMode> {
-    server.server.tls.as_ref().map(|t| t.mode.unwrap_or_default())
-}
-
-/// Whether a server terminates TLS and speaks HTTP inside.
-fn is_https(server: &GatewayServer) -> bool {
-    server.protocol == Protocol::Https
-        && matches!(
-            tls_mode(server),
-            Some(ServerTlsMode::Simple | ServerTlsMode::Mutual | ServerTlsMode::IstioMutual)
-        )
-}
-
-pub(crate) fn route_kind(server: &GatewayServer) -> RouteKind {
-    if is_plain_http(server) {
-        return RouteKind::Http(format!("http.{}", server.port));
-    }
-    if !is_https(server) {
-        return RouteKind::None;
-    }
-    let name = server.server.port.as_ref().map(|p| p.name.as_str()).unwrap_or_default();
-    RouteKind::Https(format!(
-        "https.{}.{name}.{}.{}",
-        server.port, server.gateway.name, server.gateway.namespace
-    ))
-}
-
-/// The ports of a gateway with their servers.
-pub(crate) fn gateway_ports(ctx: &Context<'_>) -> Vec<GatewayPort> {
-    let instances = ctx.snapshot.instances_of(ctx.node);
-    let target =
-        |number: u16| instances.iter().find(|i| i.port.number == number).map_or(number, |i| i.target);
-    let mut out: BTreeMap<(u16, String), GatewayPort> = BTreeMap::new();
-    for server in ctx.snapshot.gateways_of(ctx.node) {
-        let bind =
-            server.server.bind.clone().filter(|b| !b.is_empty()).unwrap_or_else(|| UNSPECIFIED_IP.to_owned());
-        let target = target(server.port);
-        if ctx.node.metadata.unprivileged && target < FIRST_UNPRIVILEGED_PORT {
-            continue;
-        }
-        let plain_http = is_plain_http(&server);
-        let port = out.entry((target, bind.clone())).or_insert_with(|| GatewayPort {
-            bind,
-            target,
-            number: server.port,
-            servers: Vec::new(),
-            plain_http,
-        });
-        if port.plain_http == plain_http {
-            port.servers.push(server);
-        }
-    }
-    out.into_values().collect()
-}
 
 /// Names of all route configurations of a gateway.
 pub(super) fn route_names(ctx: &Context<'_>) -> Vec<String> {

@@ -3,13 +3,11 @@
 use std::{collections::BTreeMap, time::Duration as StdDuration};
 
 use portolan_mesh::{MtlsModes, Protocol};
-use portolan_resources::{
-    security::MtlsMode,
-    well_known::{names::UNSPECIFIED_IP, ports},
-};
+use portolan_names::{names::UNSPECIFIED_IP, ports};
+use portolan_resources::security::MtlsMode;
 use portolan_xds::names::{self, ClusterName};
 
-use super::{base, http_inspector, listener_filter, original_dst, sniffing, tls_inspector};
+use super::base::{base, http_inspector, listener_filter, original_dst, sniffing, tls_inspector};
 use crate::{
     authz::{self, Authorization},
     context::Context,
@@ -130,7 +128,8 @@ pub(super) fn virtual_inbound(ctx: &Context<'_>) -> listener::Listener {
     made.filter_chains = filter_chains;
 
     made.listener_filters.push(original_dst());
-    if ctx.node.metadata.tproxy {
+    // Our own proxy does not know the filter and would refuse the whole listener for it.
+    if ctx.node.metadata.tproxy && !ctx.ours() {
         let mark = original_src::OriginalSrc { mark: TPROXY_MARK, ..Default::default() };
         made.listener_filters.push(listener_filter("envoy.filters.listener.original_src", any(&mark)));
     }

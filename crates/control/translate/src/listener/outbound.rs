@@ -4,10 +4,13 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use portolan_mesh::{EndpointAddress, Protocol, Service, ServicePort};
-use portolan_resources::well_known::names::UNSPECIFIED_IP;
+use portolan_names::names::{MESH_GATEWAY, UNSPECIFIED_IP};
 use portolan_xds::names::{self, ClusterName};
 
-use super::{base, chains::without_duplicates, http_inspector, is_own_port, sniffing, tls_inspector};
+use super::{
+    base::{base, http_inspector, is_own_port, sniffing, tls_inspector},
+    chains::without_duplicates,
+};
 use crate::{
     authz::Authorization,
     context::Context,
@@ -129,7 +132,7 @@ fn add(ctx: &Context<'_>, out: &mut Listeners, service: &Arc<Service>, port: &Se
         parts.chains.push(listener::FilterChain {
             filter_chain_match: Some(listener::FilterChainMatch {
                 server_names: names,
-                prefix_ranges: tcp::cidrs(&ranges),
+                prefix_ranges: cidrs(&ranges),
                 transport_protocol: "tls".to_owned(),
                 ..Default::default()
             }),
@@ -140,7 +143,7 @@ fn add(ctx: &Context<'_>, out: &mut Listeners, service: &Arc<Service>, port: &Se
         parts.chains.extend(chains);
         parts.chains.push(listener::FilterChain {
             filter_chain_match: Some(listener::FilterChainMatch {
-                prefix_ranges: tcp::cidrs(&ranges),
+                prefix_ranges: cidrs(&ranges),
                 ..Default::default()
             }),
             filters,
@@ -162,8 +165,8 @@ fn service_filters(
     let mut own = tcp::to_cluster(ctx, &cluster, &cluster);
     let mut matched = Vec::new();
     if let Some(vs) = ctx.scope.virtual_service_for(&service.host) {
-        let tls_rules = tcp::tls_rule_chains(ctx, vs, "mesh", port.number);
-        for chain in tls_rules.into_iter().chain(tcp::tcp_rule_chains(ctx, vs, "mesh", port.number)) {
+        let tls_rules = tcp::tls_rule_chains(ctx, vs, MESH_GATEWAY, port.number);
+        for chain in tls_rules.into_iter().chain(tcp::tcp_rule_chains(ctx, vs, MESH_GATEWAY, port.number)) {
             match &chain.filter_chain_match {
                 None => own = chain.filters,
                 Some(_) => matched.push(chain),

@@ -5,12 +5,14 @@ use std::collections::BTreeMap;
 use portolan_mesh::{GatewayServer, host_matches, host_specificity};
 
 use super::{
+    base::{route_configuration, virtual_host},
     domains::{self, Taken},
-    http, matches, route_configuration, virtual_host,
+    http, matches,
 };
 use crate::{
     context::Context,
-    listener::{RouteKind, gateway_ports, route_kind},
+    gateway_port::gateway_ports,
+    naming::{RouteKind, route_kind},
     pb::*,
 };
 

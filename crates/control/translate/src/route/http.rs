@@ -9,12 +9,11 @@ use portolan_xds::names::ClusterName;
 
 use super::matches;
 use crate::{
-    cluster::traffic_policy,
     context::Context,
-    filters::{CORS_FILTER, FAULT_FILTER},
     metadata,
+    naming::{CORS_FILTER, FAULT_FILTER, destination_cluster, destination_port},
     pb::*,
-    tcp::{destination_cluster, destination_port},
+    traffic_policy::traffic_policy,
 };
 
 /// Conditions of the default retry policy.

@@ -3,11 +3,13 @@
 use std::sync::Arc;
 
 use portolan_mesh::{Protocol, Service, is_wildcard};
+use portolan_names::names::MESH_GATEWAY;
 use portolan_xds::names::{self, ClusterName};
 
 use super::{
+    base::{route_configuration, to_cluster, virtual_host},
     domains::{self, Taken},
-    http, matches, route_configuration, to_cluster, virtual_host,
+    http, matches,
 };
 use crate::{context::Context, pb::*};
 
@@ -53,7 +55,7 @@ fn services<'a>(ctx: &'a Context<'_>, only: Option<&str>, port: u16) -> Vec<&'a 
 
 fn service_routes(ctx: &Context<'_>, service: &Service, port: u16) -> Vec<route::Route> {
     if let Some(vs) = ctx.scope.virtual_service_for(&service.host) {
-        let routes = http::routes(ctx, vs, "mesh", port);
+        let routes = http::routes(ctx, vs, MESH_GATEWAY, port);
         if !routes.is_empty() {
             return routes;
         }
@@ -78,13 +80,13 @@ fn virtual_service_hosts(ctx: &Context<'_>, port: u16, taken: &mut Taken) -> Vec
         return Vec::new();
     }
     let mut out = Vec::new();
-    for vs in ctx.scope.virtual_services_of("mesh") {
+    for vs in ctx.scope.virtual_services_of(MESH_GATEWAY) {
         for host in vs.spec.hosts.iter().filter(|h| *h != "*" && !ctx.scope.services.contains_key(*h)) {
             // A wildcard over services holds for those services; alone it would also take hosts of outside.
             if is_wildcard(host) && ctx.scope.services.keys().any(|s| portolan_mesh::host_matches(host, s)) {
                 continue;
             }
-            let routes = http::routes(ctx, vs, "mesh", port);
+            let routes = http::routes(ctx, vs, MESH_GATEWAY, port);
             let domains = taken.claim(domains::with_port(host, port));
             if !routes.is_empty() && !domains.is_empty() {
                 out.push(virtual_host(&format!("{host}:{port}"), domains, routes));

@@ -11,10 +11,11 @@ use portolan_xds::type_url;
 use prost::Message;
 
 use super::fixture;
-use crate::{Generator, filters::CONNECTION_MANAGER_FILTER, pb::*};
+use crate::{Generator, naming::CONNECTION_MANAGER_FILTER, pb::*};
 
 #[test]
 fn stock_envoy_accepts_everything() {
+    #[expect(clippy::disallowed_methods, reason = "where the foreign program is")]
     let Some(binary) = std::env::var_os("PORTOLAN_ENVOY") else {
         eprintln!("PORTOLAN_ENVOY is not set: skipped");
         return;

@@ -1,6 +1,7 @@
 //! The book shop and a federation with a peer `east`, generated for every kind of proxy: golden files of a compact text
 //! form, and a real Envoy's own validation.
 
+mod contract;
 mod envoy;
 mod fixture;
 mod golden;

@@ -4,10 +4,10 @@ use std::sync::Arc;
 
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 
-use crate::config::matchers::StringMatch;
-use crate::config::pb::cors;
-use crate::config::value::{At as _, Invalid, Valid};
-use crate::http::{Request, ResponseHead};
+use crate::message::matchers::StringMatch;
+use crate::message::{Request, ResponseHead};
+use crate::pb::cors;
+use crate::value::{At as _, Invalid, Valid};
 
 /// A compiled policy.
 #[derive(Debug)]

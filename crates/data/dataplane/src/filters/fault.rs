@@ -6,11 +6,11 @@ use std::time::Duration;
 
 use http::StatusCode;
 
-use crate::config::matchers::HeaderMatch;
-use crate::config::pb::{common_fault, fault};
-use crate::config::value::{At as _, Invalid, PerMillion, Valid, drawn, duration, fraction};
-use crate::http::Request;
+use crate::message::Request;
+use crate::message::matchers::HeaderMatch;
+use crate::pb::{common_fault, fault};
 use crate::upstream::breaker::Held;
+use crate::value::{At as _, Invalid, PerMillion, Valid, drawn, duration, fraction};
 
 /// A compiled fault.
 #[derive(Debug, Default)]

@@ -2,51 +2,51 @@
 
 use http::HeaderMap;
 
-use crate::config::listener::Direction;
-use crate::net::Worker;
 use crate::telemetry::StreamInfo;
+use crate::telemetry::node::WorkerNode;
 use crate::telemetry::peer::{PEER_METADATA, PEER_METADATA_ID};
+use crate::value::Direction;
 
 /// On the way in: learn about the client; on the way out to another proxy: introduce ourselves.
 pub(crate) fn on_request(
-    worker: &Worker,
+    this: &WorkerNode,
     direction: Direction,
     info: &mut StreamInfo,
     headers: &mut HeaderMap,
 ) {
-    info.downstream_peer = take(worker, headers);
+    info.downstream_peer = take(this, headers);
     if direction != Direction::Inbound {
-        introduce(worker, headers);
+        introduce(this, headers);
     }
 }
 
 /// The same for the response; an outbound proxy does not show its metadata to the application behind it.
 pub(crate) fn on_response(
-    worker: &Worker,
+    this: &WorkerNode,
     direction: Direction,
     info: &mut StreamInfo,
     headers: &mut HeaderMap,
 ) {
-    let peer = take(worker, headers);
+    let peer = take(this, headers);
     if peer.is_some() {
         info.upstream_peer = peer;
     }
     if direction != Direction::Outbound && info.downstream_peer.is_some() {
-        introduce(worker, headers);
+        introduce(this, headers);
     }
 }
 
 fn take(
-    worker: &Worker,
+    this: &WorkerNode,
     headers: &mut HeaderMap,
 ) -> Option<std::rc::Rc<crate::telemetry::peer::PeerMetadata>> {
     headers.remove(PEER_METADATA_ID);
     let value = headers.remove(PEER_METADATA)?;
-    worker.peers.decode(value.as_bytes())
+    this.peers.decode(value.as_bytes())
 }
 
-fn introduce(worker: &Worker, headers: &mut HeaderMap) {
-    if let Some((id, metadata)) = &worker.shared.node.headers {
+fn introduce(this: &WorkerNode, headers: &mut HeaderMap) {
+    if let Some((id, metadata)) = &this.node.local.headers {
         headers.insert(PEER_METADATA_ID, id.clone());
         headers.insert(PEER_METADATA, metadata.clone());
     }

@@ -4,13 +4,12 @@ pub(crate) mod cors;
 pub(crate) mod fault;
 pub(crate) mod metadata_exchange;
 pub(crate) mod rbac;
-pub(crate) mod tcp_proxy;
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
-use crate::config::pb::{self, cors as cors_pb, fault as fault_pb, hcm, http_rbac, route};
-use crate::config::value::{At as _, Invalid, Valid, type_of, unpack};
+use crate::pb::{self, cors as cors_pb, fault as fault_pb, hcm, http_rbac, route};
+use crate::value::{At as _, Invalid, Valid, type_of, unpack};
 
 /// An HTTP filter of a connection manager.
 #[derive(Debug)]

@@ -6,11 +6,10 @@ use std::net::IpAddr;
 
 use ipnet::IpNet;
 
-use crate::config::matchers::{HeaderMatch, StringMatch};
-use crate::config::pb::{self, http_rbac, matcher, net_rbac, rbac};
-use crate::config::value::{At as _, Invalid, Valid, cidr};
-use crate::http::Request;
-use crate::net::ConnectionInfo;
+use crate::message::matchers::{HeaderMatch, StringMatch};
+use crate::message::{ConnectionInfo, Request};
+use crate::pb::{self, http_rbac, matcher, net_rbac, rbac};
+use crate::value::{At as _, Invalid, Valid, cidr};
 
 /// What a decision may depend on.
 pub(crate) struct Subject<'a> {

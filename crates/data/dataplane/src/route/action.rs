@@ -5,16 +5,15 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::{HeaderName, Method, StatusCode};
+use portolan_balance::hash::xx_hash as hash;
 use regex_automata::meta::Regex;
 
 use super::mutation::Mutations;
+use super::path::{PathMatch, PathRewrite};
 use super::retry::RetryPolicy;
-use super::table::PathMatch;
-use crate::config::value::PerMillion;
 use crate::filters::PerFilter;
-use crate::http::Request;
-use crate::net::ConnectionInfo;
-use crate::upstream::ring::hash;
+use crate::message::{ConnectionInfo, Request};
+use crate::value::PerMillion;
 
 /// The action of a route.
 #[derive(Debug)]
@@ -71,14 +70,6 @@ pub(crate) struct WeightedCluster {
     pub(crate) host_rewrite: Option<String>,
     pub(crate) per_filter: PerFilter,
     pub(crate) subset: Vec<(String, String)>,
-}
-
-/// Path rewrite.
-#[derive(Debug)]
-pub(crate) enum PathRewrite {
-    Prefix(String),
-    Full(String),
-    Regex(Box<Regex>, String),
 }
 
 /// Host rewrite.
@@ -143,77 +134,16 @@ impl ClusterChoice {
     }
 }
 
-impl PathRewrite {
-    /// The new path with the old query.
-    pub(crate) fn apply(&self, path_match: &PathMatch, full: &str) -> String {
-        let (path, query) = match full.split_once('?') {
-            Some((path, query)) => (path, Some(query)),
-            None => (full, None),
-        };
-        let mut out = match self {
-            PathRewrite::Full(new) => new.clone(),
-            PathRewrite::Prefix(new) => {
-                let matched = match path_match {
-                    PathMatch::Prefix(text, _)
-                    | PathMatch::Exact(text, _)
-                    | PathMatch::Separated(text, _) => text.len(),
-                    PathMatch::Regex(_) | PathMatch::Connect => path.len(),
-                };
-                format!("{new}{}", path.get(matched..).unwrap_or(""))
-            }
-            PathRewrite::Regex(regex, substitution) => substitute(regex, path, substitution),
-        };
-        // A target must not be empty; Envoy would send one without slash.
-        if !out.starts_with('/') {
-            out.insert(0, '/');
-        }
-        if let Some(query) = query {
-            out.push('?');
-            out.push_str(query);
-        }
-        out
-    }
-}
-
-/// Replaces all matches; `\1` is a group as in RE2.
-pub(crate) fn substitute(regex: &Regex, text: &str, substitution: &str) -> String {
-    let mut out = String::with_capacity(text.len());
-    let mut last = 0;
-    for captures in regex.captures_iter(text) {
-        let Some(all) = captures.get_match() else { continue };
-        out.push_str(&text[last..all.start()]);
-        let mut chars = substitution.chars();
-        while let Some(c) = chars.next() {
-            match c {
-                '\\' => match chars.next() {
-                    Some(digit) if digit.is_ascii_digit() => {
-                        let group = digit.to_digit(10).unwrap_or(0) as usize;
-                        if let Some(span) = captures.get_group(group) {
-                            out.push_str(&text[span.start..span.end]);
-                        }
-                    }
-                    Some(other) => out.push(other),
-                    None => {}
-                },
-                c => out.push(c),
-            }
-        }
-        last = all.end();
-    }
-    out.push_str(&text[last..]);
-    out
-}
-
 impl Redirect {
     /// The `Location`.
     pub(crate) fn location(&self, request: &Request, path_match: &PathMatch) -> String {
         let scheme = self.scheme.as_deref().unwrap_or(request.scheme);
         let mut host = self.host.clone().unwrap_or_else(|| request.authority.clone());
         if let Some(port) = self.port {
-            host = format!("{}:{port}", super::table::without_port(&host));
+            host = format!("{}:{port}", crate::message::without_port(&host));
         } else if self.scheme.is_some() && self.host.is_none() {
             // A default port of the old scheme makes no sense with the new one.
-            let bare = super::table::without_port(&host);
+            let bare = crate::message::without_port(&host);
             if host.ends_with(":80") || host.ends_with(":443") {
                 host = bare.to_owned();
             }

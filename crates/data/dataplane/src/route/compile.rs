@@ -7,18 +7,17 @@ use std::time::Duration;
 use http::{HeaderName, StatusCode};
 
 use super::action::{
-    Action, ClusterChoice, HashPolicy, HostRewrite, Mirror, PathRewrite, Redirect, RouteAction,
-    WeightedCluster,
+    Action, ClusterChoice, HashPolicy, HostRewrite, Mirror, Redirect, RouteAction, WeightedCluster,
 };
 use super::mutation::Mutations;
+use super::path::{PathMatch, PathRewrite};
 use super::retry::RetryPolicy;
-use super::table::{PathMatch, RequireTls, Route, RouteTable, VirtualHost};
-use crate::config::matchers::{HeaderMatch, QueryMatch, full_regex, search_regex};
-use crate::config::pb::{self, core, matcher, route};
-use crate::config::value::{
-    At as _, Invalid, Valid, bool_or, data, duration, runtime_fraction, timeout, u32_or,
-};
+use super::table::{RequireTls, Route, RouteTable, VirtualHost};
 use crate::filters::PerFilter;
+use crate::message::matchers::{HeaderMatch, QueryMatch, full_regex, search_regex};
+use crate::pb::{core, matcher, route};
+use crate::upstream::config::of_criteria;
+use crate::value::{At as _, Invalid, Valid, bool_or, data, duration, runtime_fraction, timeout, u32_or};
 
 /// Envoy's route timeout.
 const DEFAULT_TIMEOUT: Duration = Duration::from_secs(15);
@@ -206,20 +205,6 @@ fn substitution(
     Ok((Box::new(search_regex(&pattern.regex)?), from.substitution.clone()))
 }
 
-fn subset(from: Option<&core::Metadata>) -> Vec<(String, String)> {
-    let fields = from.and_then(|metadata| metadata.filter_metadata.get("envoy.lb"));
-    let mut out: Vec<_> = fields
-        .into_iter()
-        .flat_map(|fields| &fields.fields)
-        .filter_map(|(name, value)| match &value.kind {
-            Some(pb::Kind::StringValue(text)) => Some((name.clone(), text.clone())),
-            _ => None,
-        })
-        .collect();
-    out.sort();
-    out
-}
-
 fn route_action(from: &route::RouteAction) -> Valid<RouteAction> {
     use route::route_action::{ClusterSpecifier as C, HostRewriteSpecifier as H};
     let cluster = match from.cluster_specifier.as_ref().ok_or_else(|| Invalid::new("missing cluster"))? {
@@ -310,7 +295,7 @@ fn route_action(from: &route::RouteAction) -> Valid<RouteAction> {
                 (upgrade.upgrade_type.to_ascii_lowercase(), bool_or(upgrade.enabled.as_ref(), true))
             })
             .collect(),
-        subset: subset(from.metadata_match.as_ref()),
+        subset: of_criteria(from.metadata_match.as_ref()),
     })
 }
 
@@ -332,7 +317,7 @@ fn weighted_clusters(from: &route::WeightedCluster) -> Valid<ClusterChoice> {
             )?,
             host_rewrite: one.host_rewrite_specifier.as_ref().map(|H::HostRewriteLiteral(text)| text.clone()),
             per_filter: PerFilter::compile(&one.typed_per_filter_config)?,
-            subset: subset(one.metadata_match.as_ref()),
+            subset: of_criteria(one.metadata_match.as_ref()),
         });
     }
     let total = clusters.iter().map(|cluster| cluster.weight).sum::<u64>();

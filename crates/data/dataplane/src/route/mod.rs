@@ -3,6 +3,7 @@
 pub(crate) mod action;
 pub(crate) mod compile;
 pub(crate) mod mutation;
+pub(crate) mod path;
 pub(crate) mod retry;
 pub(crate) mod table;
 

@@ -2,9 +2,9 @@
 
 use http::{HeaderMap, HeaderName, HeaderValue};
 
-use crate::config::pb::core;
-use crate::config::value::{At as _, Invalid, Valid, bool_or};
+use crate::pb::core;
 use crate::telemetry::format::{Context, Format};
+use crate::value::{At as _, Invalid, Valid, bool_or};
 
 /// Changes of one level of the route configuration.
 #[derive(Debug, Default)]

@@ -4,11 +4,13 @@ use std::borrow::Cow;
 use std::time::Duration;
 
 use http::{HeaderMap, HeaderName};
+use portolan_balance::retry::Backoff;
 
-use crate::config::matchers::HeaderMatch;
-use crate::config::pb::route;
-use crate::config::value::{At as _, Valid, duration, u32_or};
-use crate::http::ResponseHead;
+use crate::message::ResponseHead;
+use crate::message::matchers::HeaderMatch;
+use crate::pb::route;
+use crate::upstream::environment::Here;
+use crate::value::{At as _, Valid, duration, u32_or};
 
 /// What a request may ask for by itself.
 pub(crate) const RETRY_ON: HeaderName = HeaderName::from_static("x-envoy-retry-on");
@@ -16,8 +18,6 @@ pub(crate) const RETRY_GRPC_ON: HeaderName = HeaderName::from_static("x-envoy-re
 pub(crate) const MAX_RETRIES_ASKED: HeaderName = HeaderName::from_static("x-envoy-max-retries");
 pub(crate) const STATUS_CODES_ASKED: HeaderName = HeaderName::from_static("x-envoy-retriable-status-codes");
 const GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
-/// Base of the back-off.
-const DEFAULT_BASE: Duration = Duration::from_millis(25);
 /// Most retries that a policy or a request may ask for; more only multiplies an outage.
 const MAX_RETRIES: u32 = 64;
 
@@ -77,8 +77,7 @@ pub(crate) struct RetryPolicy {
     pub(crate) status_codes: Vec<u16>,
     pub(crate) headers: Vec<HeaderMatch>,
     pub(crate) request_headers: Vec<HeaderMatch>,
-    pub(crate) base: Duration,
-    pub(crate) max: Duration,
+    pub(crate) backoff: Backoff,
     pub(crate) avoid_previous: bool,
     pub(crate) host_attempts: u32,
 }
@@ -86,12 +85,8 @@ pub(crate) struct RetryPolicy {
 impl RetryPolicy {
     pub(crate) fn compile(from: &route::RetryPolicy) -> Valid<RetryPolicy> {
         let back_off = from.retry_back_off.as_ref();
-        let base = duration(back_off.and_then(|b| b.base_interval.as_ref()))
-            .at("retry_back_off")?
-            .unwrap_or(DEFAULT_BASE);
-        let max = duration(back_off.and_then(|b| b.max_interval.as_ref()))
-            .at("retry_back_off")?
-            .unwrap_or(base * 10);
+        let base = duration(back_off.and_then(|b| b.base_interval.as_ref())).at("retry_back_off")?;
+        let max = duration(back_off.and_then(|b| b.max_interval.as_ref())).at("retry_back_off")?;
         let avoid_previous = from
             .retry_host_predicate
             .iter()
@@ -109,8 +104,7 @@ impl RetryPolicy {
                 .collect(),
             headers: HeaderMatch::compile_all(&from.retriable_headers)?,
             request_headers: HeaderMatch::compile_all(&from.retriable_request_headers)?,
-            base: base.max(Duration::from_millis(1)),
-            max: max.max(base),
+            backoff: Backoff::new(base, max),
             avoid_previous,
             host_attempts: u32::try_from(from.host_selection_retry_max_attempts).unwrap_or(1).clamp(1, 32),
         })
@@ -133,8 +127,7 @@ impl RetryPolicy {
             status_codes: Vec::new(),
             headers: Vec::new(),
             request_headers: Vec::new(),
-            base: DEFAULT_BASE,
-            max: DEFAULT_BASE * 10,
+            backoff: Backoff::default(),
             avoid_previous: false,
             host_attempts: 1,
         });
@@ -188,10 +181,8 @@ impl RetryPolicy {
         self.has(bits)
     }
 
-    /// Pause before the retry after `attempt` tries: full jitter, doubling, capped.
-    pub(crate) fn pause(&self, attempt: u32) -> Duration {
-        let window = self.base.saturating_mul(1u32 << attempt.min(16)).min(self.max);
-        let millis = u64::try_from(window.as_micros()).unwrap_or(u64::MAX).max(1);
-        Duration::from_micros(fastrand::u64(0..millis))
+    /// Pause before the retry after `retried` retries.
+    pub(crate) fn pause(&self, retried: u32) -> Duration {
+        self.backoff.pause(retried, &mut Here)
     }
 }

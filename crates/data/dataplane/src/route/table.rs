@@ -5,12 +5,12 @@ use std::sync::Arc;
 
 use super::action::Action;
 use super::mutation::Mutations;
+use super::path::PathMatch;
 use super::retry::RetryPolicy;
-use crate::config::matchers::{HeaderMatch, QueryMatch};
-use crate::config::value::{PerMillion, drawn};
 use crate::filters::PerFilter;
-use crate::http::Request;
-use crate::net::ConnectionInfo;
+use crate::message::matchers::{HeaderMatch, QueryMatch};
+use crate::message::{ConnectionInfo, Request, without_port};
+use crate::value::{PerMillion, drawn};
 
 /// A compiled route configuration.
 #[derive(Debug, Default)]
@@ -68,17 +68,6 @@ pub(crate) struct Route {
     pub(crate) per_filter: PerFilter,
 }
 
-/// How a route matches the path.
-#[derive(Debug)]
-pub(crate) enum PathMatch {
-    Prefix(String, bool),
-    Exact(String, bool),
-    /// `/a` matches `/a` and `/a/b` but not `/ab`.
-    Separated(String, bool),
-    Regex(Box<regex_automata::meta::Regex>),
-    Connect,
-}
-
 /// The route of a request.
 #[derive(Debug, Clone)]
 pub(crate) struct Matched {
@@ -126,40 +115,9 @@ impl RouteTable {
     }
 }
 
-/// `host:port` without the port; IPv6 literals keep their brackets.
-pub(crate) fn without_port(authority: &str) -> &str {
-    match authority.rsplit_once(':') {
-        Some((host, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) && !host.is_empty() => {
-            if host.starts_with('[') == host.ends_with(']') { host } else { authority }
-        }
-        _ => authority,
-    }
-}
-
 impl Route {
     fn matches(&self, request: &Request, connection: &ConnectionInfo) -> bool {
-        let path = request.path_only();
-        let eq = |text: &str, want: &str, case: bool| {
-            if case { text == want } else { text.eq_ignore_ascii_case(want) }
-        };
-        let starts = |want: &str, case: bool| {
-            path.is_char_boundary(want.len())
-                && path.len() >= want.len()
-                && eq(&path[..want.len()], want, case)
-        };
-        let path_fits = match &self.path {
-            _ if request.method == http::Method::CONNECT => matches!(self.path, PathMatch::Connect),
-            PathMatch::Prefix(want, case) => path.len() >= want.len() && starts(want, *case),
-            PathMatch::Exact(want, case) => eq(path, want, *case),
-            PathMatch::Separated(want, case) => {
-                path.len() >= want.len()
-                    && starts(want, *case)
-                    && (path.len() == want.len() || path.as_bytes().get(want.len()) == Some(&b'/'))
-            }
-            PathMatch::Regex(regex) => regex.is_match(path),
-            PathMatch::Connect => false,
-        };
-        path_fits
+        self.path.matches(request)
             && self.headers.iter().all(|header| header.matches(request))
             && self.query.iter().all(|query| request.query().is_some_and(|text| query.matches(text)))
             && (!self.grpc || request.is_grpc)

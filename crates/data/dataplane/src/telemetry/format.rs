@@ -9,9 +9,9 @@ use std::time::{Instant, SystemTime};
 use http::HeaderMap;
 
 use super::stream_info::StreamInfo;
-use crate::config::pb;
-use crate::config::value::{Invalid, NetAddress, Valid};
-use crate::http::{Protocol, Request, ResponseHead};
+use crate::message::{Protocol, Request, ResponseHead};
+use crate::pb;
+use crate::value::{Invalid, NetAddress, Valid};
 
 /// What a format may read.
 #[derive(Clone, Copy)]

@@ -1,23 +1,30 @@
-//! Istio's standard metrics (spec/istio.md 3.7).
+//! Istio's standard metrics (istio.io, Reference, Configuration, "Istio Standard Metrics").
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::hash::BuildHasher as _;
 use std::sync::Arc;
 
 use hashbrown::{DefaultHashBuilder, HashTable};
-use parking_lot::Mutex;
 
-use super::metrics::{Distribution, Histogram, Stat};
+use super::node::WorkerNode;
 use super::peer::PeerMetadata;
 use super::stream_info::StreamInfo;
-use super::{MetricKind, Sample, SampleValue};
-use crate::config::listener::Direction;
-use crate::http::Request;
-use crate::net::Worker;
+use crate::io::timer::now;
+use crate::message::{Flags, Request, without_port};
+use crate::stats::metrics::{Distribution, Histogram, Stat};
+use crate::stats::published::Published;
+use crate::stats::{MetricKind, Sample, SampleValue};
+use crate::value::Direction;
 
 /// Series per worker; what does not fit is not counted, and a warning says so once.
 const MAX_SERIES: usize = 20_000;
+/// Of these, series whose labels hold what anybody may claim: a `host` field that no cluster confirms, metadata of a peer
+/// without a certificate. Further claims are counted as [`UNKNOWN`], so that they push out nothing that is real.
+const MAX_CLAIMED: usize = 1000;
+/// The largest status that gRPC knows; others count as its own "unknown" (grpc.io, "Status codes and their use").
+const MAX_GRPC_STATUS: u32 = 16;
+const GRPC_UNKNOWN: u32 = 2;
 
 const UNKNOWN: &str = "unknown";
 
@@ -34,12 +41,12 @@ struct Labels {
     protocol: &'static str,
     code: u16,
     grpc: Option<u32>,
-    flags: super::Flags,
+    flags: Flags,
     mtls: Option<bool>,
 }
 
 /// The same labels where they lie: what the index is searched with, so that a request copies none of them.
-#[derive(Debug, PartialEq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Hash)]
 struct View<'a> {
     tcp: bool,
     destination_reporter: bool,
@@ -51,7 +58,7 @@ struct View<'a> {
     protocol: &'static str,
     code: u16,
     grpc: Option<u32>,
-    flags: super::Flags,
+    flags: Flags,
     mtls: Option<bool>,
 }
 
@@ -87,26 +94,82 @@ struct Values {
     closed: Stat,
 }
 
+/// Which labels of a series are no more than claims.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+struct Claims {
+    service: bool,
+    source: bool,
+    destination: bool,
+}
+
+impl Claims {
+    fn any(self) -> bool {
+        self != Claims::default()
+    }
+
+    fn strike<'a>(self, mut labels: View<'a>) -> View<'a> {
+        if self.service {
+            labels.service = [UNKNOWN, UNKNOWN, labels.service[2]];
+        }
+        if self.source {
+            labels.source = &NOBODY;
+        }
+        if self.destination {
+            labels.destination = &NOBODY;
+        }
+        labels
+    }
+}
+
 type Series = Arc<(Labels, Values)>;
 
-/// All series of the process, for scraping.
-#[derive(Debug, Default)]
-pub(crate) struct IstioRegistry(Mutex<Vec<Series>>);
+/// All series of the process, by worker, for scraping. Nobody waits for anybody.
+#[derive(Debug)]
+pub(crate) struct IstioRegistry(Vec<Published<Series>>);
 
 /// One worker's index.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct IstioStats {
+    worker: usize,
+    registry: Arc<IstioRegistry>,
     known: RefCell<HashTable<Series>>,
+    claimed: Cell<usize>,
     hasher: DefaultHashBuilder,
 }
 
 impl IstioStats {
-    fn series(&self, registry: &IstioRegistry, labels: &View<'_>) -> Option<Series> {
-        let mut known = self.known.borrow_mut();
-        let hash = self.hasher.hash_one(labels);
-        if let Some(series) = known.find(hash, |series| series.0.view() == *labels) {
-            return Some(series.clone());
+    pub(crate) fn new(worker: usize, registry: Arc<IstioRegistry>) -> Self {
+        IstioStats {
+            worker,
+            registry,
+            known: RefCell::default(),
+            claimed: Cell::new(0),
+            hasher: DefaultHashBuilder::default(),
         }
+    }
+
+    fn find(&self, labels: &View<'_>) -> Option<Series> {
+        let hash = self.hasher.hash_one(labels);
+        self.known.borrow().find(hash, |series| series.0.view() == *labels).cloned()
+    }
+
+    fn series(&self, labels: View<'_>, claims: Claims) -> Option<Series> {
+        if let Some(series) = self.find(&labels) {
+            return Some(series);
+        }
+        if !claims.any() {
+            return self.add(&labels);
+        }
+        if self.claimed.get() < MAX_CLAIMED {
+            self.claimed.set(self.claimed.get() + 1);
+            return self.add(&labels);
+        }
+        let labels = claims.strike(labels);
+        self.find(&labels).or_else(|| self.add(&labels))
+    }
+
+    fn add(&self, labels: &View<'_>) -> Option<Series> {
+        let mut known = self.known.borrow_mut();
         if known.len() >= MAX_SERIES {
             return None;
         }
@@ -114,7 +177,10 @@ impl IstioStats {
             tracing::warn!(MAX_SERIES, "too many label combinations; further ones are not counted");
         }
         let series: Series = Arc::new((labels.to_labels(), Values::default()));
-        registry.0.lock().push(series.clone());
+        let hash = self.hasher.hash_one(labels);
+        if !self.registry.0.get(self.worker)?.push(series.clone()) {
+            return None;
+        }
         known.insert_unique(hash, series.clone(), |series| self.hasher.hash_one(series.0.view()));
         Some(series)
     }
@@ -133,28 +199,30 @@ static NOBODY: PeerMetadata = PeerMetadata {
 
 /// The series of a request, or of a TCP connection when there is no request.
 fn series_of(
-    worker: &Worker,
+    stats: &IstioStats,
+    this: &WorkerNode,
     direction: Direction,
     info: &StreamInfo,
     request: Option<&Request>,
 ) -> Option<Series> {
     let inbound = direction == Direction::Inbound;
-    let local = &worker.shared.node.metadata;
-    let own_principal = worker.shared.principal.load();
+    let local = &this.node.local.metadata;
+    let own_principal = this.node.principal.load();
     let own_principal = own_principal.as_deref().map_or("", String::as_str);
     let down = info.downstream_peer.as_deref().unwrap_or(&NOBODY);
     // What the host's metadata say counts as long as the peer itself did not introduce itself.
     let described = match (&info.upstream_peer, &info.host) {
         (None, Some(host)) => {
             let istio = host.metadata.as_ref().and_then(|metadata| metadata.filter_metadata.get("istio"));
-            let text = istio.and_then(|fields| crate::config::value::struct_string(fields, "workload"));
-            text.and_then(|text| worker.peers.endpoint(text))
+            let text = istio.and_then(|fields| crate::value::struct_string(fields, "workload"));
+            text.and_then(|text| this.peers.endpoint(text))
         }
         _ => None,
     };
     let up = info.upstream_peer.as_deref().or(described.as_deref()).unwrap_or(&NOBODY);
     let mtls = info.connection.is_mtls();
     let peer_uri = info.connection.peer().and_then(|peer| peer.facts.uris.first()).map_or("", String::as_str);
+    let mut claims = Claims::default();
     let service = match info.cluster.as_ref().and_then(|cluster| cluster.config.service.as_ref()) {
         Some(service) => [&*service.host, &*service.name, &*service.namespace],
         None => {
@@ -162,7 +230,10 @@ fn series_of(
                 Some(
                     name @ ("PassthroughCluster" | "BlackHoleCluster" | "InboundPassthroughClusterIpv4"),
                 ) => name,
-                _ => request.map_or(UNKNOWN, |request| crate::route::table::without_port(&request.authority)),
+                _ => {
+                    claims.service = true;
+                    request.map_or(UNKNOWN, |request| without_port(&request.authority))
+                }
             };
             [name, name, if inbound { local.namespace.as_str() } else { UNKNOWN }]
         }
@@ -173,6 +244,11 @@ fn series_of(
         let upstream = info.upstream_principal.as_deref().unwrap_or_default();
         (local, up, if upstream.is_empty() { "" } else { own_principal }, upstream)
     };
+    if inbound {
+        claims.source = !mtls && info.downstream_peer.is_some();
+    } else {
+        claims.destination = info.upstream_principal.is_none() && info.upstream_peer.is_some();
+    }
     let labels = View {
         tcp: request.is_none(),
         destination_reporter: inbound,
@@ -187,26 +263,38 @@ fn series_of(
             Some(_) => "http",
         },
         code: if request.is_none() { 0 } else { info.response_code },
-        grpc: info.grpc_status,
+        grpc: info.grpc_status.map(|code| if code > MAX_GRPC_STATUS { GRPC_UNKNOWN } else { code }),
         flags: info.flags,
         mtls: inbound.then_some(mtls),
     };
-    worker.istio.series(&worker.shared.istio, &labels)
+    stats.series(labels, claims)
 }
 
 /// Counts a finished request.
-pub(crate) fn record_request(worker: &Worker, direction: Direction, info: &StreamInfo, request: &Request) {
-    let Some(series) = series_of(worker, direction, info, Some(request)) else { return };
+pub(crate) fn record_request(
+    stats: &IstioStats,
+    this: &WorkerNode,
+    direction: Direction,
+    info: &StreamInfo,
+    request: &Request,
+) {
+    let Some(series) = series_of(stats, this, direction, info, Some(request)) else { return };
     let values = &series.1;
     values.requests.inc();
-    values.duration.record(info.start.elapsed().as_secs_f64() * 1000.0);
+    values.duration.record(now().saturating_duration_since(info.start).as_secs_f64() * 1000.0);
     values.request_bytes.record(info.bytes_received as f64);
     values.response_bytes.record(info.bytes_sent as f64);
 }
 
 /// Counts a TCP connection that opened or closed.
-pub(crate) fn record_tcp(worker: &Worker, direction: Direction, info: &StreamInfo, opened: bool) {
-    let Some(series) = series_of(worker, direction, info, None) else { return };
+pub(crate) fn record_tcp(
+    stats: &IstioStats,
+    this: &WorkerNode,
+    direction: Direction,
+    info: &StreamInfo,
+    opened: bool,
+) {
+    let Some(series) = series_of(stats, this, direction, info, None) else { return };
     let values = &series.1;
     if opened {
         values.opened.inc();
@@ -277,11 +365,14 @@ impl Labels {
 }
 
 impl IstioRegistry {
+    pub(crate) fn new(workers: usize) -> Self {
+        IstioRegistry((0..workers).map(|_| Published::with_capacity(MAX_SERIES)).collect())
+    }
+
     /// Adds all series, summed over the workers, family by family.
     pub(crate) fn collect(&self, out: &mut Vec<Sample>) {
-        let all = self.0.lock().clone();
         let mut by_labels: HashMap<&Labels, Vec<&Values>> = HashMap::new();
-        for series in &all {
+        for series in self.0.iter().flat_map(Published::iter) {
             by_labels.entry(&series.0).or_default().push(&series.1);
         }
         let mut rows: Vec<_> =
@@ -319,5 +410,102 @@ fn sample(family: &str, labels: &[(String, String)], kind: MetricKind, value: Sa
         labels: labels.to_vec(),
         kind,
         value,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn labels<'a>(host: &'a str, source: &'a PeerMetadata) -> View<'a> {
+        View {
+            tcp: false,
+            destination_reporter: true,
+            source,
+            source_principal: "",
+            destination: &NOBODY,
+            destination_principal: "",
+            service: [host, host, "shop"],
+            protocol: "http",
+            code: 404,
+            grpc: None,
+            flags: Flags::NO_ROUTE,
+            mtls: Some(false),
+        }
+    }
+
+    fn stats() -> IstioStats {
+        IstioStats::new(0, Arc::new(IstioRegistry::new(1)))
+    }
+
+    fn total(stats: &IstioStats, wanted: impl Fn(&Sample) -> bool) -> u64 {
+        let mut samples = Vec::new();
+        stats.registry.collect(&mut samples);
+        let requests = samples.iter().filter(|sample| sample.family == "istio_requests_total");
+        let numbers = requests.filter(|sample| wanted(sample)).map(|sample| match sample.value {
+            SampleValue::Number(number) => number,
+            SampleValue::Histogram { .. } => 0,
+        });
+        numbers.sum()
+    }
+
+    fn has(sample: &Sample, name: &str, value: &str) -> bool {
+        sample.labels.contains(&(name.to_owned(), value.to_owned()))
+    }
+
+    const CLAIMED: Claims = Claims { service: true, source: false, destination: false };
+
+    #[test]
+    fn random_hosts_push_out_nothing_real() {
+        let stats = stats();
+        for number in 0..MAX_SERIES + 10 {
+            let host = format!("random-{number}");
+            stats.series(labels(&host, &NOBODY), CLAIMED).unwrap().1.requests.inc();
+        }
+        let real = stats.series(labels("cart.shop.svc", &NOBODY), Claims::default()).unwrap();
+        real.1.requests.inc();
+        assert_eq!(total(&stats, |sample| has(sample, "destination_service", "cart.shop.svc")), 1);
+    }
+
+    #[test]
+    fn claims_beyond_the_limit_are_counted_as_unknown() {
+        let stats = stats();
+        for number in 0..MAX_CLAIMED + 10 {
+            let host = format!("random-{number}");
+            stats.series(labels(&host, &NOBODY), CLAIMED).unwrap().1.requests.inc();
+        }
+        assert_eq!(total(&stats, |sample| has(sample, "destination_service", UNKNOWN)), 10);
+        assert_eq!(total(&stats, |_| true), (MAX_CLAIMED + 10) as u64);
+    }
+
+    #[test]
+    fn what_a_peer_without_a_certificate_says_of_itself_is_bounded() {
+        let stats = stats();
+        let claims = Claims { source: true, ..Claims::default() };
+        for number in 0..MAX_CLAIMED + 10 {
+            let peer = PeerMetadata { workload: format!("random-{number}"), ..PeerMetadata::default() };
+            stats.series(labels("cart.shop.svc", &peer), claims).unwrap().1.requests.inc();
+        }
+        assert_eq!(total(&stats, |sample| has(sample, "source_workload", UNKNOWN)), 10);
+    }
+
+    #[test]
+    fn a_series_is_found_again() {
+        let stats = stats();
+        for _ in 0..3 {
+            stats.series(labels("cart.shop.svc", &NOBODY), Claims::default()).unwrap().1.requests.inc();
+        }
+        assert_eq!(stats.known.borrow().len(), 1);
+        assert_eq!(total(&stats, |_| true), 3);
+    }
+
+    #[test]
+    fn workers_are_summed() {
+        let registry = Arc::new(IstioRegistry::new(2));
+        let workers = [0, 1].map(|worker| IstioStats::new(worker, registry.clone()));
+        for stats in &workers {
+            stats.series(labels("cart.shop.svc", &NOBODY), Claims::default()).unwrap().1.requests.inc();
+        }
+        assert_eq!(total(&workers[0], |_| true), 2);
     }
 }

@@ -6,10 +6,11 @@ use std::rc::Rc;
 
 use base64::Engine as _;
 use http::{HeaderName, HeaderValue};
+use portolan_names::labels;
 use prost::Message as _;
 
-use crate::config::pb;
-use crate::config::value::struct_string;
+use crate::pb;
+use crate::value::struct_string;
 
 /// Header with the peer's metadata, base64 of a protobuf struct.
 pub(crate) const PEER_METADATA: HeaderName = HeaderName::from_static("x-envoy-peer-metadata");
@@ -48,8 +49,8 @@ impl PeerMetadata {
             app: label("app"),
             version: label("version"),
             cluster: text("CLUSTER_ID"),
-            canonical_service: or(label("service.istio.io/canonical-name"), &workload),
-            canonical_revision: or(label("service.istio.io/canonical-revision"), "latest"),
+            canonical_service: or(label(labels::CANONICAL_NAME), &workload),
+            canonical_revision: or(label(labels::CANONICAL_REVISION), "latest"),
             workload,
         }
     }

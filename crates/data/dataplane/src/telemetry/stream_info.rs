@@ -7,11 +7,9 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
-use super::flags::Flags;
 use super::peer::PeerMetadata;
-use crate::config::pb;
-use crate::http::Protocol;
-use crate::net::ConnectionInfo;
+use crate::message::{ConnectionInfo, Flags, Protocol};
+use crate::pb;
 use crate::upstream::{Cluster, Host};
 
 /// The record of one request or TCP connection.

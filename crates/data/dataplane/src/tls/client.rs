@@ -4,17 +4,18 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use arc_swap::ArcSwapOption;
+use portolan_identity::Unverified;
 use rustls::ClientConfig;
+use rustls::SignatureScheme;
 use rustls::client::ResolvesClientCert;
-use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::crypto::{WebPkiSupportedAlgorithms, aws_lc_rs};
+use rustls::client::danger::ServerCertVerifier;
+use rustls::crypto::aws_lc_rs;
 use rustls::sign::CertifiedKey;
-use rustls::{DigitallySignedStruct, SignatureScheme};
-use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls_pki_types::ServerName;
 
 use super::source::{SecretMap, Sources, Validation, versions};
-use crate::config::pb::tls;
-use crate::config::value::{At as _, Invalid, Valid};
+use crate::pb::tls;
+use crate::value::{At as _, Invalid, Valid};
 
 /// What a connection is for; decides the protocols that are offered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -66,10 +67,9 @@ impl ClientTls {
     pub(crate) fn refresh(&self, secrets: &SecretMap) -> Valid<()> {
         let Some(resolved) = self.sources.resolve(secrets)? else { return Ok(()) };
         let provider = Arc::new(aws_lc_rs::default_provider());
-        let algorithms = provider.signature_verification_algorithms;
         let verifier: Arc<dyn ServerCertVerifier> = match resolved.validation.and_then(Validation::verifier) {
             Some(verifier) => Arc::new(verifier),
-            None => Arc::new(Unverified(algorithms)),
+            None => Arc::new(Unverified::new(&provider)),
         };
         let builder = ClientConfig::builder_with_provider(provider)
             .with_protocol_versions(self.versions)
@@ -108,8 +108,8 @@ impl ClientTls {
     fn offered(&self, offer: Offer) -> Vec<Vec<u8>> {
         let mesh = self.alpn.iter().any(|name| name == b"istio");
         let list: &[&[u8]] = match offer {
-            Offer::Http1 if mesh => &[super::ALPN_OWN, b"istio-http/1.1", b"istio", b"http/1.1"],
-            Offer::Http2 if mesh => &[super::ALPN_OWN, b"istio-h2", b"istio", b"h2"],
+            Offer::Http1 if mesh => &[crate::tls::ALPN_OWN, b"istio-http/1.1", b"istio", b"http/1.1"],
+            Offer::Http2 if mesh => &[crate::tls::ALPN_OWN, b"istio-h2", b"istio", b"h2"],
             Offer::Http2 if self.alpn.is_empty() => &[b"h2"],
             _ => return self.alpn.clone(),
         };
@@ -127,44 +127,5 @@ impl ResolvesClientCert for Fixed {
 
     fn has_certs(&self) -> bool {
         true
-    }
-}
-
-/// Takes any certificate but checks that the peer holds its key: TLS origination without `caCertificates`.
-#[derive(Debug)]
-struct Unverified(WebPkiSupportedAlgorithms);
-
-impl ServerCertVerifier for Unverified {
-    fn verify_server_cert(
-        &self,
-        _: &CertificateDer<'_>,
-        _: &[CertificateDer<'_>],
-        _: &ServerName<'_>,
-        _: &[u8],
-        _: UnixTime,
-    ) -> Result<ServerCertVerified, rustls::Error> {
-        Ok(ServerCertVerified::assertion())
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        cert: &CertificateDer<'_>,
-        dss: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        rustls::crypto::verify_tls12_signature(message, cert, dss, &self.0)
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        cert: &CertificateDer<'_>,
-        dss: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        rustls::crypto::verify_tls13_signature(message, cert, dss, &self.0)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.0.supported_schemes()
     }
 }

@@ -11,8 +11,8 @@ use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
 
 use super::source::{SecretMap, Sources, versions};
-use crate::config::pb::tls;
-use crate::config::value::{At as _, Invalid, Valid, bool_or};
+use crate::pb::tls;
+use crate::value::{At as _, Invalid, Valid, bool_or};
 
 /// A server's TLS context.
 #[derive(Debug)]
@@ -39,7 +39,7 @@ impl ServerTls {
         let mut alpn: Vec<Vec<u8>> =
             common.alpn_protocols.iter().map(|name| name.clone().into_bytes()).collect();
         if speaks_http {
-            alpn.insert(0, super::ALPN_OWN.to_vec());
+            alpn.insert(0, crate::tls::ALPN_OWN.to_vec());
         }
         Ok(ServerTls {
             sources,
@@ -64,7 +64,7 @@ impl ServerTls {
         if resolved.certificates.is_empty() {
             return Err(Invalid::new("a TLS server needs a certificate"));
         }
-        let verifier = resolved.validation.and_then(super::source::Validation::verifier);
+        let verifier = resolved.validation.and_then(crate::tls::source::Validation::verifier);
         let builder = ServerConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
             .with_protocol_versions(self.versions)
             .map_err(|error| Invalid(error.to_string()))?;

@@ -9,9 +9,9 @@ use rustls::sign::CertifiedKey;
 use rustls_pki_types::pem::PemObject as _;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 
-use crate::config::matchers::StringMatch;
-use crate::config::pb::{matcher, tls};
-use crate::config::value::{At as _, Invalid, Valid, data, type_of, unpack};
+use crate::message::matchers::StringMatch;
+use crate::pb::{matcher, tls};
+use crate::value::{At as _, Invalid, Valid, data, type_of, unpack};
 
 const SPIFFE_VALIDATOR: &str = "envoy.extensions.transport_sockets.tls.v3.SPIFFECertValidatorConfig";
 

@@ -4,21 +4,29 @@ use std::cell::RefCell;
 use std::collections::HashMap;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+
+use parking_lot::Mutex;
+use portolan_balance::outlier::{Detector, Stats};
+use portolan_balance::{Balancer, Picker};
+use tokio::sync::Notify;
 
 use super::breaker::{Held, Limits, Usage};
-use super::host::{Host, HostSet};
-use super::lb::{Lb, LbContext};
+use super::config::ClusterConfig;
+use super::environment::Here;
+use super::host::{Assignment, Endpoint, Host};
+use super::pick::{LbContext, pick};
 use super::pool::{HostPool, PoolKey};
-use crate::config::cluster::ClusterConfig;
-use crate::telemetry::metrics::{ClusterStats, Histogram, PerWorker};
+use crate::stats::metrics::{ClusterStats, Histogram, PerWorker};
 
 /// One immutable version of a cluster.
 #[derive(Debug)]
 pub(crate) struct Cluster {
     pub(crate) name: Arc<str>,
     pub(crate) config: Arc<ClusterConfig>,
-    pub(crate) hosts: Arc<HostSet>,
+    pub(crate) hosts: Arc<Assignment>,
+    /// For the hosts and the health that they had when this version was made.
+    pub(crate) balancer: Arc<Balancer<Endpoint>>,
     pub(crate) shared: Arc<ClusterShared>,
 }
 
@@ -29,27 +37,65 @@ pub(crate) struct ClusterShared {
     pub(crate) rq_time: PerWorker<Histogram>,
     /// Default and high priority.
     pub(crate) usage: [Usage; 2],
-    /// Changes when a host is ejected or returns, so that workers recompute their healthy lists.
+    /// Grows when a host is ejected or returns: balancers of older epochs are to be replaced.
     pub(crate) health_epoch: AtomicU64,
-    pub(crate) ejected: AtomicUsize,
-    /// Ejections by [`super::outlier::Kind`].
-    pub(crate) ejections: [AtomicU64; 3],
+    /// Decides about outliers. Locked by the thread that watches over hosts only.
+    pub(crate) detector: Mutex<Detector>,
+    pub(crate) outliers: Stats,
+    /// Some host has failed often enough to be looked at.
+    pub(crate) suspects: AtomicBool,
+    /// Wakes the thread that watches over hosts.
+    watcher: Arc<Notify>,
 }
 
 impl ClusterShared {
-    pub(crate) fn new(workers: usize) -> Self {
+    pub(crate) fn new(workers: usize, watcher: Arc<Notify>) -> Self {
         ClusterShared {
             stats: PerWorker::new(workers),
             rq_time: PerWorker::new(workers),
             usage: Default::default(),
             health_epoch: AtomicU64::new(0),
-            ejected: AtomicUsize::new(0),
-            ejections: Default::default(),
+            detector: Mutex::default(),
+            outliers: Stats::default(),
+            suspects: AtomicBool::new(false),
+            watcher,
+        }
+    }
+
+    /// Has the hosts looked at soon.
+    pub(crate) fn suspect(&self) {
+        if !self.suspects.swap(true, Relaxed) {
+            self.watcher.notify_one();
         }
     }
 }
 
 impl Cluster {
+    /// Puts a version together. What balancing needs is built here: never on a worker.
+    pub(crate) fn new(
+        config: Arc<ClusterConfig>,
+        hosts: Arc<Assignment>,
+        shared: Arc<ClusterShared>,
+    ) -> Self {
+        // Before health is looked at: a change that comes in between makes this version an old one.
+        let epoch = shared.health_epoch.load(Relaxed);
+        let balancer = Arc::new(Balancer::new(&hosts, config.balance.clone(), epoch));
+        if balancer.left_out() > 0 {
+            tracing::warn!(cluster = %config.name, count = balancer.left_out(), "too many subsets: some hosts are left out");
+        }
+        Cluster { name: config.name.clone(), config, hosts, balancer, shared }
+    }
+
+    /// Whether health has changed since the balancer was built.
+    pub(crate) fn is_stale(&self) -> bool {
+        self.balancer.epoch() != self.shared.health_epoch.load(Relaxed)
+    }
+
+    /// The same cluster for the health that its hosts have now.
+    pub(crate) fn rebalanced(&self) -> Cluster {
+        Cluster::new(self.config.clone(), self.hosts.clone(), self.shared.clone())
+    }
+
     pub(crate) fn limits(&self, high: bool) -> &Limits {
         &self.config.limits[usize::from(high)]
     }
@@ -64,22 +110,22 @@ impl Cluster {
     }
 }
 
-/// What one worker keeps for a cluster: load balancer state and connections.
+/// What one worker keeps for a cluster: whose turn it is, and connections.
 #[derive(Debug)]
 pub(crate) struct WorkerCluster {
     pub(crate) worker: usize,
     cluster: RefCell<Arc<Cluster>>,
-    lb: RefCell<Lb>,
+    picker: RefCell<Picker<Endpoint>>,
     pools: RefCell<HashMap<PoolKey, Rc<HostPool>>>,
 }
 
 impl WorkerCluster {
     pub(crate) fn new(worker: usize, cluster: Arc<Cluster>) -> Self {
-        let lb = Lb::new(&cluster);
+        let picker = Picker::new(cluster.balancer.clone(), &mut Here);
         WorkerCluster {
             worker,
             cluster: RefCell::new(cluster),
-            lb: RefCell::new(lb),
+            picker: RefCell::new(picker),
             pools: RefCell::default(),
         }
     }
@@ -94,22 +140,29 @@ impl WorkerCluster {
 
     /// Takes over a new version. Connections to hosts that stay are kept unless the configuration changed.
     pub(crate) fn update(&self, next: Arc<Cluster>) {
-        let same_config = Arc::ptr_eq(&self.cluster.borrow().config, &next.config);
-        *self.lb.borrow_mut() = Lb::new(&next);
+        let (same_config, same_hosts) = {
+            let own = self.cluster.borrow();
+            (Arc::ptr_eq(&own.config, &next.config), Arc::ptr_eq(&own.hosts, &next.hosts))
+        };
+        *self.picker.borrow_mut() = Picker::new(next.balancer.clone(), &mut Here);
         let mut pools = self.pools.borrow_mut();
-        if same_config {
-            let alive: std::collections::HashSet<_> = next.hosts.iter().map(|host| &host.address).collect();
-            let dynamic = next.config.is_original_dst();
-            pools.retain(|key, pool| {
-                let keep = dynamic || alive.contains(&key.address);
-                if !keep {
-                    pool.close();
-                }
-                keep
-            });
+        let moved = !same_hosts && next.config.close_on_host_change;
+        if same_config && !moved {
+            if !same_hosts && !next.config.is_original_dst() {
+                let alive: std::collections::HashSet<_> =
+                    next.hosts.iter().map(|host| &host.address).collect();
+                pools.retain(|key, pool| {
+                    let keep = alive.contains(&key.address);
+                    if !keep {
+                        pool.close();
+                    }
+                    keep
+                });
+            }
         } else {
             pools.drain().for_each(|(_, pool)| pool.close());
         }
+        drop(pools);
         *self.cluster.borrow_mut() = next;
     }
 
@@ -121,10 +174,7 @@ impl WorkerCluster {
     /// Chooses a host.
     pub(crate) fn pick(&self, context: &LbContext<'_>) -> Option<Arc<Host>> {
         let cluster = self.cluster.borrow();
-        let epoch = cluster.shared.health_epoch.load(Relaxed);
-        let mut lb = self.lb.borrow_mut();
-        lb.refresh(&cluster, epoch);
-        lb.pick(&cluster, context, self.stats_of(&cluster))
+        pick(&cluster, &mut self.picker.borrow_mut(), context, self.stats_of(&cluster))
     }
 
     /// The pool of one key.

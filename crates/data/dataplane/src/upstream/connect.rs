@@ -9,10 +9,10 @@ use tokio_rustls::TlsConnector;
 
 use super::cluster::Cluster;
 use super::host::Host;
-use crate::config::value::NetAddress;
-use crate::net::stream::{RawStream, Socket, Stream};
-use crate::telemetry::metrics::ClusterStats;
+use crate::io::stream::{RawStream, Socket, Stream};
+use crate::stats::metrics::ClusterStats;
 use crate::tls::{ALPN_OWN, HandshakeFault, Offer};
+use crate::value::NetAddress;
 
 /// A connection that was just opened.
 pub(crate) struct Connected {

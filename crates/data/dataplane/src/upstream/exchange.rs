@@ -12,7 +12,8 @@ use super::cluster::Cluster;
 use super::h1_client::{self, H1Receiver, H1Sender};
 use super::h2_client::{H2Receiver, H2Sender};
 use super::pool::{Acquired, H2Lease};
-use crate::http::{Body, BodyFail, ResponseHead};
+use crate::io::BodyFail;
+use crate::message::{Body, ResponseHead};
 
 /// Largest response head (Envoy's HTTP/1 client takes 80 KiB).
 const MAX_RESPONSE_HEAD: usize = 80 * 1024;

@@ -11,12 +11,13 @@ use portolan_h1::{
     encode_last_chunk, encode_request_head,
 };
 
+use super::config::ClusterConfig;
 use super::exchange::{SendFail, UpstreamFail};
 use super::pool::{H1Connection, HostPool};
-use crate::config::cluster::ClusterConfig;
-use crate::http::body::{BodyFail, Trailers};
-use crate::http::h1::H1Io;
-use crate::http::{Body, Frame, ResponseHead};
+use crate::io::buffered::BufferedIo;
+use crate::io::{BodyFail, Frame, Trailers};
+use crate::message::body::{LeasedBody, RawConnection};
+use crate::message::{Body, ResponseHead};
 
 /// 1xx heads that are skipped before a response is taken for an attack.
 const MAX_INFORMATIONAL: usize = 16;
@@ -24,7 +25,7 @@ const MAX_INFORMATIONAL: usize = 16;
 /// The sending half of an exchange.
 #[derive(Debug)]
 pub(crate) struct H1Sender {
-    io: Rc<RefCell<H1Io>>,
+    io: Rc<RefCell<BufferedIo>>,
     chunked: bool,
     trailers: Trailers,
     state: Rc<Cell<SendState>>,
@@ -226,14 +227,6 @@ pub(crate) struct H1ClientBody {
 }
 
 impl H1ClientBody {
-    pub(crate) fn is_end(&self) -> bool {
-        self.ended || self.decoder.is_done()
-    }
-
-    pub(crate) fn remaining(&self) -> Option<u64> {
-        if self.ended { Some(0) } else { self.decoder.remaining() }
-    }
-
     fn finish(&mut self) {
         self.ended = true;
         let Some((connection, pool)) = self.connection.take() else { return };
@@ -245,8 +238,18 @@ impl H1ClientBody {
             pool.give_back(connection, self.max_requests);
         }
     }
+}
 
-    pub(crate) fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Result<Frame, BodyFail>> {
+impl LeasedBody for H1ClientBody {
+    fn is_end(&self) -> bool {
+        self.ended || self.decoder.is_done()
+    }
+
+    fn remaining(&self) -> Option<u64> {
+        if self.ended { Some(0) } else { self.decoder.remaining() }
+    }
+
+    fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Result<Frame, BodyFail>> {
         let Some((connection, _)) = &self.connection else { return Poll::Ready(Ok(Frame::End)) };
         let io = connection.io.clone();
         let frame = ready!(io.borrow_mut().poll_body(cx, &mut self.decoder));
@@ -258,8 +261,8 @@ impl H1ClientBody {
         Poll::Ready(frame.map(|frame| self.trailers.filter(frame)))
     }
 
-    /// The raw connection after a protocol switch.
-    pub(crate) fn into_connection(mut self) -> Option<H1Connection> {
-        self.connection.take().map(|(connection, _)| connection)
+    fn into_raw(mut self: Box<Self>) -> Option<RawConnection> {
+        let (connection, _) = self.connection.take()?;
+        Some(RawConnection { io: connection.io.clone(), _lease: Box::new(connection) })
     }
 }

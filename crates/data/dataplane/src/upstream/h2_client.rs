@@ -1,6 +1,7 @@
 //! HTTP/2 to upstream hosts.
 
 use std::cell::Cell;
+use std::future::Future as _;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 
@@ -11,8 +12,9 @@ use h2::client::{ResponseFuture, SendRequest};
 use super::cluster::Cluster;
 use super::exchange::{SendFail, UpstreamFail};
 use super::pool::{H2Lease, OpenGuard};
-use crate::http::{Body, Frame, ResponseHead};
-use crate::net::stream::Stream;
+use crate::io::Frame;
+use crate::io::stream::Stream;
+use crate::message::{Body, ResponseHead};
 
 /// Receive window of a stream: what a slow client may make us hold per request.
 const STREAM_WINDOW: u32 = 256 * 1024;
@@ -152,5 +154,3 @@ impl H2Receiver {
         Poll::Ready(Ok((head, Body::H2(stream))))
     }
 }
-
-use std::future::Future as _;

@@ -21,10 +21,11 @@ use super::cluster::{Cluster, WorkerCluster};
 use super::connect::{ConnectFailure, connect};
 use super::h2_client;
 use super::host::Host;
-use crate::config::value::NetAddress;
-use crate::http::h1::H1Io;
-use crate::telemetry::metrics::ClusterStats;
+use crate::io::buffered::BufferedIo;
+use crate::io::timer::now;
+use crate::stats::metrics::ClusterStats;
 use crate::tls::Offer;
+use crate::value::NetAddress;
 
 /// Idle HTTP/1 connections kept per pool; more than this many at once means a burst is over.
 const MAX_IDLE: usize = 1024;
@@ -97,7 +98,7 @@ impl Drop for OpenGuard {
 /// An HTTP/1 connection, lent to one request at a time.
 #[derive(Debug)]
 pub(crate) struct H1Connection {
-    pub(crate) io: Rc<RefCell<H1Io>>,
+    pub(crate) io: Rc<RefCell<BufferedIo>>,
     pub(crate) local: Option<SocketAddr>,
     pub(crate) principal: Option<Arc<str>>,
     pub(crate) requests: u32,
@@ -127,7 +128,7 @@ impl Drop for H2Lease {
     fn drop(&mut self) {
         let connection = &self.connection;
         connection.active.set(connection.active.get().saturating_sub(1));
-        connection.idle_since.set(Instant::now());
+        connection.idle_since.set(now());
         self.pool.changed.notify_one();
     }
 }
@@ -228,7 +229,7 @@ pub(crate) async fn acquire(
                 principal,
                 active: Cell::new(0),
                 requests: Cell::new(0),
-                idle_since: Cell::new(Instant::now()),
+                idle_since: Cell::new(now()),
                 closed,
             }));
             drop(connecting);
@@ -236,7 +237,7 @@ pub(crate) async fn acquire(
         }
         stats.upstream_cx_http1_total.add(u64::from(!plain));
         pool.speaks_h2.set(false);
-        let io = Rc::new(RefCell::new(H1Io::new(connected.stream)));
+        let io = Rc::new(RefCell::new(BufferedIo::new(connected.stream)));
         let connection =
             H1Connection { io, local: connected.local, principal: connected.principal, requests: 0, open };
         drop(connecting);
@@ -288,7 +289,7 @@ impl HostPool {
             return;
         }
         connection.io.borrow_mut().park();
-        idle.push((connection, Instant::now()));
+        idle.push((connection, now()));
         drop(idle);
         self.changed.notify_one();
     }

@@ -188,7 +188,7 @@ impl Plane {
     pub(crate) fn stat(&self, name: &str) -> u64 {
         let samples = self.plane.stats().samples();
         match samples.into_iter().find(|sample| sample.stat_name == name).map(|sample| sample.value) {
-            Some(portolan_dataplane::telemetry::SampleValue::Number(number)) => number,
+            Some(portolan_dataplane::stats::SampleValue::Number(number)) => number,
             other => panic!("no number called {name}: {other:?}"),
         }
     }
@@ -201,6 +201,7 @@ pub(crate) fn eventually<T>(mut check: impl FnMut() -> Option<T>) -> T {
             return found;
         }
         assert!(start.elapsed() < WAIT, "did not happen in time");
+        #[expect(clippy::disallowed_methods, reason = "a test that waits on a thread of its own")]
         std::thread::sleep(Duration::from_millis(10));
     }
 }

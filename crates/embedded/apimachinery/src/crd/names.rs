@@ -96,7 +96,7 @@ pub(super) fn status(crd: &Value, conflict: Option<&str>, now: &str) -> Value {
             .unwrap_or(now);
         json!({"type": kind, "status": status, "reason": reason, "message": message, "lastTransitionTime": since})
     };
-    let conditions = match conflict {
+    let own = match conflict {
         None => [
             condition("NamesAccepted", true, "NoConflicts", "no conflicts found"),
             condition("Established", true, "InitialNamesAccepted", "the initial names have been accepted"),
@@ -106,6 +106,11 @@ pub(super) fn status(crd: &Value, conflict: Option<&str>, now: &str) -> Value {
             condition("Established", false, "NotAccepted", "not all names are accepted"),
         ],
     };
+    // `Terminating` belongs to whoever deletes.
+    let others = list(&old, "/conditions")
+        .iter()
+        .filter(|c| !matches!(text(c, "/type"), "NamesAccepted" | "Established"));
+    let conditions: Vec<Value> = own.into_iter().chain(others.cloned()).collect();
     let none = json!({"plural": "", "kind": ""});
     let names = if conflict.is_none() { crd.pointer("/spec/names").cloned().unwrap_or(none) } else { none };
     json!({"conditions": conditions, "acceptedNames": names, "storedVersions": stored})

@@ -14,10 +14,11 @@ use rustls_pki_types::{CertificateDer, ServerName};
 use serde_json::Value;
 use tokio_rustls::TlsConnector;
 
-use super::endpoint_of;
 use super::rules::Webhook;
-use crate::api::Api;
+use crate::config::Dialer;
+use crate::endpoints::ready_endpoint;
 use crate::limits;
+use crate::store::Store;
 
 type AnyError = Box<dyn std::error::Error + Send + Sync>;
 
@@ -29,16 +30,21 @@ struct Target {
 }
 
 /// Sends a review and waits for the answer, no longer than the webhook's timeout.
-pub(super) async fn call(api: &Api, hook: &Webhook, review: &Value) -> Result<Value, AnyError> {
-    match tokio::time::timeout(hook.timeout, exchange(api, hook, review)).await {
+pub(super) async fn call(
+    store: &Store,
+    dial: &Dialer,
+    hook: &Webhook,
+    review: &Value,
+) -> Result<Value, AnyError> {
+    match tokio::time::timeout(hook.timeout, exchange(store, dial, hook, review)).await {
         Ok(answer) => answer,
         Err(_) => Err(format!("no answer within {} s", hook.timeout.as_secs()).into()),
     }
 }
 
-async fn exchange(api: &Api, hook: &Webhook, review: &Value) -> Result<Value, AnyError> {
-    let target = target(api, hook).await?;
-    let stream = (api.dial)(target.address).await?;
+async fn exchange(store: &Store, dial: &Dialer, hook: &Webhook, review: &Value) -> Result<Value, AnyError> {
+    let target = target(store, hook).await?;
+    let stream = dial(target.address).await?;
     let _ = stream.set_nodelay(true);
     let name = ServerName::try_from(target.host.clone())?;
     let stream = TlsConnector::from(tls(hook)?).connect(name, stream).await?;
@@ -60,12 +66,12 @@ async fn exchange(api: &Api, hook: &Webhook, review: &Value) -> Result<Value, An
     Ok(serde_json::from_slice(&body)?)
 }
 
-async fn target(api: &Api, hook: &Webhook) -> Result<Target, AnyError> {
+async fn target(store: &Store, hook: &Webhook) -> Result<Target, AnyError> {
     if let Some(service) = hook.client.get("service").filter(|service| service.is_object()) {
         let text = |key: &str| service.get(key).and_then(Value::as_str).unwrap_or_default();
         let (namespace, name) = (text("namespace"), text("name"));
         let port = service.get("port").and_then(Value::as_u64).unwrap_or(443);
-        let address = endpoint_of(api, namespace, name, Some(&port.to_string())).ok_or_else(|| {
+        let address = ready_endpoint(store, namespace, name, Some(&port.to_string())).ok_or_else(|| {
             format!(
                 "Post \"https://{name}.{namespace}.svc:{port}\": no endpoints available for service {name:?}"
             )

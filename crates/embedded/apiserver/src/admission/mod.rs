@@ -2,79 +2,27 @@
 //! (admissionregistration.k8s.io/v1).
 
 mod call;
+mod review;
 mod rules;
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use portolan_apimachinery::{ApiStatus, Resource};
+use portolan_apimachinery::ApiStatus;
 use serde_json::{Value, json};
 
-use crate::api::{Api, SERVICES};
-use crate::authn::User;
+use crate::config::Dialer;
 use crate::derived::Derived;
+use crate::keys::{MUTATING_WEBHOOKS as MUTATING, VALIDATING_WEBHOOKS as VALIDATING};
+use crate::store::Store;
+pub(crate) use review::{Operation, Review};
 use rules::Webhook;
 
-const MUTATING: &str = "admissionregistration.k8s.io/mutatingwebhookconfigurations";
-const VALIDATING: &str = "admissionregistration.k8s.io/validatingwebhookconfigurations";
-const SLICES: &str = "discovery.k8s.io/endpointslices";
-
-/// What happens to an object.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Operation {
-    Create,
-    Update,
-    Delete,
-}
-
-impl Operation {
-    fn name(self) -> &'static str {
-        match self {
-            Operation::Create => "CREATE",
-            Operation::Update => "UPDATE",
-            Operation::Delete => "DELETE",
-        }
-    }
-}
-
-/// A write as webhooks see it.
-pub(crate) struct Review<'a> {
-    pub(crate) resource: &'a Resource,
-    pub(crate) subresource: &'a str,
-    pub(crate) namespace: &'a str,
-    pub(crate) name: &'a str,
-    pub(crate) operation: Operation,
-    pub(crate) user: &'a User,
-    pub(crate) old: Option<&'a Value>,
-    pub(crate) dry_run: bool,
-}
-
-impl Review<'_> {
-    fn request(&self, uid: &str, object: Option<&Value>) -> Value {
-        let resource = self.resource;
-        let kind = json!({"group": resource.group, "version": resource.version, "kind": resource.kind});
-        let named =
-            json!({"group": resource.group, "version": resource.version, "resource": resource.plural});
-        let mut request = json!({
-            "uid": uid, "kind": kind, "resource": named, "requestKind": kind, "requestResource": named,
-            "name": self.name, "operation": self.operation.name(), "userInfo": self.user.to_value(),
-            "object": object, "oldObject": self.old, "dryRun": self.dry_run, "options": null,
-        });
-        if !self.namespace.is_empty() {
-            request["namespace"] = json!(self.namespace);
-        }
-        if !self.subresource.is_empty() {
-            request["subResource"] = json!(self.subresource);
-            request["requestSubResource"] = json!(self.subresource);
-        }
-        json!({"kind": "AdmissionReview", "apiVersion": "admission.k8s.io/v1", "request": request})
-    }
-}
-
-/// All webhooks that are configured.
+/// All webhooks that are configured, and the way to them.
 pub(crate) struct Webhooks {
+    store: Store,
+    dial: Dialer,
     mutating: Derived<Vec<Arc<Webhook>>>,
     validating: Derived<Vec<Arc<Webhook>>>,
 }
@@ -85,26 +33,25 @@ struct Verdict {
 }
 
 impl Webhooks {
-    pub(crate) fn new() -> Webhooks {
-        Webhooks { mutating: Derived::new(&[MUTATING]), validating: Derived::new(&[VALIDATING]) }
+    pub(crate) fn new(store: Store, dial: Dialer) -> Webhooks {
+        Webhooks { store, dial, mutating: Derived::new(&[MUTATING]), validating: Derived::new(&[VALIDATING]) }
     }
 
     /// Lets mutating webhooks change the object, in the order of their configurations' names.
     pub(crate) async fn mutate(
         &self,
-        api: &Api,
         review: &Review<'_>,
         mut object: Value,
         warnings: &mut Vec<String>,
     ) -> Result<Value, ApiStatus> {
-        let hooks = self.mutating.get(&api.store, |_| rules::load(&api.store, MUTATING));
+        let hooks = self.mutating.get(&self.store, |_| rules::load(&self.store, MUTATING));
         let mut again: Vec<Arc<Webhook>> = Vec::new();
         for hook in &hooks.1 {
-            if !hook.matches(api, review, Some(&object)) {
+            if !hook.matches(&self.store, review, Some(&object)) {
                 continue;
             }
             let before = object.clone();
-            apply(hook, ask(api, hook, review, Some(&object), warnings).await?, &mut object)?;
+            apply(hook, self.ask(hook, review, Some(&object), warnings).await?, &mut object)?;
             if hook.reinvoke {
                 again.push(hook.clone());
             }
@@ -114,8 +61,8 @@ impl Webhooks {
                     again.iter().filter(|other| !Arc::ptr_eq(other, hook)).cloned().collect();
                 again.retain(|other| Arc::ptr_eq(other, hook));
                 for other in earlier {
-                    if other.matches(api, review, Some(&object)) {
-                        apply(&other, ask(api, &other, review, Some(&object), warnings).await?, &mut object)?;
+                    if other.matches(&self.store, review, Some(&object)) {
+                        apply(&other, self.ask(&other, review, Some(&object), warnings).await?, &mut object)?;
                     }
                 }
             }
@@ -126,17 +73,16 @@ impl Webhooks {
     /// Asks validating webhooks, all at once; the first refusal in their order counts.
     pub(crate) async fn validate(
         &self,
-        api: &Api,
         review: &Review<'_>,
         object: Option<&Value>,
         warnings: &mut Vec<String>,
     ) -> Result<(), ApiStatus> {
-        let hooks = self.validating.get(&api.store, |_| rules::load(&api.store, VALIDATING));
+        let hooks = self.validating.get(&self.store, |_| rules::load(&self.store, VALIDATING));
         let matching: Vec<&Arc<Webhook>> =
-            hooks.1.iter().filter(|hook| hook.matches(api, review, object)).collect();
+            hooks.1.iter().filter(|hook| hook.matches(&self.store, review, object)).collect();
         let asked = matching.into_iter().map(|hook| async move {
             let mut warnings = Vec::new();
-            let verdict = ask(api, hook, review, object, &mut warnings).await;
+            let verdict = self.ask(hook, review, object, &mut warnings).await;
             (verdict, warnings)
         });
         for (verdict, said) in futures::future::join_all(asked).await {
@@ -144,6 +90,53 @@ impl Webhooks {
             verdict?;
         }
         Ok(())
+    }
+
+    async fn ask(
+        &self,
+        hook: &Webhook,
+        review: &Review<'_>,
+        object: Option<&Value>,
+        warnings: &mut Vec<String>,
+    ) -> Result<Verdict, ApiStatus> {
+        if review.dry_run && !hook.safe_for_dry_run {
+            return Err(ApiStatus::bad_request(format!(
+                "admission webhook {:?} does not support dry run",
+                hook.name
+            )));
+        }
+        let uid = uuid::Uuid::new_v4().to_string();
+        let request = review.request(&uid, object);
+        let answer = match call::call(&self.store, &self.dial, hook, &request).await {
+            Ok(answer) if answer.pointer("/response/uid").and_then(Value::as_str) == Some(uid.as_str()) => {
+                answer
+            }
+            Ok(_) => return failed(hook, "the answer is not for the question that was asked"),
+            Err(error) => return failed(hook, &error.to_string()),
+        };
+        let response = &answer["response"];
+        let said = response.get("warnings").and_then(Value::as_array).into_iter().flatten();
+        warnings.extend(said.filter_map(|warning| warning.as_str().map(str::to_owned)));
+        if response.get("allowed") != Some(&json!(true)) {
+            let status = &response["status"];
+            let message = status.get("message").and_then(Value::as_str).filter(|text| !text.is_empty());
+            let reason = status.get("reason").and_then(Value::as_str);
+            let why = message
+                .or(reason)
+                .map_or_else(|| " without explanation".to_owned(), |text| format!(": {text}"));
+            let code = status.get("code").and_then(Value::as_u64).and_then(|code| u16::try_from(code).ok());
+            let code = code.filter(|code| (400..600).contains(code)).unwrap_or(400);
+            let text = format!("admission webhook {:?} denied the request{why}", hook.name);
+            return Err(ApiStatus::custom(code, reason, text));
+        }
+        let Some(patch) = response.get("patch").and_then(Value::as_str).filter(|_| hook.mutating) else {
+            return Ok(Verdict { patch: None });
+        };
+        let decoded = STANDARD.decode(patch).ok().and_then(|bytes| serde_json::from_slice(&bytes).ok());
+        match decoded {
+            Some(patch) => Ok(Verdict { patch: Some(patch) }),
+            None => failed(hook, "the answer's patch is not a JSON patch"),
+        }
     }
 }
 
@@ -157,50 +150,6 @@ fn apply(hook: &Webhook, verdict: Verdict, object: &mut Value) -> Result<(), Api
     })
 }
 
-async fn ask(
-    api: &Api,
-    hook: &Webhook,
-    review: &Review<'_>,
-    object: Option<&Value>,
-    warnings: &mut Vec<String>,
-) -> Result<Verdict, ApiStatus> {
-    if review.dry_run && !hook.safe_for_dry_run {
-        return Err(ApiStatus::bad_request(format!(
-            "admission webhook {:?} does not support dry run",
-            hook.name
-        )));
-    }
-    let uid = uuid::Uuid::new_v4().to_string();
-    let request = review.request(&uid, object);
-    let answer = match call::call(api, hook, &request).await {
-        Ok(answer) if answer.pointer("/response/uid").and_then(Value::as_str) == Some(uid.as_str()) => answer,
-        Ok(_) => return failed(hook, "the answer is not for the question that was asked"),
-        Err(error) => return failed(hook, &error.to_string()),
-    };
-    let response = &answer["response"];
-    let said = response.get("warnings").and_then(Value::as_array).into_iter().flatten();
-    warnings.extend(said.filter_map(|warning| warning.as_str().map(str::to_owned)));
-    if response.get("allowed") != Some(&json!(true)) {
-        let status = &response["status"];
-        let message = status.get("message").and_then(Value::as_str).filter(|text| !text.is_empty());
-        let reason = status.get("reason").and_then(Value::as_str);
-        let why =
-            message.or(reason).map_or_else(|| " without explanation".to_owned(), |text| format!(": {text}"));
-        let code = status.get("code").and_then(Value::as_u64).and_then(|code| u16::try_from(code).ok());
-        let code = code.filter(|code| (400..600).contains(code)).unwrap_or(400);
-        let text = format!("admission webhook {:?} denied the request{why}", hook.name);
-        return Err(ApiStatus::custom(code, reason, text));
-    }
-    let Some(patch) = response.get("patch").and_then(Value::as_str).filter(|_| hook.mutating) else {
-        return Ok(Verdict { patch: None });
-    };
-    let decoded = STANDARD.decode(patch).ok().and_then(|bytes| serde_json::from_slice(&bytes).ok());
-    match decoded {
-        Some(patch) => Ok(Verdict { patch: Some(patch) }),
-        None => failed(hook, "the answer's patch is not a JSON patch"),
-    }
-}
-
 /// A webhook that cannot be asked: `failurePolicy` decides.
 fn failed(hook: &Webhook, why: &str) -> Result<Verdict, ApiStatus> {
     if hook.ignore_failure {
@@ -208,43 +157,4 @@ fn failed(hook: &Webhook, why: &str) -> Result<Verdict, ApiStatus> {
         return Ok(Verdict { patch: None });
     }
     Err(ApiStatus::internal(format!("failed calling webhook {:?}: {why}", hook.name)))
-}
-
-/// The address of a ready endpoint of a Service's port: by number or name, the first one without either.
-pub(crate) fn endpoint_of(api: &Api, namespace: &str, name: &str, port: Option<&str>) -> Option<SocketAddr> {
-    let service = api.store.get(SERVICES, namespace, name)?;
-    let ports = service.value.pointer("/spec/ports")?.as_array()?;
-    let wanted = ports.iter().find(|candidate| {
-        port.is_none_or(|port| {
-            candidate.get("name").and_then(Value::as_str) == Some(port)
-                || candidate.get("port").and_then(Value::as_u64).map(|number| number.to_string()).as_deref()
-                    == Some(port)
-        })
-    })?;
-    let port_name = wanted.get("name").and_then(Value::as_str).unwrap_or_default();
-    let mut found = Vec::new();
-    for slice in api.store.list(SLICES, Some(namespace)).1 {
-        if slice.value.pointer("/metadata/labels/kubernetes.io~1service-name").and_then(Value::as_str)
-            != Some(name)
-        {
-            continue;
-        }
-        let number =
-            slice.value.get("ports").and_then(Value::as_array).into_iter().flatten().find_map(|port| {
-                let same = port.get("name").and_then(Value::as_str).unwrap_or_default() == port_name;
-                same.then(|| u16::try_from(port.get("port")?.as_u64()?).ok()).flatten()
-            });
-        let Some(number) = number else { continue };
-        for endpoint in slice.value.get("endpoints").and_then(Value::as_array).into_iter().flatten() {
-            if endpoint.pointer("/conditions/ready") == Some(&json!(false)) {
-                continue;
-            }
-            let addresses = endpoint.get("addresses").and_then(Value::as_array).into_iter().flatten();
-            found.extend(
-                addresses
-                    .filter_map(|address| Some(SocketAddr::new(address.as_str()?.parse().ok()?, number))),
-            );
-        }
-    }
-    if found.is_empty() { None } else { found.get(fastrand::usize(..found.len())).copied() }
 }

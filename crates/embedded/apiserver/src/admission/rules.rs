@@ -6,8 +6,8 @@ use std::time::Duration;
 use portolan_apimachinery::selector::LabelSelector;
 use serde_json::{Value, json};
 
-use super::{MUTATING, Review};
-use crate::api::{Api, NAMESPACES};
+use super::review::Review;
+use crate::keys::{MUTATING_WEBHOOKS as MUTATING, NAMESPACES};
 use crate::limits;
 use crate::store::Store;
 
@@ -63,7 +63,7 @@ impl Webhook {
     }
 
     /// Whether it is to be asked. Webhook configurations themselves are exempt: a bad one must stay repairable.
-    pub(super) fn matches(&self, api: &Api, review: &Review<'_>, object: Option<&Value>) -> bool {
+    pub(super) fn matches(&self, store: &Store, review: &Review<'_>, object: Option<&Value>) -> bool {
         let resource = review.resource;
         if resource.group == "admissionregistration.k8s.io" || resource.is_review() {
             return false;
@@ -79,10 +79,10 @@ impl Webhook {
                 resource.namespaced,
             )
         });
-        ruled && self.namespace_matches(api, review, object) && self.object_matches(review, object)
+        ruled && self.namespace_matches(store, review, object) && self.object_matches(review, object)
     }
 
-    fn namespace_matches(&self, api: &Api, review: &Review<'_>, object: Option<&Value>) -> bool {
+    fn namespace_matches(&self, store: &Store, review: &Review<'_>, object: Option<&Value>) -> bool {
         if self.namespaces.is_empty() {
             return true;
         }
@@ -94,7 +94,7 @@ impl Webhook {
         if !review.resource.namespaced {
             return true;
         }
-        let namespace = api.store.get(NAMESPACES, "", review.namespace);
+        let namespace = store.get(NAMESPACES, "", review.namespace);
         namespace
             .is_some_and(|namespace| self.namespaces.matches(namespace.value.pointer("/metadata/labels")))
     }

@@ -5,7 +5,7 @@ use portolan_apimachinery::ApiStatus;
 use rustls_pki_types::CertificateDer;
 use x509_parser::prelude::{FromDer, X509Certificate, X509Name};
 
-use super::{AUTHENTICATED, User};
+use super::user::{AUTHENTICATED, User};
 use crate::clock;
 
 pub(super) fn user(certificate: &CertificateDer<'_>) -> Result<User, ApiStatus> {

@@ -6,7 +6,7 @@ use http::HeaderMap;
 use portolan_apimachinery::ApiStatus;
 use portolan_apimachinery::rbac::{Attributes, Policy, denial};
 
-use super::{AUTHENTICATED, User};
+use super::user::{AUTHENTICATED, User};
 
 const USER: &str = "impersonate-user";
 const GROUP: &str = "impersonate-group";

@@ -3,54 +3,17 @@
 mod certificate;
 mod impersonate;
 mod token;
-
-use std::collections::BTreeMap;
+mod user;
 
 use http::{HeaderMap, header};
 use portolan_apimachinery::ApiStatus;
-use serde_json::{Value, json};
 
 use crate::http::Peer;
 use crate::store::Store;
 
 pub(crate) use impersonate::impersonate;
 pub(crate) use token::{Bound, Reference, TokenRequest, Tokens};
-
-/// The group of everyone who has proved an identity.
-pub(crate) const AUTHENTICATED: &str = "system:authenticated";
-const ANONYMOUS: &str = "system:anonymous";
-const UNAUTHENTICATED: &str = "system:unauthenticated";
-
-/// An identity.
-#[derive(Debug, Clone, Default, PartialEq)]
-pub(crate) struct User {
-    pub(crate) name: String,
-    pub(crate) uid: String,
-    pub(crate) groups: Vec<String>,
-    pub(crate) extra: BTreeMap<String, Vec<String>>,
-}
-
-impl User {
-    pub(crate) fn anonymous() -> User {
-        User { name: ANONYMOUS.into(), groups: vec![UNAUTHENTICATED.into()], ..User::default() }
-    }
-
-    pub(crate) fn is_anonymous(&self) -> bool {
-        self.name == ANONYMOUS
-    }
-
-    /// As `userInfo` of reviews and admission requests.
-    pub(crate) fn to_value(&self) -> Value {
-        let mut value = json!({"username": self.name, "groups": self.groups});
-        if !self.uid.is_empty() {
-            value["uid"] = json!(self.uid);
-        }
-        if !self.extra.is_empty() {
-            value["extra"] = json!(self.extra);
-        }
-        value
-    }
-}
+pub(crate) use user::User;
 
 /// The user of a request. Without any proof: anonymous; with a bad one: refused.
 ///

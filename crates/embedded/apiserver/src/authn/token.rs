@@ -11,10 +11,10 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
-use super::{AUTHENTICATED, User};
-use crate::ServerError;
-use crate::api::{PODS, SECRETS, SERVICE_ACCOUNTS};
+use super::user::{AUTHENTICATED, User};
 use crate::clock;
+use crate::error::ServerError;
+use crate::keys::{PODS, SECRETS, SERVICE_ACCOUNTS};
 use crate::store::Store;
 
 /// A clock may be off by this much.

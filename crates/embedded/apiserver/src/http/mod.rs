@@ -5,6 +5,7 @@
 
 mod body;
 mod conn;
+mod head;
 mod tls;
 
 pub(crate) use body::{Body, full, stream};

@@ -6,7 +6,7 @@ use rustls::RootCertStore;
 use rustls::server::WebPkiClientVerifier;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 
-use crate::ServerError;
+use crate::error::ServerError;
 
 /// A configuration that shows `chain`, asks for client certificates of `client_ca` and takes clients
 /// without one (they authenticate by token, or stay anonymous).

@@ -5,7 +5,7 @@ use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::Path;
 
-use crate::ServerError;
+use crate::error::ServerError;
 
 pub(super) fn make_directory(path: &Path) -> Result<(), ServerError> {
     fs::DirBuilder::new()

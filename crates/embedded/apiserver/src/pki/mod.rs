@@ -17,7 +17,7 @@ use rcgen::{
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 
-use crate::ServerError;
+use crate::error::ServerError;
 
 pub(crate) use kubeconfig::kubeconfig;
 

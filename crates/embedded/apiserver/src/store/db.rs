@@ -10,8 +10,9 @@ use rusqlite::{Connection, OpenFlags, params};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
+use super::error::StoreError;
+use super::object::{Event, Object};
 use super::state::Loaded;
-use super::{Event, Object, StoreError};
 
 /// Marks the file as ours (SQLite's `application_id`): "PTLN".
 const APPLICATION_ID: i64 = 0x5054_4c4e;

@@ -6,7 +6,8 @@ use std::sync::Arc;
 
 use tokio::sync::watch;
 
-use super::{Event, Object, StoreError, Window};
+use super::error::StoreError;
+use super::object::{Event, Object, Window};
 
 type Key = (Arc<str>, Arc<str>);
 

@@ -8,14 +8,15 @@ use serde_json::Value;
 use tokio::sync::{mpsc, oneshot};
 
 use super::db::Database;
+use super::error::StoreError;
+use super::object::{Event, Object, Parent};
 use super::state::State;
-use super::{Event, Object, StoreError};
 
 /// Writes in one commit. One fsync costs about as much as a few hundred inserts.
 const MAX_BATCH: usize = 256;
 
 pub(super) enum Write {
-    Create(Value),
+    Create(Value, Vec<Parent>),
     Update(u64, Value),
     Delete(u64),
 }
@@ -79,13 +80,16 @@ impl Batch {
         reply: Reply,
     ) {
         let key = (resource.clone(), namespace.clone(), name.clone());
-        let previous = match self.overlay.get(&key) {
-            Some(changed) => changed.clone(),
-            None => state.read().get(&resource, &namespace, &name),
-        };
+        let previous = self.newest(state, &key);
+        if let Write::Create(_, parents) = &write
+            && let Some(gone) = parents.iter().find(|parent| !self.lives(state, parent))
+        {
+            let (resource, name) = (gone.resource.to_string(), gone.name.to_string());
+            return refuse(reply, StoreError::ParentGone { resource, name });
+        }
         let (value, deleted) = match (write, &previous) {
-            (Write::Create(_), Some(_)) => return refuse(reply, StoreError::Exists),
-            (Write::Create(value), None) => (value, false),
+            (Write::Create(..), Some(_)) => return refuse(reply, StoreError::Exists),
+            (Write::Create(value, _), None) => (value, false),
             (Write::Update(..) | Write::Delete(_), None) => return refuse(reply, StoreError::NotFound),
             (Write::Update(expected, _) | Write::Delete(expected), Some(current))
                 if current.revision != expected =>
@@ -104,6 +108,21 @@ impl Batch {
         self.overlay.insert(key, (!deleted).then(|| object.clone()));
         self.events.push(Arc::new(Event { revision, object: object.clone(), previous, deleted }));
         self.replies.push((reply, object));
+    }
+
+    /// An object as the batch leaves it so far.
+    fn newest(&self, state: &RwLock<State>, key: &Key) -> Option<Arc<Object>> {
+        match self.overlay.get(key) {
+            Some(changed) => changed.clone(),
+            None => state.read().get(&key.0, &key.1, &key.2),
+        }
+    }
+
+    fn lives(&self, state: &RwLock<State>, parent: &Parent) -> bool {
+        let key = (parent.resource.clone(), Arc::from(""), parent.name.clone());
+        self.newest(state, &key).is_some_and(|object| {
+            object.value.pointer("/metadata/deletionTimestamp").is_none_or(Value::is_null)
+        })
     }
 
     /// Commits, publishes, acknowledges; answers the revision to continue from.

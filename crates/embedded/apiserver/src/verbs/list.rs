@@ -8,8 +8,9 @@ use portolan_apimachinery::selector::{FieldSelector, LabelSelector};
 use portolan_apimachinery::{ApiStatus, Resource};
 use serde::{Deserialize, Serialize};
 
-use crate::api::{Api, storage_key};
-use crate::dispatch::Call;
+use crate::api::Api;
+use crate::call::Call;
+use crate::keys::storage_key;
 use crate::limits;
 use crate::request::Query;
 use crate::respond::{self, Answer, ListMeta};

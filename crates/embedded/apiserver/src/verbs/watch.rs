@@ -13,9 +13,10 @@ use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
 use super::list::{Selection, scope};
-use crate::api::{Api, storage_key};
-use crate::dispatch::Call;
+use crate::api::Api;
+use crate::call::Call;
 use crate::http;
+use crate::keys::storage_key;
 use crate::limits;
 use crate::negotiate::Form;
 use crate::request::Query;

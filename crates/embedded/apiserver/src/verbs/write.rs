@@ -8,10 +8,11 @@ use serde_json::{Value, json};
 
 use super::list::{Selection, scope};
 use crate::api::Api;
+use crate::call::Call;
 use crate::clock;
-use crate::dispatch::Call;
 use crate::respond::{self, Answer};
-use crate::write::{self, Deleted, Mode, Writing, Written};
+use crate::write::{self, Deleted, Mode};
+use crate::writing::{Writing, Written, name_of};
 
 fn validation(call: &Call) -> Result<FieldValidation, ApiStatus> {
     FieldValidation::parse(call.query().get("fieldValidation"))
@@ -72,10 +73,10 @@ async fn apply(
     if config.pointer("/metadata/name").is_none() {
         config["metadata"]["name"] = json!(name);
     }
-    if write::name_of(&config) != name {
+    if name_of(&config) != name {
         return Err(ApiStatus::bad_request(format!(
             "the name of the object ({}) does not match the name on the URL ({name})",
-            write::name_of(&config)
+            name_of(&config)
         )));
     }
     if call.resource.namespaced && config.pointer("/metadata/namespace").is_none() {

@@ -1,6 +1,6 @@
 //! The built-in controllers. Each is a file: a pure decision, and a `reconcile` that carries it out.
 //!
-//! All wiring is in [`start`]: one watch per kind, shared; which change makes which controller look at what.
+//! All wiring is the table in [`start`]: one watch per kind, shared; which change makes which controller look at what.
 
 mod deployment;
 mod endpoints;
@@ -10,207 +10,91 @@ mod meta;
 mod namespace;
 mod queue;
 mod replicaset;
-
-use std::sync::Arc;
+mod wiring;
 
 use k8s_openapi::api::apps::v1::{Deployment, ReplicaSet};
 use k8s_openapi::api::core::v1::{ConfigMap, Endpoints, Namespace, Pod, Service, ServiceAccount};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use kube::Client;
 use kube::runtime::reflector::Store;
-use kube::runtime::watcher::Config;
-use kube::{Api, Client};
 use tokio::task::JoinSet;
 
-use informer::{Change, Unlisted, inform};
-use queue::{Key, WorkQueue};
-
-type Queue = Arc<WorkQueue<Key>>;
+use informer::Change;
+use queue::Key;
+use wiring::Wiring;
 
 /// Starts all controllers; they run until the returned set is dropped or aborted.
 /// `root_ca` is the PEM of the authority that signs the API server's certificate.
 pub fn start(client: &Client, root_ca: String) -> JoinSet<()> {
-    let mut tasks = JoinSet::new();
-    let unlisted = Unlisted::new();
-    let all = Config::default;
-    let queues = Queues {
-        deployments: WorkQueue::new(),
-        sets: WorkQueue::new(),
-        services: WorkQueue::new(),
-        namespaces: WorkQueue::new(),
-    };
+    let mut w = Wiring::new(client);
+    let client = || client.clone();
 
-    let q = queues.clone();
-    let deployments =
-        inform(&mut tasks, &unlisted, Api::<Deployment>::all(client.clone()), all(), move |change, store| {
-            each(&change, store, |object| q.deployments.add(Key::of(object)));
-        });
-    let q = queues.clone();
-    let sets =
-        inform(&mut tasks, &unlisted, Api::<ReplicaSet>::all(client.clone()), all(), move |change, store| {
-            each(&change, store, |set| {
-                q.sets.add(Key::of(set));
-                if let Some(owner) = meta::controller_of(&set.metadata) {
-                    q.deployments.add(Key::new(
-                        set.metadata.namespace.clone().unwrap_or_default(),
-                        owner.name.clone(),
-                    ));
-                }
-            });
-        });
-    let q = queues.clone();
-    let services =
-        inform(&mut tasks, &unlisted, Api::<Service>::all(client.clone()), all(), move |change, store| {
-            each(&change, store, |service| q.services.add(Key::of(service)));
-        });
-    let q = queues.clone();
-    let slices = inform(
-        &mut tasks,
-        &unlisted,
-        Api::<EndpointSlice>::all(client.clone()),
-        all(),
-        move |change, store| {
-            each(&change, store, |slice| {
-                if let Some(service) =
-                    slice.metadata.labels.as_ref().and_then(|l| l.get(endpoints::SERVICE_NAME))
-                {
-                    q.services
-                        .add(Key::new(slice.metadata.namespace.clone().unwrap_or_default(), service.clone()));
-                }
-            });
-        },
-    );
-    let q = queues.clone();
-    let old_endpoints =
-        inform(&mut tasks, &unlisted, Api::<Endpoints>::all(client.clone()), all(), move |change, store| {
-            each(&change, store, |object| q.services.add(Key::of(object)));
-        });
-    let q = queues.clone();
-    let (sets_of_pod, services_of_pod, slices_of_pod) = (sets.clone(), services.clone(), slices.clone());
-    let pods = inform(&mut tasks, &unlisted, Api::<Pod>::all(client.clone()), all(), move |change, store| {
+    let deployments = w.watch(|q, deployment: &Deployment| q.deployments.add(Key::of(deployment)));
+    let sets = w.watch(|q, set: &ReplicaSet| {
+        q.sets.add(Key::of(set));
+        owner(&set.metadata).into_iter().for_each(|key| q.deployments.add(key));
+    });
+    let services = w.watch(|q, service: &Service| q.services.add(Key::of(service)));
+    let slices = w.watch(|q, slice: &EndpointSlice| {
+        service(slice).into_iter().for_each(|key| q.services.add(key));
+    });
+    let old_endpoints = w.watch(|q, endpoints: &Endpoints| q.services.add(Key::of(endpoints)));
+    let pods = watch_pods(&mut w, sets.clone(), services.clone(), slices.clone());
+    let namespaces = w.watch(|q, namespace: &Namespace| q.namespaces.add(Key::of(namespace)));
+    let accounts = w.watch_named(namespace::DEFAULT_ACCOUNT, |q, account: &ServiceAccount| {
+        q.namespaces.add(namespace_of(&account.metadata));
+    });
+    let root_cas = w.watch_named(namespace::ROOT_CA, |q, map: &ConfigMap| {
+        q.namespaces.add(namespace_of(&map.metadata));
+    });
+
+    let controller = deployment::Controller { client: client(), deployments, sets: sets.clone() };
+    w.run("deployment", |q| &q.deployments, controller, |c, key| async move { c.reconcile(key).await });
+    let controller = replicaset::Controller::new(client(), sets, pods.clone());
+    w.run("replicaset", |q| &q.sets, controller, |c, key| async move { c.reconcile(key).await });
+    let controller =
+        endpoints::Controller { client: client(), services, pods, slices, endpoints: old_endpoints };
+    w.run("endpoints", |q| &q.services, controller, |c, key| async move { c.reconcile(key).await });
+    let controller = namespace::Controller { client: client(), namespaces, accounts, root_cas, root_ca };
+    w.run("namespace", |q| &q.namespaces, controller, |c, key| async move { c.reconcile(key).await });
+    w.spawn(garbage::Collector::new(client()).run());
+    w.tasks()
+}
+
+/// Pods concern whoever counts or reaches them.
+fn watch_pods(
+    w: &mut Wiring,
+    sets: Store<ReplicaSet>,
+    services: Store<Service>,
+    slices: Store<EndpointSlice>,
+) -> Store<Pod> {
+    w.watch_changes(move |q, change: &Change<'_, Pod>, pods| {
         if matches!(change, Change::Listed) {
             // A Pod may have vanished unseen: everything that counts Pods must count anew.
-            sets_of_pod.state().iter().for_each(|set| q.sets.add(Key::of(&**set)));
-            services_of_pod.state().iter().for_each(|service| q.services.add(Key::of(&**service)));
+            sets.state().iter().for_each(|set| q.sets.add(Key::of(&**set)));
+            services.state().iter().for_each(|service| q.services.add(Key::of(&**service)));
         }
-        each(&change, store, |pod| {
-            replicaset::Controller::candidates(&sets_of_pod, pod).into_iter().for_each(|key| q.sets.add(key));
-            let affected = endpoints::Controller::affected(&services_of_pod, &slices_of_pod, pod);
+        wiring::each(change, pods, |pod| {
+            replicaset::Controller::candidates(&sets, pod).into_iter().for_each(|key| q.sets.add(key));
+            let affected = endpoints::Controller::affected(&services, &slices, pod);
             affected.into_iter().for_each(|key| q.services.add(key));
         });
-    });
-    let q = queues.clone();
-    let namespaces =
-        inform(&mut tasks, &unlisted, Api::<Namespace>::all(client.clone()), all(), move |change, store| {
-            each(&change, store, |namespace| q.namespaces.add(Key::of(namespace)));
-        });
-    let q = queues.clone();
-    let named = |name: &str| all().fields(&format!("metadata.name={name}"));
-    let accounts = inform(
-        &mut tasks,
-        &unlisted,
-        Api::<ServiceAccount>::all(client.clone()),
-        named(namespace::DEFAULT_ACCOUNT),
-        move |change, store| {
-            each(&change, store, |account| {
-                q.namespaces.add(Key::new("", account.metadata.namespace.clone().unwrap_or_default()));
-            });
-        },
-    );
-    let q = queues.clone();
-    let root_cas = inform(
-        &mut tasks,
-        &unlisted,
-        Api::<ConfigMap>::all(client.clone()),
-        named(namespace::ROOT_CA),
-        move |change, store| {
-            each(&change, store, |map| {
-                q.namespaces.add(Key::new("", map.metadata.namespace.clone().unwrap_or_default()));
-            });
-        },
-    );
-
-    let controller = Arc::new(deployment::Controller {
-        client: client.clone(),
-        deployments: deployments.clone(),
-        sets: sets.clone(),
-    });
-    let (queue, listed) = (queues.deployments, unlisted.clone());
-    tasks.spawn(async move {
-        listed.none().await;
-        queue.run("deployment", |key| Arc::clone(&controller).reconcile_owned(key)).await;
-    });
-
-    let controller = Arc::new(replicaset::Controller::new(client.clone(), sets.clone(), pods.clone()));
-    let (queue, listed) = (queues.sets, unlisted.clone());
-    tasks.spawn(async move {
-        listed.none().await;
-        queue.run("replicaset", |key| Arc::clone(&controller).reconcile_owned(key)).await;
-    });
-
-    let controller = Arc::new(endpoints::Controller {
-        client: client.clone(),
-        services: services.clone(),
-        pods: pods.clone(),
-        slices: slices.clone(),
-        endpoints: old_endpoints.clone(),
-    });
-    let (queue, listed) = (queues.services, unlisted.clone());
-    tasks.spawn(async move {
-        listed.none().await;
-        queue.run("endpoints", |key| Arc::clone(&controller).reconcile_owned(key)).await;
-    });
-
-    let controller = Arc::new(namespace::Controller {
-        client: client.clone(),
-        namespaces: namespaces.clone(),
-        accounts: accounts.clone(),
-        root_cas: root_cas.clone(),
-        root_ca,
-    });
-    let (queue, listed) = (queues.namespaces, unlisted);
-    tasks.spawn(async move {
-        listed.none().await;
-        queue.run("namespace", |key| Arc::clone(&controller).reconcile_owned(key)).await;
-    });
-
-    tasks.spawn(garbage::Collector::new(client.clone()).run());
-    tasks
+    })
 }
 
-#[derive(Clone)]
-struct Queues {
-    deployments: Queue,
-    sets: Queue,
-    services: Queue,
-    namespaces: Queue,
+/// The controller of an object, by its name.
+fn owner(meta: &ObjectMeta) -> Option<Key> {
+    let owner = meta::controller_of(meta)?;
+    Some(Key::new(meta.namespace.clone().unwrap_or_default(), owner.name.clone()))
 }
 
-/// Calls `act` for the object of a change, or for all when the kind was listed anew.
-fn each<K>(change: &Change<'_, K>, store: &Store<K>, act: impl Fn(&K))
-where
-    K: kube::runtime::reflector::Lookup + Clone + 'static,
-    K::DynamicType: Eq + std::hash::Hash + Clone,
-{
-    match change {
-        Change::Set(object) | Change::Gone(object) => act(object),
-        Change::Listed => store.state().iter().for_each(|object| act(object)),
-    }
+/// The Service that a slice belongs to.
+fn service(slice: &EndpointSlice) -> Option<Key> {
+    let service = slice.metadata.labels.as_ref()?.get(endpoints::SERVICE_NAME)?;
+    Some(Key::new(slice.metadata.namespace.clone().unwrap_or_default(), service.clone()))
 }
 
-/// `reconcile` for a shared controller, so that the future owns what it needs.
-macro_rules! reconcile_owned {
-    ($($controller:ty),*) => {$(
-        impl $controller {
-            async fn reconcile_owned(self: Arc<Self>, key: Key) -> kube::Result<queue::Next> {
-                self.reconcile(key).await
-            }
-        }
-    )*};
+fn namespace_of(meta: &ObjectMeta) -> Key {
+    Key::new("", meta.namespace.clone().unwrap_or_default())
 }
-
-reconcile_owned!(
-    deployment::Controller,
-    replicaset::Controller,
-    endpoints::Controller,
-    namespace::Controller
-);

@@ -64,7 +64,9 @@ struct State<K> {
     running: HashSet<K>,
     /// Keys that changed while they were in work.
     again: HashSet<K>,
+    /// When delayed keys are due, each key once.
     timers: BTreeSet<(Instant, K)>,
+    due: HashMap<K, Instant>,
     failures: HashMap<K, u32>,
 }
 
@@ -84,6 +86,7 @@ impl<K: Clone + Eq + Hash + Ord + std::fmt::Display + Send + Sync + 'static> Wor
                 running: HashSet::new(),
                 again: HashSet::new(),
                 timers: BTreeSet::new(),
+                due: HashMap::new(),
                 failures: HashMap::new(),
             }),
             wake: Notify::new(),
@@ -108,9 +111,24 @@ impl<K: Clone + Eq + Hash + Ord + std::fmt::Display + Send + Sync + 'static> Wor
         }
     }
 
+    /// Asks for `key` after `delay`; of two delays of a key the one that ends first counts.
     fn add_after(&self, key: K, delay: Duration) {
-        self.lock().timers.insert((Instant::now() + delay, key));
+        let at = Instant::now() + delay;
+        let mut state = self.lock();
+        if state.due.get(&key).is_some_and(|due| *due <= at) {
+            return;
+        }
+        Self::forget_timer(&mut state, &key);
+        state.due.insert(key.clone(), at);
+        state.timers.insert((at, key));
+        drop(state);
         self.wake.notify_one();
+    }
+
+    fn forget_timer(state: &mut State<K>, key: &K) {
+        if let Some(at) = state.due.remove(key) {
+            state.timers.remove(&(at, key.clone()));
+        }
     }
 
     /// The next key, when there is one.
@@ -123,12 +141,15 @@ impl<K: Clone + Eq + Hash + Ord + std::fmt::Display + Send + Sync + 'static> Wor
                     && *at <= now
                 {
                     if let Some((_, key)) = state.timers.pop_first() {
+                        state.due.remove(&key);
                         Self::add_locked(&mut state, key);
                     }
                 }
                 if let Some(key) = state.ready.pop_front() {
                     state.waiting.remove(&key);
                     state.running.insert(key.clone());
+                    // Who looks now asks anew for when to look again.
+                    Self::forget_timer(&mut state, &key);
                     if !state.ready.is_empty() {
                         self.wake.notify_one();
                     }
@@ -202,20 +223,36 @@ impl<K: Clone + Eq + Hash + Ord + std::fmt::Display + Send + Sync + 'static> Wor
 mod tests {
     use super::*;
 
-    #[tokio::test]
-    async fn a_key_waits_once_and_runs_once() {
+    const SHORT: Duration = Duration::from_secs(1);
+    const LONG: Duration = Duration::from_secs(1000);
+
+    /// Nothing comes, however long one waits.
+    async fn is_empty(queue: &WorkQueue<i32>) -> bool {
+        tokio::time::timeout(LONG * 1000, queue.next()).await.is_err()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_key_waits_once() {
         let queue = WorkQueue::new();
         queue.add(1);
         queue.add(1);
         assert_eq!(queue.next().await, 1);
-        // Changed while in work: comes back afterwards, once.
+        queue.finish(1, false);
+        assert!(is_empty(&queue).await);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_key_that_changes_while_in_work_comes_back_once() {
+        let queue = WorkQueue::new();
+        queue.add(1);
+        assert_eq!(queue.next().await, 1);
         queue.add(1);
         queue.add(1);
-        assert!(tokio::time::timeout(Duration::from_millis(20), queue.next()).await.is_err());
+        assert!(is_empty(&queue).await, "it was given out twice at once");
         assert_eq!(queue.finish(1, false), None);
         assert_eq!(queue.next().await, 1);
         queue.finish(1, false);
-        assert!(tokio::time::timeout(Duration::from_millis(20), queue.next()).await.is_err());
+        assert!(is_empty(&queue).await);
     }
 
     #[tokio::test]
@@ -231,14 +268,36 @@ mod tests {
         assert_eq!(queue.finish(7, true), Some(FIRST_RETRY));
     }
 
-    #[tokio::test]
+    #[tokio::test(start_paused = true)]
     async fn delayed_keys_come_in_order() {
         let queue = WorkQueue::new();
-        queue.add_after(2, Duration::from_millis(40));
-        queue.add_after(1, Duration::from_millis(20));
         let start = Instant::now();
+        queue.add_after(2, LONG);
+        queue.add_after(1, SHORT);
+        assert_eq!((queue.next().await, start.elapsed()), (1, SHORT));
+        assert_eq!((queue.next().await, start.elapsed()), (2, LONG));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_key_has_one_timer_the_earliest() {
+        let queue = WorkQueue::new();
+        let start = Instant::now();
+        for delay in [LONG, SHORT, LONG * 2] {
+            queue.add_after(1, delay);
+        }
+        assert_eq!(queue.lock().timers.len(), 1);
+        assert_eq!((queue.next().await, start.elapsed()), (1, SHORT));
+        queue.finish(1, false);
+        assert!(is_empty(&queue).await, "a timer of it was left");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_key_that_comes_to_work_by_itself_needs_its_timer_no_more() {
+        let queue = WorkQueue::new();
+        queue.add_after(1, LONG);
+        queue.add(1);
         assert_eq!(queue.next().await, 1);
-        assert_eq!(queue.next().await, 2);
-        assert!(start.elapsed() >= Duration::from_millis(40));
+        queue.finish(1, false);
+        assert!(is_empty(&queue).await);
     }
 }

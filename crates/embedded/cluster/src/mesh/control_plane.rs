@@ -1,6 +1,6 @@
 //! istiod: account, rights, settings, Deployment and Service (spec/istio.md 2.1).
 
-use portolan_resources::well_known::{labels, names, ports};
+use portolan_names::{labels, names, ports};
 use serde_json::{Value, json};
 
 use super::{CONTROL_PLANE_IMAGE, Options, port, probe};

@@ -1,7 +1,7 @@
 //! Gateways: the ingress gateway for users, and a pair per federation peer. Their Pods are made by injection
 //! (template `gateway`), so that an upgrade of the mesh needs no new manifest.
 
-use portolan_resources::well_known::{annotations, labels, names, ports};
+use portolan_names::{annotations, labels, names, ports};
 use serde_json::{Value, json};
 
 use super::{Options, port, proxy_probe};

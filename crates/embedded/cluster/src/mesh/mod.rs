@@ -6,7 +6,7 @@ mod control_plane;
 mod gateways;
 mod webhooks;
 
-use portolan_resources::well_known::{names, ports};
+use portolan_names::{names, ports};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 

@@ -1,6 +1,6 @@
 //! Webhook configurations. istiod writes its certificate's authority into `caBundle` when it is up.
 
-use portolan_resources::well_known::{labels, names, ports};
+use portolan_names::{labels, names, ports};
 use serde_json::{Value, json};
 
 /// Seconds that the API server waits for an answer.

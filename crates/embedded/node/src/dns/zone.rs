@@ -2,186 +2,103 @@
 //!
 //! Follows the Kubernetes DNS specification 1.1.0 (A, SRV and PTR of Services, headless Services, Pod host names).
 
-use std::collections::{BTreeSet, HashMap, HashSet};
-use std::net::{IpAddr, Ipv4Addr};
+use std::collections::HashMap;
+use std::net::Ipv4Addr;
 use std::sync::Arc;
 
 use k8s_openapi::api::core::v1::Service;
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use kube::ResourceExt as _;
+use portolan_dns::{Data, Zone, ZoneBuilder};
 
 use crate::plan::CLUSTER_DOMAIN;
 
-/// Lines of the extra hosts beyond this are ignored.
-const MAX_HOST_LINES: usize = 10_000;
+/// Private address space whose names are nobody else's (RFC 6303).
+const PRIVATE_POINTERS: &str = "10.in-addr.arpa";
 
-/// Data of one record.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub(crate) enum Data {
-    Address(IpAddr),
-    Alias(String),
-    Service { port: u16, target: String },
-    Pointer(String),
+/// Builds the zone. `hosts` is text in the form of /etc/hosts; names may begin with `*.`.
+pub(super) fn build(services: &[Arc<Service>], slices: &[Arc<EndpointSlice>], hosts: &str) -> Zone {
+    let mut zone = ZoneBuilder::default();
+    zone.own(CLUSTER_DOMAIN);
+    zone.own(PRIVATE_POINTERS);
+    // A single label has been through the search list already.
+    zone.own_single_labels();
+    zone.exists(CLUSTER_DOMAIN);
+    zone.exists(format!("svc.{CLUSTER_DOMAIN}"));
+    let mut by_service: HashMap<(String, String), Vec<&EndpointSlice>> = HashMap::new();
+    for slice in slices.iter().filter(|s| s.address_type == "IPv4") {
+        if let Some(name) = slice.labels().get("kubernetes.io/service-name") {
+            let key = (slice.namespace().unwrap_or_default(), name.clone());
+            by_service.entry(key).or_default().push(slice);
+        }
+    }
+    for service in services {
+        let (namespace, name) = (service.namespace().unwrap_or_default(), service.name_any());
+        let slices =
+            by_service.get(&(namespace.clone(), name.clone())).map(Vec::as_slice).unwrap_or_default();
+        add_service(&mut zone, service, &namespace, &name, slices);
+    }
+    zone.hosts(hosts);
+    zone.build()
 }
 
-/// What is asked for; other types have no data.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Kind {
-    A,
-    Aaaa,
-    Srv,
-    Ptr,
-    Any,
-    Other,
-}
-
-/// The answer to a question.
-#[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Answer {
-    /// Owner name and data, in order.
-    Records(Vec<(String, Data)>),
-    /// The name exists, but has nothing of that type.
-    NoData,
-    /// The name does not exist.
-    NoName,
-    /// Not ours: ask the machine's resolver.
-    Forward,
-}
-
-/// All names. Immutable; a change makes a new one.
-#[derive(Debug, Default)]
-pub(crate) struct Zone {
-    names: HashMap<String, BTreeSet<Data>>,
-    /// Names that exist only because something is below them.
-    parents: HashSet<String>,
-    /// `*.example.com` by `example.com`.
-    wildcards: HashMap<String, BTreeSet<Data>>,
-}
-
-impl Zone {
-    /// Builds the zone. `hosts` is text in the form of /etc/hosts; names may begin with `*.`.
-    pub(crate) fn build(services: &[Arc<Service>], slices: &[Arc<EndpointSlice>], hosts: &str) -> Zone {
-        let mut zone = Zone::default();
-        zone.parents.extend([CLUSTER_DOMAIN.to_owned(), format!("svc.{CLUSTER_DOMAIN}")]);
-        let mut by_service: HashMap<(String, String), Vec<&EndpointSlice>> = HashMap::new();
-        for slice in slices.iter().filter(|s| s.address_type == "IPv4") {
-            if let Some(name) = slice.labels().get("kubernetes.io/service-name") {
-                let key = (slice.namespace().unwrap_or_default(), name.clone());
-                by_service.entry(key).or_default().push(slice);
+fn add_service(
+    zone: &mut ZoneBuilder,
+    service: &Service,
+    namespace: &str,
+    name: &str,
+    slices: &[&EndpointSlice],
+) {
+    let Some(spec) = &service.spec else { return };
+    let fqdn = format!("{name}.{namespace}.svc.{CLUSTER_DOMAIN}");
+    zone.exists(format!("{namespace}.svc.{CLUSTER_DOMAIN}"));
+    if spec.type_.as_deref() == Some("ExternalName") {
+        if let Some(target) = spec.external_name.as_deref().filter(|t| !t.is_empty()) {
+            zone.add(fqdn, Data::Alias(target.trim_end_matches('.').to_ascii_lowercase()));
+        }
+        return;
+    }
+    // The name exists as long as the Service does, with or without endpoints.
+    zone.exists(fqdn.clone());
+    if let Some(Ok(address)) = spec.cluster_ip.as_deref().map(str::parse::<Ipv4Addr>) {
+        zone.add(fqdn.clone(), Data::Address(address.into()));
+        zone.add(pointer_name(address), Data::Pointer(fqdn.clone()));
+        for port in spec.ports.iter().flatten() {
+            if let (Some(port_name), Ok(number)) = (&port.name, u16::try_from(port.port)) {
+                let owner = srv_name(port_name, port.protocol.as_deref(), &fqdn);
+                zone.add(owner, Data::Service { port: number, target: fqdn.clone() });
             }
         }
-        for service in services {
-            let (namespace, name) = (service.namespace().unwrap_or_default(), service.name_any());
-            let slices =
-                by_service.get(&(namespace.clone(), name.clone())).map(Vec::as_slice).unwrap_or_default();
-            zone.add_service(service, &namespace, &name, slices);
-        }
-        for line in hosts.lines().take(MAX_HOST_LINES) {
-            let line = line.split('#').next().unwrap_or_default();
-            let mut words = line.split_whitespace();
-            let Some(Ok(address)) = words.next().map(str::parse::<IpAddr>) else { continue };
-            for name in words {
-                let name = name.trim_end_matches('.').to_ascii_lowercase();
-                let data = Data::Address(address);
-                match name.strip_prefix("*.") {
-                    Some(parent) => zone.wildcards.entry(parent.to_owned()).or_default().insert(data),
-                    None => zone.names.entry(name).or_default().insert(data),
+        return;
+    }
+    let all = spec.publish_not_ready_addresses == Some(true);
+    for slice in slices {
+        for endpoint in slice.endpoints.iter().flatten() {
+            let ready = endpoint.conditions.as_ref().and_then(|c| c.ready).unwrap_or(true);
+            if !ready && !all {
+                continue;
+            }
+            for address in endpoint.addresses.iter().filter_map(|a| a.parse::<Ipv4Addr>().ok()) {
+                let host = match endpoint.hostname.as_deref().filter(|h| !h.is_empty()) {
+                    Some(host) => host.to_owned(),
+                    None => address.to_string().replace('.', "-"),
                 };
-            }
-        }
-        zone
-    }
-
-    fn add(&mut self, name: String, data: Data) {
-        self.names.entry(name).or_default().insert(data);
-    }
-
-    fn add_service(&mut self, service: &Service, namespace: &str, name: &str, slices: &[&EndpointSlice]) {
-        let Some(spec) = &service.spec else { return };
-        let fqdn = format!("{name}.{namespace}.svc.{CLUSTER_DOMAIN}");
-        self.parents.insert(format!("{namespace}.svc.{CLUSTER_DOMAIN}"));
-        if spec.type_.as_deref() == Some("ExternalName") {
-            if let Some(target) = spec.external_name.as_deref().filter(|t| !t.is_empty()) {
-                self.add(fqdn, Data::Alias(target.trim_end_matches('.').to_ascii_lowercase()));
-            }
-            return;
-        }
-        // The name exists as long as the Service does, with or without endpoints.
-        self.names.entry(fqdn.clone()).or_default();
-        if let Some(Ok(address)) = spec.cluster_ip.as_deref().map(str::parse::<Ipv4Addr>) {
-            self.add(fqdn.clone(), Data::Address(address.into()));
-            self.add(pointer_name(address), Data::Pointer(fqdn.clone()));
-            for port in spec.ports.iter().flatten() {
-                if let (Some(port_name), Ok(number)) = (&port.name, u16::try_from(port.port)) {
-                    let owner = srv_name(port_name, port.protocol.as_deref(), &fqdn);
-                    self.add(owner, Data::Service { port: number, target: fqdn.clone() });
-                }
-            }
-            return;
-        }
-        let all = spec.publish_not_ready_addresses == Some(true);
-        for slice in slices {
-            for endpoint in slice.endpoints.iter().flatten() {
-                let ready = endpoint.conditions.as_ref().and_then(|c| c.ready).unwrap_or(true);
-                if !ready && !all {
-                    continue;
-                }
-                for address in endpoint.addresses.iter().filter_map(|a| a.parse::<Ipv4Addr>().ok()) {
-                    let host = match endpoint.hostname.as_deref().filter(|h| !h.is_empty()) {
-                        Some(host) => host.to_owned(),
-                        None => address.to_string().replace('.', "-"),
-                    };
-                    let target = format!("{host}.{fqdn}");
-                    self.add(fqdn.clone(), Data::Address(address.into()));
-                    self.add(target.clone(), Data::Address(address.into()));
-                    self.add(pointer_name(address), Data::Pointer(target.clone()));
-                    for port in slice.ports.iter().flatten() {
-                        let number = port.port.map(u16::try_from);
-                        if let (Some(port_name), Some(Ok(number))) =
-                            (port.name.as_deref().filter(|n| !n.is_empty()), number)
-                        {
-                            let owner = srv_name(port_name, port.protocol.as_deref(), &fqdn);
-                            self.add(owner, Data::Service { port: number, target: target.clone() });
-                        }
+                let target = format!("{host}.{fqdn}");
+                zone.add(fqdn.clone(), Data::Address(address.into()));
+                zone.add(target.clone(), Data::Address(address.into()));
+                zone.add(pointer_name(address), Data::Pointer(target.clone()));
+                for port in slice.ports.iter().flatten() {
+                    let number = port.port.map(u16::try_from);
+                    if let (Some(port_name), Some(Ok(number))) =
+                        (port.name.as_deref().filter(|n| !n.is_empty()), number)
+                    {
+                        let owner = srv_name(port_name, port.protocol.as_deref(), &fqdn);
+                        zone.add(owner, Data::Service { port: number, target: target.clone() });
                     }
                 }
             }
         }
     }
-
-    /// Answers for `name`: lower case, without the final dot.
-    pub(crate) fn lookup(&self, name: &str, kind: Kind) -> Answer {
-        if let Some(data) = self.names.get(name) {
-            return pick(name, data, kind);
-        }
-        let below = |domain: &str| {
-            name.strip_suffix(domain).is_some_and(|rest| rest.is_empty() || rest.ends_with('.'))
-        };
-        let wildcard = name.split_once('.').and_then(|(_, parent)| self.wildcards.get(parent));
-        if let Some(data) = wildcard {
-            return pick(name, data, kind);
-        }
-        if self.parents.contains(name) {
-            return Answer::NoData;
-        }
-        // A single label has been through the search list already; `10.in-addr.arpa` is private space (RFC 6303).
-        let ours = below(CLUSTER_DOMAIN) || !name.contains('.') || below("10.in-addr.arpa");
-        if ours { Answer::NoName } else { Answer::Forward }
-    }
-}
-
-fn pick(name: &str, data: &BTreeSet<Data>, kind: Kind) -> Answer {
-    let wanted = |d: &&Data| match (d, kind) {
-        // An alias answers every question.
-        (Data::Alias(_), _) | (_, Kind::Any) => true,
-        (Data::Address(a), Kind::A) => a.is_ipv4(),
-        (Data::Address(a), Kind::Aaaa) => a.is_ipv6(),
-        (Data::Service { .. }, Kind::Srv) | (Data::Pointer(_), Kind::Ptr) => true,
-        _ => false,
-    };
-    let records: Vec<(String, Data)> =
-        data.iter().filter(wanted).map(|d| (name.to_owned(), d.clone())).collect();
-    if records.is_empty() { Answer::NoData } else { Answer::Records(records) }
 }
 
 fn srv_name(port: &str, protocol: Option<&str>, fqdn: &str) -> String {
@@ -195,6 +112,7 @@ fn pointer_name(address: Ipv4Addr) -> String {
 
 #[cfg(test)]
 mod tests {
+    use portolan_dns::{Answer, Kind};
     use serde_json::json;
 
     use super::*;
@@ -217,7 +135,7 @@ mod tests {
                 { "addresses": ["10.64.0.3"] },
                 { "addresses": ["10.64.0.4"], "conditions": { "ready": false } } ] });
         let slices = [Arc::new(serde_json::from_value(slice).unwrap())];
-        Zone::build(
+        build(
             &services,
             &slices,
             "172.31.242.1 Front.example # comment\nfd00::1 six.test\n1.2.3.4 *.wild.test\nbad line\n",

@@ -50,7 +50,7 @@ impl Logs {
         self.root.join(format!("{namespace}_{pod}_{uid}"))
     }
 
-    /// Removes a Pod's logs.
+    /// Removes a Pod's logs. Blocks.
     pub(crate) fn remove(&self, namespace: &str, pod: &str, uid: &str) {
         let _ = std::fs::remove_dir_all(self.pod_dir(namespace, pod, uid));
     }

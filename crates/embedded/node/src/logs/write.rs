@@ -89,24 +89,29 @@ impl LogWriter {
                     }
                 }
             }
-            self.append(&out);
+            self.append(out).await;
         }
         if !line.is_empty() {
             let mut out = Vec::new();
             record(&mut out, stream, "F", &line);
-            self.append(&out);
+            self.append(out).await;
         }
     }
 
-    fn append(&self, bytes: &[u8]) {
+    async fn append(&self, bytes: Vec<u8>) {
         if bytes.is_empty() {
             return;
         }
-        let mut target = self.0.lock();
-        if let Err(error) = target.append(bytes) {
-            // The container goes on: its log is worth less than its work.
-            tracing::warn!(path = %target.path.display(), %error, "container log not written");
-        }
+        let target = self.0.clone();
+        // The disk may take its time. A failure is a runtime that is shutting down.
+        let _ = tokio::task::spawn_blocking(move || {
+            let mut target = target.lock();
+            if let Err(error) = target.append(&bytes) {
+                // The container goes on: its log is worth less than its work.
+                tracing::warn!(path = %target.path.display(), %error, "container log not written");
+            }
+        })
+        .await;
     }
 }
 

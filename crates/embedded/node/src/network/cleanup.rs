@@ -7,7 +7,8 @@ use std::time::Duration;
 use rustix::fs::{FlockOperation, flock};
 use rustix::process::{Pid, Signal, kill_process};
 
-use super::{NetworkError, check_privilege, command};
+use super::command;
+use super::error::{NetworkError, check_privilege};
 use crate::plan::{LINK_BRIDGE, LINK_LEG, belongs_to, node_netns};
 
 const NETNS_DIR: &str = "/run/netns";
@@ -87,6 +88,10 @@ pub(crate) fn kill_processes_in(netns: &str) {
         for pid in pids {
             let _ = kill_process(pid, Signal::KILL);
         }
+        #[expect(
+            clippy::disallowed_methods,
+            reason = "the commands of the network are blocking code, kept off the async workers"
+        )]
         std::thread::sleep(KILL_PAUSE);
     }
 }

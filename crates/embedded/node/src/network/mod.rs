@@ -5,6 +5,7 @@
 
 mod cleanup;
 mod command;
+mod error;
 mod handle;
 
 use std::collections::BTreeSet;
@@ -12,53 +13,13 @@ use std::net::Ipv4Addr;
 
 pub use cleanup::cleanup;
 pub(crate) use cleanup::kill_processes_in;
-pub use command::{CommandError, Output};
+pub use error::{NetworkError, check_privilege};
 pub use handle::NetnsHandle;
+pub use portolan_command::CommandError;
 
 use crate::plan::{
     LINK_BRIDGE, LINK_HOST, LINK_LEG, LINK_PREFIX, MAX_SLOTS, POD_GATEWAY, POD_GATEWAY_MAC, Plan,
 };
-
-/// Why the network could not be set up or changed.
-#[derive(Debug, thiserror::Error)]
-pub enum NetworkError {
-    /// Not root.
-    #[error(
-        "network namespaces need root (or CAP_NET_ADMIN and CAP_SYS_ADMIN): run the command as root, for example with sudo"
-    )]
-    Privilege,
-    /// A program failed.
-    #[error(transparent)]
-    Command(#[from] CommandError),
-    /// All slots are taken.
-    #[error("{MAX_SLOTS} clusters are running on this machine already: take one down with `portolan down`")]
-    NoSlot,
-    /// Somebody else has the slot.
-    #[error("slot {0} is used by another cluster: choose another one, or take that cluster down")]
-    SlotTaken(u8),
-    /// System call or file.
-    #[error("{what}: {source}")]
-    Io {
-        /// What was tried.
-        what: String,
-        /// The reason.
-        source: std::io::Error,
-    },
-    /// The thread in the namespace is gone.
-    #[error("the thread in the node's network namespace has ended: the cluster is shutting down")]
-    Closed,
-}
-
-impl NetworkError {
-    pub(crate) fn io(what: impl Into<String>, source: impl Into<std::io::Error>) -> NetworkError {
-        NetworkError::Io { what: what.into(), source: source.into() }
-    }
-}
-
-/// Whether this process may make network namespaces; every entry point of this module asks first.
-pub fn check_privilege() -> Result<(), NetworkError> {
-    if rustix::process::geteuid().is_root() { Ok(()) } else { Err(NetworkError::Privilege) }
-}
 
 /// Slots of clusters that exist on this machine, by the link ports in the host's namespace.
 pub fn used_slots() -> BTreeSet<u8> {
@@ -107,7 +68,7 @@ fn make(plan: &Plan) -> Result<Network, NetworkError> {
         // Two clusters that start at the same time may both try; the loser finds the bridge made.
         let made = command::ip_batch(&format!("link add {LINK_BRIDGE} type bridge\n"));
         if let Err(error) = made
-            && !error.is_exists()
+            && !command::is_exists(&error)
         {
             return Err(error.into());
         }
@@ -122,7 +83,9 @@ fn make(plan: &Plan) -> Result<Network, NetworkError> {
          link set {port} master {LINK_BRIDGE}\n\
          link set {port} up\n"
     ))
-    .map_err(|error| if error.is_exists() { NetworkError::SlotTaken(plan.slot()) } else { error.into() })?;
+    .map_err(|error| {
+        if command::is_exists(&error) { NetworkError::SlotTaken(plan.slot()) } else { error.into() }
+    })?;
 
     let handle = NetnsHandle::enter(&netns)?;
     let dns = plan.dns_address();

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::path::{Component, Path, PathBuf};
+use std::sync::Arc;
 
 use k8s_openapi::api::core::v1::{Container, Pod};
 use kube::ResourceExt as _;
@@ -17,9 +18,8 @@ use crate::sandbox::{File, InitSpec, Mount};
 
 /// Where programs of the catalogue are in a container.
 const PROGRAMS: &str = "/portolan/bin";
-/// Image whose program proxies with `PORTOLAN_PROXY=envoy` start, and the variable that tells them where it is.
+/// Image whose program proxies with `PORTOLAN_PROXY=envoy` start.
 const ENVOY_IMAGE: &str = "portolan/envoy";
-const ENVOY_PATH: &str = "ENVOY_PATH";
 /// What root may do in a container by default: containerd's list without what reaches beyond the Pod, and network administration,
 /// which is confined to the Pod's namespace.
 const ROOT_CAPABILITIES: [&str; 13] = [
@@ -59,15 +59,12 @@ pub(crate) fn hostname(pod: &Pod) -> String {
 
 /// The specification of `container`.
 pub(crate) async fn assemble(
-    ctx: &Context,
-    pod: &Pod,
+    ctx: &Arc<Context>,
+    pod: &Arc<Pod>,
     container: &Container,
     addresses: Addresses,
     pod_dir: &Path,
 ) -> Result<InitSpec, StartError> {
-    let layers = ctx.catalogue.layers();
-    let image_name = container.image.as_deref().unwrap_or_default();
-    let image = catalogue::resolve(&layers, image_name);
     let namespace = pod.namespace().unwrap_or_default();
     let hostname = hostname(pod);
     let input = EnvInput {
@@ -79,8 +76,28 @@ pub(crate) async fn assemble(
         kubernetes: (ctx.network.plan().kubernetes_address().to_string(), 443),
     };
     let mut sources = Sources::new(&ctx.client, &namespace);
-    let mut env = environment(&input, &mut sources).await.map_err(|e| config(e.to_string()))?;
+    let env = environment(&input, &mut sources).await.map_err(|e| config(e.to_string()))?;
+    // The rest looks at files.
+    let (ctx, pod, container, pod_dir) = (ctx.clone(), pod.clone(), container.clone(), pod_dir.to_owned());
+    tokio::task::spawn_blocking(move || specification(&ctx, &pod, &container, addresses, &pod_dir, env))
+        .await
+        .map_err(|error| config(error.to_string()))?
+}
 
+/// [`assemble`] with the environment at hand. Blocks.
+fn specification(
+    ctx: &Context,
+    pod: &Pod,
+    container: &Container,
+    addresses: Addresses,
+    pod_dir: &Path,
+    mut env: BTreeMap<String, String>,
+) -> Result<InitSpec, StartError> {
+    let layers = ctx.catalogue.layers();
+    let image_name = container.image.as_deref().unwrap_or_default();
+    let image = catalogue::resolve(&layers, image_name);
+    let namespace = pod.namespace().unwrap_or_default();
+    let hostname = hostname(pod);
     let mut mounts = volume_mounts(pod, container, &env, pod_dir)?;
     let argv = command(ctx, image_name, image, container, &env, &mut mounts)?;
     if let Some(envoy) = catalogue::resolve(&layers, ENVOY_IMAGE)
@@ -88,7 +105,7 @@ pub(crate) async fn assemble(
         && catalogue::short_name(image_name) == "portolan/proxy"
     {
         let path = mount_program(program, image_name, &mut mounts)?;
-        env.entry(ENVOY_PATH.to_owned()).or_insert(path);
+        env.entry(portolan_names::env::ENVOY_PATH.to_owned()).or_insert(path);
     }
     mounts.sort_by_key(|m| m.target.components().count());
 

@@ -2,13 +2,20 @@
 
 mod addresses;
 mod assemble;
-mod board;
 mod env;
 mod events;
 mod fields;
+mod files;
+mod life;
 mod manager;
 mod node_object;
+mod observed;
 mod probes;
+mod roster;
+mod runner;
+mod scheduler;
+mod status;
+mod stop;
 mod supervisor;
 mod volumes;
 mod worker;

@@ -9,8 +9,8 @@ use http_body_util::{BodyExt as _, Empty, Limited};
 use hyper_util::rt::TokioIo;
 use k8s_openapi::api::core::v1::{Container, ExecAction, HTTPGetAction, Probe};
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
-use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use portolan_identity::Unverified;
+use rustls::pki_types::ServerName;
 
 use crate::network::NetnsHandle;
 
@@ -135,7 +135,8 @@ async fn http_get(
     let stream = network.connect(address).await.map_err(|e| e.to_string())?;
     let response = if action.scheme.as_deref() == Some("HTTPS") {
         let name = ServerName::from(address.ip());
-        let connector = tokio_rustls::TlsConnector::from(Arc::new(tls_config()?));
+        let config = Unverified::client_config().map_err(|e| e.to_string())?;
+        let connector = tokio_rustls::TlsConnector::from(Arc::new(config));
         let stream = connector.connect(name, stream).await.map_err(|e| format!("TLS with {address}: {e}"))?;
         send(TokioIo::new(stream), request).await
     } else {
@@ -175,55 +176,4 @@ where
 fn cut(text: &str) -> &str {
     let end = text.char_indices().map(|(i, _)| i).find(|i| *i >= MAX_EVENT_TEXT).unwrap_or(text.len());
     text.get(..end).unwrap_or(text)
-}
-
-fn tls_config() -> Result<rustls::ClientConfig, String> {
-    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let schemes = provider.signature_verification_algorithms.supported_schemes();
-    let builder = rustls::ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .map_err(|e| e.to_string())?;
-    Ok(builder
-        .dangerous()
-        .with_custom_certificate_verifier(Arc::new(AnyCertificate(schemes)))
-        .with_no_client_auth())
-}
-
-/// A probe asks whether the Pod answers, not who it is: the kubelet checks no certificate either.
-#[derive(Debug)]
-struct AnyCertificate(Vec<rustls::SignatureScheme>);
-
-impl ServerCertVerifier for AnyCertificate {
-    fn verify_server_cert(
-        &self,
-        _end_entity: &CertificateDer<'_>,
-        _intermediates: &[CertificateDer<'_>],
-        _server_name: &ServerName<'_>,
-        _ocsp_response: &[u8],
-        _now: UnixTime,
-    ) -> Result<ServerCertVerified, rustls::Error> {
-        Ok(ServerCertVerified::assertion())
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        _message: &[u8],
-        _cert: &CertificateDer<'_>,
-        _dss: &rustls::DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        Ok(HandshakeSignatureValid::assertion())
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        _message: &[u8],
-        _cert: &CertificateDer<'_>,
-        _dss: &rustls::DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        Ok(HandshakeSignatureValid::assertion())
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<rustls::SignatureScheme> {
-        self.0.clone()
-    }
 }

@@ -1,25 +1,26 @@
 //! One container from its first start to its last end: restarts, back-off, probes, termination.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use k8s_openapi::api::core::v1::{Container, ExecAction, LifecycleHandler, Pod, Probe};
+use k8s_openapi::api::core::v1::{Container, Pod};
 use kube::ResourceExt as _;
 use rustix::process::Signal;
-use tokio::io::AsyncReadExt as _;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use super::Context;
 use super::assemble::{StartError, assemble};
-use super::board::{Board, State, Terminated};
 use super::fields::Addresses;
-use super::probes::{Exec, probe, timing};
+use super::files;
+use super::observed::{Observed, State, Terminated};
+use super::runner::Runner;
+use super::stop::{Deadline, Stop, stopped};
 use crate::logs::Stream;
-use crate::sandbox::{InitSpec, Process, START_FAILED, exit_code, spawn};
+use crate::sandbox::{Process, START_FAILED, exit_code, spawn};
 
 /// Second restart waits this long, each further one twice as long (Kubernetes' numbers).
 const BACKOFF_FIRST: Duration = Duration::from_secs(10);
@@ -31,13 +32,8 @@ const RETRY_FIRST: Duration = Duration::from_secs(1);
 const RETRY_LIMIT: Duration = Duration::from_secs(10);
 /// How long the log of an ended container may take to drain.
 const LOG_DRAIN: Duration = Duration::from_secs(1);
-/// Output of an exec probe that is kept.
-const MAX_EXEC_OUTPUT: u64 = 10 << 10;
 /// Text of a failed start that is kept.
 const MAX_START_ERROR: usize = 2000;
-
-/// `None`: run. `Some(grace)`: end within `grace`.
-pub(crate) type Stop = Option<Duration>;
 
 /// What happens when the container ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -49,7 +45,7 @@ pub(crate) enum Restart {
 
 pub(crate) struct Supervisor {
     pub(crate) ctx: Arc<Context>,
-    pub(crate) board: Arc<Board>,
+    pub(crate) observed: Arc<Observed>,
     /// The newest version of the Pod.
     pub(crate) pod: watch::Receiver<Arc<Pod>>,
     pub(crate) container: Container,
@@ -60,11 +56,6 @@ pub(crate) struct Supervisor {
     /// Told `true` once the container runs, its postStart hook has ended and its startup probe has succeeded.
     pub(crate) started: watch::Sender<bool>,
     pub(crate) default_grace: Duration,
-}
-
-/// Waits until the container has to stop; a vanished owner counts.
-pub(crate) async fn stopped(stop: &mut watch::Receiver<Stop>) {
-    let _ = stop.wait_for(Option::is_some).await;
 }
 
 /// A started process with its id and the tasks that write its log.
@@ -115,7 +106,7 @@ impl Supervisor {
     }
 
     fn wait_in(&self, reason: &'static str, message: Option<String>) {
-        self.board.container(self.name(), |e| e.enter(State::Waiting { reason, message }));
+        self.observed.container(self.name(), |e| e.enter(State::Waiting { reason, message }));
     }
 
     /// Sleeps; `false` when the container has to stop.
@@ -147,7 +138,7 @@ impl Supervisor {
             self.wait_in("CrashLoopBackOff", Some(message));
             if !self.pause(time).await {
                 // The status goes back to how the container ended.
-                self.board.container(self.name(), |e| {
+                self.observed.container(self.name(), |e| {
                     if let Some(last) = e.last.take() {
                         e.state = State::Terminated(last);
                     }
@@ -155,7 +146,7 @@ impl Supervisor {
                 return false;
             }
         }
-        self.board.container(self.name(), |e| e.restarts += 1);
+        self.observed.container(self.name(), |e| e.restarts += 1);
         true
     }
 
@@ -203,14 +194,17 @@ impl Supervisor {
         let pod = self.pod();
         let failed = |message: String| StartError { reason: "RunContainerError", message };
         let spec = assemble(&self.ctx, &pod, &self.container, self.addresses, &self.pod_dir).await?;
-        std::fs::create_dir_all(&spec.scratch)
+        tokio::fs::create_dir_all(&spec.scratch)
+            .await
             .map_err(|e| failed(format!("{}: {e}", spec.scratch.display())))?;
-        let _ = std::fs::remove_file(&spec.error_file);
+        let _ = tokio::fs::remove_file(&spec.error_file).await;
         let (namespace, name, uid) =
             (pod.namespace().unwrap_or_default(), pod.name_any(), pod.uid().unwrap_or_default());
-        let attempt = self.board.container(self.name(), |e| e.restarts);
-        let log = self.ctx.logs.open(&namespace, &name, &uid, self.name(), attempt);
-        let log = log.map_err(|e| failed(format!("opening the container's log: {e}")))?;
+        let attempt = self.observed.container(self.name(), |e| e.restarts);
+        let (logs, container) = (self.ctx.logs.clone(), self.name().to_owned());
+        let opened = (namespace, name, uid.clone());
+        let log = files::blocking(move || logs.open(&opened.0, &opened.1, &opened.2, &container, attempt));
+        let log = log.await.map_err(|e| failed(format!("opening the container's log: {e}")))?;
 
         if attempt == 0 {
             let image = self.container.image.as_deref().unwrap_or_default();
@@ -247,7 +241,7 @@ impl Supervisor {
         let Started { mut process, id, mut log } = started;
         let since = Timestamp::now();
         let pid = process.pid();
-        self.board.container(self.name(), |e| {
+        self.observed.container(self.name(), |e| {
             e.id = Some(id.clone());
             e.enter(State::Running { since });
             e.started = self.container.startup_probe.is_none();
@@ -262,24 +256,18 @@ impl Supervisor {
         );
 
         let end = {
-            let runner = Runner {
-                ctx: &self.ctx,
-                pod_dir: &self.pod_dir,
-                container: &self.container,
-                pod: &pod,
-                addresses: self.addresses,
-                pid,
-            };
+            let mut stop = self.stop.clone();
+            let runner = self.runner(&pod, pid);
             tokio::select! {
                 status = process.wait() => End::Exited(status),
-                why = runner.watch_health(&self.board, &self.started) => End::Unhealthy(why),
-                () = stopped(&mut self.stop) => End::Stopped,
+                why = runner.watch_health(&self.observed, &self.started) => End::Unhealthy(why),
+                () = stopped(&mut stop) => End::Stopped,
             }
         };
         let status = match end {
             End::Exited(status) => status,
             End::Unhealthy(why) => {
-                self.board.container(self.name(), |e| e.ready = false);
+                self.observed.container(self.name(), |e| e.ready = false);
                 self.ctx.events.normal(&pod, Some(self.name()), "Killing", why);
                 self.terminate(&mut process, self.default_grace).await
             }
@@ -292,14 +280,14 @@ impl Supervisor {
                     format!("Stopping container {}", self.name()),
                 );
                 // An application that ends on its own terms still answers, but gets no new connections.
-                self.board.container(self.name(), |e| e.ready = e.ready && !grace.is_zero());
+                self.observed.container(self.name(), |e| e.ready = e.ready && !grace.is_zero());
                 self.terminate(&mut process, grace).await
             }
         };
         // Whoever sees the end in the status finds the whole log.
         let _ = tokio::time::timeout(LOG_DRAIN, async { while log.join_next().await.is_some() {} }).await;
         let (code, signal) = status.map_or((255, None), exit_code);
-        let error = self.start_error(code);
+        let error = self.start_error(code).await;
         let success = code == 0;
         let ended = Terminated {
             exit_code: code,
@@ -318,7 +306,7 @@ impl Supervisor {
             self.ctx.events.warning(&pod, Some(self.name()), "Failed", format!("Error: {message}"));
         }
         let init = self.restart != Restart::Always && self.is_init();
-        self.board.container(self.name(), |e| {
+        self.observed.container(self.name(), |e| {
             e.ready = init && success;
             e.started = false;
             e.enter(State::Terminated(ended));
@@ -334,220 +322,50 @@ impl Supervisor {
             .any(|c| c.name == self.container.name)
     }
 
-    fn start_error(&self, code: i32) -> Option<String> {
+    async fn start_error(&self, code: i32) -> Option<String> {
         if code != START_FAILED {
             return None;
         }
         let path = self.pod_dir.join("containers").join(format!("{}.error", self.name()));
-        let text = std::fs::read_to_string(path).ok()?;
+        let text = tokio::fs::read_to_string(path).await.ok()?;
         let text: String = text.trim().chars().take(MAX_START_ERROR).collect();
         (!text.is_empty()).then_some(text)
     }
 
-    /// preStop hook, SIGTERM, grace, SIGKILL.
+    /// preStop hook, SIGTERM, grace, SIGKILL. The hook's time is part of the grace.
     async fn terminate(
         &mut self,
         process: &mut Process,
         grace: Duration,
     ) -> std::io::Result<std::process::ExitStatus> {
-        let deadline = Instant::now() + grace;
-        let pod = self.pod();
-        let hook = self.container.lifecycle.as_ref().and_then(|l| l.pre_stop.clone());
-        if let Some(hook) = hook
-            && !grace.is_zero()
-        {
-            let runner = Runner {
-                ctx: &self.ctx,
-                pod_dir: &self.pod_dir,
-                container: &self.container,
-                pod: &pod,
-                addresses: self.addresses,
-                pid: process.pid(),
-            };
+        if !grace.is_zero() {
+            let mut deadline = Deadline::new(grace, self.stop.clone());
+            let pod = self.pod();
+            let pid = process.pid();
+            let runner = self.runner(&pod, pid);
             tokio::select! {
                 status = process.wait() => return status,
-                done = tokio::time::timeout_at(deadline, runner.hook(&hook)) => if let Ok(Err(why)) = done {
-                    self.ctx.events.warning(&pod, Some(self.name()), "FailedPreStopHook", why);
-                }
+                () = deadline.passed() => {}
+                () = runner.pre_stop() => {}
             }
-        }
-        if !grace.is_zero() {
             process.signal(Signal::TERM);
-            loop {
-                let asked = *self.stop.borrow_and_update();
-                // A later, shorter grace period counts.
-                let until = asked.map_or(deadline, |g| deadline.min(Instant::now() + g));
-                tokio::select! {
-                    status = process.wait() => return status,
-                    () = tokio::time::sleep_until(until) => break,
-                    changed = self.stop.changed() => if changed.is_err() { break },
-                }
+            tokio::select! {
+                status = process.wait() => return status,
+                () = deadline.passed() => {}
             }
         }
         process.signal(Signal::KILL);
         process.wait().await
     }
-}
 
-/// Runs probes and hooks against one running container.
-struct Runner<'a> {
-    ctx: &'a Context,
-    pod_dir: &'a Path,
-    container: &'a Container,
-    pod: &'a Pod,
-    addresses: Addresses,
-    pid: i32,
-}
-
-impl Runner<'_> {
-    /// Does the probes' work until one says that the container must be restarted, and says why.
-    async fn watch_health(&self, board: &Board, started: &watch::Sender<bool>) -> String {
-        let name = &self.container.name;
-        let hook = self.container.lifecycle.as_ref().and_then(|l| l.post_start.as_ref());
-        if let Some(hook) = hook
-            && let Err(why) = self.hook(hook).await
-        {
-            self.ctx.events.warning(self.pod, Some(name), "FailedPostStartHook", why);
-            return "FailedPostStartHook".to_owned();
+    fn runner<'a>(&'a self, pod: &'a Arc<Pod>, pid: i32) -> Runner<'a> {
+        Runner {
+            ctx: &self.ctx,
+            pod_dir: &self.pod_dir,
+            container: &self.container,
+            pod,
+            addresses: self.addresses,
+            pid,
         }
-        if let Some(startup) = &self.container.startup_probe {
-            let mut failures = 0;
-            let timing = timing(startup);
-            tokio::time::sleep(timing.delay).await;
-            loop {
-                match self.probe("Startup", startup).await {
-                    true => break,
-                    false => failures += 1,
-                }
-                if failures >= timing.failure {
-                    return format!("Container {name} failed startup probe, will be restarted");
-                }
-                tokio::time::sleep(timing.period).await;
-            }
-        }
-        board.container(name, |e| {
-            e.started = true;
-            e.ready = self.container.readiness_probe.is_none();
-        });
-        started.send_replace(true);
-        tokio::select! {
-            why = self.liveness() => why,
-            () = self.readiness(board) => std::future::pending().await,
-        }
-    }
-
-    async fn liveness(&self) -> String {
-        let Some(liveness) = &self.container.liveness_probe else { return std::future::pending().await };
-        let timing = timing(liveness);
-        tokio::time::sleep(timing.delay).await;
-        let mut failures = 0;
-        loop {
-            failures = if self.probe("Liveness", liveness).await { 0 } else { failures + 1 };
-            if failures >= timing.failure {
-                return format!("Container {} failed liveness probe, will be restarted", self.container.name);
-            }
-            tokio::time::sleep(timing.period).await;
-        }
-    }
-
-    async fn readiness(&self, board: &Board) {
-        let Some(readiness) = &self.container.readiness_probe else { return std::future::pending().await };
-        let timing = timing(readiness);
-        tokio::time::sleep(timing.delay).await;
-        let (mut successes, mut failures, mut ready) = (0, 0, false);
-        loop {
-            if self.probe("Readiness", readiness).await {
-                (successes, failures) = (successes + 1, 0);
-            } else {
-                (successes, failures) = (0, failures + 1);
-            }
-            let now = if ready { failures < timing.failure } else { successes >= timing.success };
-            if now != ready {
-                ready = now;
-                board.container(&self.container.name, |e| e.ready = ready);
-            }
-            // Not ready yet: ask sooner than the period, as the kubelet does after a start, so that Pods are ready early.
-            let wait = if ready || failures > timing.failure {
-                timing.period
-            } else {
-                timing.period.min(Duration::from_secs(1))
-            };
-            tokio::time::sleep(wait).await;
-        }
-    }
-
-    async fn probe(&self, kind: &str, spec: &Probe) -> bool {
-        match probe(spec, self.container, self.addresses.pod, self.ctx.network.handle(), self).await {
-            Ok(()) => true,
-            Err(why) => {
-                let message = format!("{kind} probe failed: {why}");
-                self.ctx.events.warning(self.pod, Some(&self.container.name), "Unhealthy", message);
-                false
-            }
-        }
-    }
-
-    async fn hook(&self, hook: &LifecycleHandler) -> Result<(), String> {
-        if let Some(action) = &hook.exec {
-            return match self.exec(action).await? {
-                (0, _) => Ok(()),
-                (code, output) => Err(format!("hook exited with {code}: {output}")),
-            };
-        }
-        if let Some(sleep) = &hook.sleep {
-            tokio::time::sleep(Duration::from_secs(u64::try_from(sleep.seconds).unwrap_or(0))).await;
-            return Ok(());
-        }
-        let probe_like = Probe {
-            http_get: hook.http_get.clone(),
-            tcp_socket: hook.tcp_socket.clone(),
-            timeout_seconds: Some(30),
-            ..Probe::default()
-        };
-        probe(&probe_like, self.container, self.addresses.pod, self.ctx.network.handle(), self).await
-    }
-}
-
-impl Exec for Runner<'_> {
-    async fn exec(&self, action: &ExecAction) -> Result<(i32, String), String> {
-        let spec = assemble(self.ctx, self.pod, self.container, self.addresses, self.pod_dir).await;
-        let spec = spec.map_err(|e| e.message)?;
-        let spec = InitSpec {
-            join: Some(self.pid),
-            argv: action.command.clone().unwrap_or_default(),
-            error_file: self.pod_dir.join("containers").join(format!("{}.exec-error", self.container.name)),
-            ..spec
-        };
-        let _ = std::fs::remove_file(&spec.error_file);
-        let mut process =
-            spawn(self.ctx.network.handle(), &self.ctx.pod_init, &spec).await.map_err(|e| e.to_string())?;
-        let mut readers = JoinSet::new();
-        for pipe in [process.stdout.take(), process.stderr.take()].into_iter().flatten() {
-            readers.spawn(async move {
-                let mut text = Vec::new();
-                let mut pipe = pipe;
-                let _ = (&mut pipe).take(MAX_EXEC_OUTPUT).read_to_end(&mut text).await;
-                // What is beyond the limit is read and thrown away, or the program would block.
-                let _ = tokio::io::copy(&mut pipe, &mut tokio::io::sink()).await;
-                text
-            });
-        }
-        let status = process.wait().await.map_err(|e| e.to_string())?;
-        let mut output = Vec::new();
-        let _ = tokio::time::timeout(LOG_DRAIN, async {
-            while let Some(part) = readers.join_next().await {
-                output.extend(part.unwrap_or_default());
-            }
-        })
-        .await;
-        let mut output = String::from_utf8_lossy(&output).trim().to_owned();
-        let (code, _) = exit_code(status);
-        if code == START_FAILED
-            && let Ok(why) = std::fs::read_to_string(&spec.error_file)
-            && !why.is_empty()
-        {
-            output = why;
-        }
-        Ok((code, output))
     }
 }

@@ -1,13 +1,7 @@
 //! A Pod's volumes: directories below `pods/<uid>/volumes/<name>`, bind-mounted into the containers.
-//!
-//! What comes from the API is written the way the kubelet does it: a fresh directory, then one rename of the link `..data`,
-//! so that a reader sees the old files or the new ones, never a mix.
 
 use std::collections::{BTreeMap, HashMap};
-use std::fs;
-use std::io;
-use std::os::unix::fs::{PermissionsExt as _, symlink};
-use std::path::{Component, Path, PathBuf};
+use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
 use k8s_openapi::api::authentication::v1::{BoundObjectReference, TokenRequest, TokenRequestSpec};
@@ -19,6 +13,7 @@ use kube::{Api, Client, ResourceExt as _};
 
 use super::env::{EnvError, Sources};
 use super::fields::{Addresses, Capacity, FieldError, field, resource, service_account};
+use super::files::{self, FileData, FileError, Payload};
 
 /// Size limit of one volume's files, the API's limit of an object several times over.
 const MAX_VOLUME_BYTES: usize = 16 << 20;
@@ -48,8 +43,6 @@ pub(crate) enum VolumeError {
     NoToken(String),
     #[error(transparent)]
     Field(#[from] FieldError),
-    #[error("path \"{0}\" must be relative and must not contain `..`")]
-    Path(String),
     #[error("larger than {MAX_VOLUME_BYTES} bytes")]
     TooLarge,
     #[error(
@@ -57,16 +50,9 @@ pub(crate) enum VolumeError {
          (the embedded cluster gives Pods no access to the machine's files)"
     )]
     Unsupported,
-    #[error("{path}: {source}")]
-    Io { path: PathBuf, source: io::Error },
+    #[error(transparent)]
+    File(#[from] FileError),
 }
-
-struct FileData {
-    bytes: Vec<u8>,
-    mode: i32,
-}
-
-type Payload = BTreeMap<String, FileData>;
 
 struct Token {
     text: String,
@@ -130,52 +116,51 @@ impl Volumes {
     ) -> Result<(), VolumeError> {
         let dir = self.path(&volume.name);
         if volume.empty_dir.is_some() {
-            make_dir(&dir)?;
-            return fs::set_permissions(&dir, fs::Permissions::from_mode(0o777)).map_err(at(&dir));
+            return Ok(files::open_to_all(dir).await?);
         }
-        let mut files = Payload::new();
+        let mut payload = Payload::new();
         if let Some(source) = &volume.config_map {
             let mode = source.default_mode.unwrap_or(DEFAULT_MODE);
             let data = sources.config_map(&source.name).await?;
             let keyed = Keyed { kind: "configmap", name: &source.name, optional: source.optional, data };
-            keyed.pick(source.items.as_deref(), mode, &mut files)?;
+            keyed.pick(source.items.as_deref(), mode, &mut payload)?;
         } else if let Some(source) = &volume.secret {
             let mode = source.default_mode.unwrap_or(DEFAULT_MODE);
             let name = source.secret_name.as_deref().unwrap_or_default();
             let data = sources.secret(name).await?;
             let keyed = Keyed { kind: "secret", name, optional: source.optional, data };
-            keyed.pick(source.items.as_deref(), mode, &mut files)?;
+            keyed.pick(source.items.as_deref(), mode, &mut payload)?;
         } else if let Some(source) = &volume.downward_api {
             let mode = source.default_mode.unwrap_or(DEFAULT_MODE);
-            downward(input, source.items.as_deref().unwrap_or_default(), mode, &mut files)?;
+            downward(input, source.items.as_deref().unwrap_or_default(), mode, &mut payload)?;
         } else if let Some(source) = &volume.projected {
             let mode = source.default_mode.unwrap_or(DEFAULT_MODE);
             for part in source.sources.iter().flatten() {
                 if let Some(s) = &part.config_map {
                     let data = sources.config_map(&s.name).await?;
                     let keyed = Keyed { kind: "configmap", name: &s.name, optional: s.optional, data };
-                    keyed.pick(s.items.as_deref(), mode, &mut files)?;
+                    keyed.pick(s.items.as_deref(), mode, &mut payload)?;
                 }
                 if let Some(s) = &part.secret {
                     let data = sources.secret(&s.name).await?;
                     let keyed = Keyed { kind: "secret", name: &s.name, optional: s.optional, data };
-                    keyed.pick(s.items.as_deref(), mode, &mut files)?;
+                    keyed.pick(s.items.as_deref(), mode, &mut payload)?;
                 }
                 if let Some(s) = &part.downward_api {
-                    downward(input, s.items.as_deref().unwrap_or_default(), mode, &mut files)?;
+                    downward(input, s.items.as_deref().unwrap_or_default(), mode, &mut payload)?;
                 }
                 if let Some(s) = &part.service_account_token {
                     let bytes = self.token(input, &volume.name, s).await?.into_bytes();
-                    files.insert(s.path.clone(), FileData { bytes, mode });
+                    payload.insert(s.path.clone(), FileData { bytes, mode });
                 }
             }
         } else {
             return Err(VolumeError::Unsupported);
         }
-        if files.values().map(|f| f.bytes.len()).sum::<usize>() > MAX_VOLUME_BYTES {
+        if payload.values().map(|f| f.bytes.len()).sum::<usize>() > MAX_VOLUME_BYTES {
             return Err(VolumeError::TooLarge);
         }
-        write_atomically(&dir, &files, self.group)
+        Ok(files::replace(dir, payload, self.group).await?)
     }
 
     async fn token(
@@ -338,134 +323,9 @@ fn downward(
     Ok(())
 }
 
-fn at(path: &Path) -> impl FnOnce(io::Error) -> VolumeError {
-    let path = path.to_owned();
-    move |source| VolumeError::Io { path, source }
-}
-
-fn make_dir(path: &Path) -> Result<(), VolumeError> {
-    fs::create_dir_all(path).map_err(at(path))?;
-    fs::set_permissions(path, fs::Permissions::from_mode(0o755)).map_err(at(path))
-}
-
-fn relative(path: &str) -> Result<&Path, VolumeError> {
-    let relative = Path::new(path);
-    let plain = relative.components().all(|c| matches!(c, Component::Normal(_)));
-    if plain && !path.is_empty() && !path.starts_with("..") {
-        Ok(relative)
-    } else {
-        Err(VolumeError::Path(path.to_owned()))
-    }
-}
-
-fn write_atomically(dir: &Path, files: &Payload, group: Option<u32>) -> Result<(), VolumeError> {
-    make_dir(dir)?;
-    let data = dir.join("..data");
-    if unchanged(&data, files)? {
-        return Ok(());
-    }
-    let stamp = format!("..{}", Timestamp::now().as_nanosecond());
-    let fresh = dir.join(&stamp);
-    make_dir(&fresh)?;
-    for (path, file) in files {
-        let path = fresh.join(relative(path)?);
-        if let Some(parent) = path.parent()
-            && parent != fresh
-        {
-            make_dir(parent)?;
-        }
-        fs::write(&path, &file.bytes).map_err(at(&path))?;
-        let mut mode = u32::try_from(file.mode).unwrap_or(0o644) & 0o777;
-        if group.is_some() {
-            std::os::unix::fs::chown(&path, None, group).map_err(at(&path))?;
-            mode |= (mode & 0o400) >> 3;
-        }
-        fs::set_permissions(&path, fs::Permissions::from_mode(mode)).map_err(at(&path))?;
-    }
-    let old = fs::read_link(&data).ok();
-    let link = dir.join("..data_tmp");
-    let _ = fs::remove_file(&link);
-    symlink(&stamp, &link).map_err(at(&link))?;
-    fs::rename(&link, &data).map_err(at(&data))?;
-
-    let tops: std::collections::BTreeSet<&Path> = files
-        .keys()
-        .filter_map(|p| Path::new(p).components().next())
-        .map(|c| Path::new(c.as_os_str()))
-        .collect();
-    for top in &tops {
-        let link = dir.join(top);
-        if fs::symlink_metadata(&link).is_err() {
-            symlink(Path::new("..data").join(top), &link).map_err(at(&link))?;
-        }
-    }
-    for entry in fs::read_dir(dir).map_err(at(dir))?.flatten() {
-        let name = entry.file_name();
-        let ours = name.to_str().is_none_or(|n| n.starts_with(".."));
-        if !ours && !tops.contains(Path::new(&name)) {
-            let _ = fs::remove_file(entry.path());
-        }
-    }
-    if let Some(old) = old {
-        let _ = fs::remove_dir_all(dir.join(old));
-    }
-    Ok(())
-}
-
-fn unchanged(data: &Path, files: &Payload) -> Result<bool, VolumeError> {
-    if !data.exists() {
-        return Ok(false);
-    }
-    let mut count = 0;
-    for (path, file) in files {
-        match fs::read(data.join(relative(path)?)) {
-            Ok(bytes) if bytes == file.bytes => count += 1,
-            _ => return Ok(false),
-        }
-    }
-    Ok(count_files(data) == count)
-}
-
-fn count_files(dir: &Path) -> usize {
-    let Ok(entries) = fs::read_dir(dir) else { return 0 };
-    entries.flatten().map(|e| if e.path().is_dir() { count_files(&e.path()) } else { 1 }).sum()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn payload(files: &[(&str, &str)]) -> Payload {
-        files
-            .iter()
-            .map(|(p, t)| ((*p).to_owned(), FileData { bytes: t.as_bytes().to_vec(), mode: 0o600 }))
-            .collect()
-    }
-
-    #[test]
-    fn replaces_in_one_step() {
-        let dir = std::env::temp_dir().join(format!("ptl-vol-{}", std::process::id()));
-        let _ = fs::remove_dir_all(&dir);
-        write_atomically(&dir, &payload(&[("a", "1"), ("sub/b", "2")]), None).unwrap();
-        let first = fs::read_link(dir.join("..data")).unwrap();
-        assert_eq!(fs::read_to_string(dir.join("a")).unwrap(), "1");
-        assert_eq!(fs::read_to_string(dir.join("sub/b")).unwrap(), "2");
-        assert_eq!(fs::metadata(dir.join("a")).unwrap().permissions().mode() & 0o777, 0o600);
-        write_atomically(&dir, &payload(&[("a", "1"), ("sub/b", "2")]), None).unwrap();
-        assert_eq!(fs::read_link(dir.join("..data")).unwrap(), first, "same content, nothing written");
-        write_atomically(&dir, &payload(&[("a", "3")]), Some(77)).unwrap();
-        assert_eq!(fs::read_to_string(dir.join("a")).unwrap(), "3");
-        assert_eq!(
-            fs::metadata(dir.join("a")).unwrap().permissions().mode() & 0o777,
-            0o640,
-            "readable by fsGroup"
-        );
-        assert!(!dir.join("sub").exists() && !dir.join(first).exists());
-        for bad in ["../x", "/x", "", "a/../b", "..data"] {
-            assert!(write_atomically(&dir, &payload(&[(bad, "1")]), None).is_err(), "{bad}");
-        }
-        fs::remove_dir_all(&dir).unwrap();
-    }
 
     #[test]
     fn implicit_credentials() {

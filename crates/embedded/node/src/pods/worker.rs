@@ -1,36 +1,34 @@
-//! One Pod from its arrival to its removal. One task owns it; its containers are tasks of their own that report to the board.
+//! One Pod from its arrival to its removal. One task owns it; its containers are tasks of their own that report what they see to [`Observed`].
 
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use jiff::Timestamp;
-use k8s_openapi::api::core::v1::{Container, Pod, PodCondition};
+use k8s_openapi::api::core::v1::{Pod, PodCondition};
 use kube::api::{DeleteParams, Patch, PatchParams, Preconditions};
 use kube::{Api, ResourceExt as _};
 use serde_json::json;
-use tokio::sync::{broadcast, watch};
-use tokio::task::JoinSet;
+use tokio::sync::watch;
 
-use super::board::{Board, phase, status};
+use super::Context;
 use super::fields::Addresses;
-use super::supervisor::{Restart, Stop, Supervisor, stopped};
-use super::volumes::{Kind, VolumeInput, Volumes, references};
-use super::{Change, Context};
+use super::files;
+use super::life::Life;
+use super::observed::Observed;
+use super::status::status;
+use super::stop::Stop;
 
 /// Status changes that come together are written together.
 const STATUS_DEBOUNCE: Duration = Duration::from_millis(20);
 /// A status that could not be written is tried again.
 const STATUS_RETRY: Duration = Duration::from_secs(1);
-/// Sandbox and volumes are tried again this soon, then less often.
+/// A deletion that failed is tried again this soon, then less often.
 const RETRY_FIRST: Duration = Duration::from_millis(500);
 const RETRY_LIMIT: Duration = Duration::from_secs(5);
 /// Grace period of Pods that say nothing.
 const DEFAULT_GRACE: i64 = 30;
 /// Containers of a Pod that was removed by force get this long.
 const FORCED_GRACE: Duration = Duration::from_secs(2);
-/// Volumes are looked at this often even if no change was seen.
-const REFRESH: Duration = Duration::from_secs(60);
 
 /// What the API says about the Pod.
 #[derive(Clone)]
@@ -74,9 +72,14 @@ impl Worker {
             other => other,
         };
         if !matches!(ending, Ending::Shutdown) {
-            self.ctx.logs.remove(&namespace, &name, &uid);
+            let (logs, of) = (self.ctx.logs.clone(), (namespace.clone(), name.clone(), uid.clone()));
+            let removed = files::blocking(move || {
+                logs.remove(&of.0, &of.1, &of.2);
+                Ok(())
+            });
+            let _ = removed.await;
         }
-        let _ = std::fs::remove_dir_all(&pod_dir);
+        let _ = tokio::fs::remove_dir_all(&pod_dir).await;
         if matches!(ending, Ending::Deleted) {
             self.delete_object(&namespace, &name, uid).await;
         }
@@ -100,7 +103,7 @@ impl Worker {
     async fn live(&mut self, pod: &Arc<Pod>, pod_dir: PathBuf) -> Ending {
         let ctx = self.ctx.clone();
         let uid = pod.uid().unwrap_or_default();
-        let board = Arc::new(Board::new(pod));
+        let observed = Arc::new(Observed::new(pod));
         let (stop_tx, stop) = watch::channel::<Stop>(None);
         let (pod_tx, latest) = watch::channel(pod.clone());
         let Some(address) = ctx.addresses.take() else {
@@ -110,7 +113,7 @@ impl Worker {
         let addresses = Addresses { pod: address, host: ctx.network.plan().node_address() };
         let life = Life {
             ctx: ctx.clone(),
-            board: board.clone(),
+            observed: observed.clone(),
             latest,
             stop,
             addresses,
@@ -140,7 +143,7 @@ impl Worker {
             };
             if let Some((why, grace)) = wanted {
                 if stop_tx.borrow().is_none_or(|before| grace < before) {
-                    board.update(|f| f.stopping = !matches!(why, Ending::Shutdown));
+                    observed.update(|f| f.stopping = !matches!(why, Ending::Shutdown));
                     stop_tx.send_replace(Some(grace));
                 }
                 ending = why;
@@ -156,13 +159,13 @@ impl Worker {
                 _ = &mut life => break,
                 changed = self.desired.changed() => if changed.is_err() { self.shutdown_now(&stop_tx) },
                 changed = self.shutdown.changed() => if changed.is_err() { self.shutdown_now(&stop_tx) },
-                () = board.changed.notified() => {
+                () = observed.changed.notified() => {
                     tokio::time::sleep(STATUS_DEBOUNCE).await;
-                    let ok = self.write_status(&board, &mut conditions, &mut written).await;
+                    let ok = self.write_status(&observed, &mut conditions, &mut written).await;
                     retry = (!ok).then(|| tokio::time::Instant::now() + STATUS_RETRY);
                 }
                 () = retry_sleep => {
-                    let ok = self.write_status(&board, &mut conditions, &mut written).await;
+                    let ok = self.write_status(&observed, &mut conditions, &mut written).await;
                     retry = (!ok).then(|| tokio::time::Instant::now() + STATUS_RETRY);
                 }
             }
@@ -172,7 +175,7 @@ impl Worker {
         }
         ctx.addresses.give_back(address);
         if !matches!(ending, Ending::Gone | Ending::Shutdown) {
-            while !self.write_status(&board, &mut conditions, &mut written).await {
+            while !self.write_status(&observed, &mut conditions, &mut written).await {
                 if matches!(*self.desired.borrow(), Desired::Gone) || *self.shutdown.borrow() {
                     break;
                 }
@@ -189,12 +192,12 @@ impl Worker {
     /// `false`: try again later.
     async fn write_status(
         &self,
-        board: &Board,
+        observed: &Observed,
         conditions: &mut Vec<PodCondition>,
         written: &mut serde_json::Value,
     ) -> bool {
         let Desired::Exists(pod) = self.desired.borrow().clone() else { return true };
-        let status = status(&pod, &board.facts(), self.ctx.network.plan().node_address(), conditions);
+        let status = status(&pod, &observed.facts(), self.ctx.network.plan().node_address(), conditions);
         conditions.clone_from(status.conditions.as_ref().unwrap_or(&Vec::new()));
         let Ok(value) = serde_json::to_value(&status) else { return true };
         if value == *written {
@@ -247,254 +250,4 @@ fn seconds(value: i64) -> Duration {
 fn grace(pod: &Pod) -> Duration {
     let asked = pod.spec.as_ref().and_then(|s| s.termination_grace_period_seconds);
     seconds(asked.unwrap_or(DEFAULT_GRACE))
-}
-
-/// What happens between sandbox and the last container's end.
-struct Life {
-    ctx: Arc<Context>,
-    board: Arc<Board>,
-    latest: watch::Receiver<Arc<Pod>>,
-    stop: watch::Receiver<Stop>,
-    addresses: Addresses,
-    pod_dir: PathBuf,
-    default_grace: Duration,
-}
-
-impl Life {
-    async fn run(mut self) {
-        let pod = self.latest.borrow().clone();
-        if let Some(why) = unsupported(&pod) {
-            self.ctx.events.warning(&pod, None, "Failed", why);
-            self.board.update(|f| f.failed = Some(("Unsupported", why.to_owned())));
-            return;
-        }
-        if !self.sandbox(&pod).await {
-            return;
-        }
-        let mut volumes = Volumes::new(&pod, &self.pod_dir);
-        if !self.mount(&pod, &mut volumes).await {
-            return;
-        }
-        let refresh = tokio::spawn(refresh(self.ctx.clone(), self.latest.clone(), self.addresses, volumes));
-        self.containers(&pod).await;
-        refresh.abort();
-    }
-
-    async fn sandbox(&mut self, pod: &Pod) -> bool {
-        let uid = pod.uid().unwrap_or_default();
-        let mut wait = RETRY_FIRST;
-        loop {
-            if self.stop.borrow().is_some() {
-                return false;
-            }
-            match self.ctx.network.add_pod(&uid, self.addresses.pod).await {
-                Ok(()) => {
-                    self.board.update(|f| f.addresses = Some(self.addresses));
-                    return true;
-                }
-                Err(error) => {
-                    let message = format!("Failed to create pod sandbox: {error}");
-                    self.ctx.events.warning(pod, None, "FailedCreatePodSandBox", message);
-                    let _ = self.ctx.network.delete_pod(&uid).await;
-                }
-            }
-            if !self.pause(&mut wait).await {
-                return false;
-            }
-        }
-    }
-
-    async fn mount(&mut self, pod: &Arc<Pod>, volumes: &mut Volumes) -> bool {
-        let mut changes = self.ctx.changes.subscribe();
-        let wanted = references(pod);
-        let namespace = pod.namespace().unwrap_or_default();
-        let mut wait = RETRY_FIRST;
-        loop {
-            if self.stop.borrow().is_some() {
-                return false;
-            }
-            let input = VolumeInput {
-                client: &self.ctx.client,
-                pod,
-                addresses: self.addresses,
-                capacity: self.ctx.capacity,
-            };
-            match volumes.update(&input).await {
-                Ok(()) => return true,
-                Err((volume, error)) => {
-                    let message = format!("MountVolume.SetUp failed for volume \"{volume}\" : {error}");
-                    self.ctx.events.warning(pod, None, "FailedMount", message);
-                }
-            }
-            // What is missing may be created at any moment.
-            tokio::select! {
-                more = self.pause(&mut wait) => if !more { return false },
-                () = relevant(&mut changes, &namespace, &wanted) => {}
-            }
-        }
-    }
-
-    async fn pause(&mut self, wait: &mut Duration) -> bool {
-        let time = *wait;
-        *wait = (*wait * 2).min(RETRY_LIMIT);
-        tokio::select! {
-            () = stopped(&mut self.stop) => false,
-            () = tokio::time::sleep(time) => true,
-        }
-    }
-
-    /// Init containers in order, then the others.
-    async fn containers(&mut self, pod: &Arc<Pod>) {
-        let Some(spec) = &pod.spec else { return };
-        let policy = match spec.restart_policy.as_deref() {
-            Some("Never") => Restart::Never,
-            Some("OnFailure") => Restart::OnFailure,
-            _ => Restart::Always,
-        };
-        // Sidecars (init containers that run along) end after the main containers.
-        let (sidecar_stop, sidecar_stopped) = watch::channel::<Stop>(None);
-        let mut sidecars = JoinSet::new();
-        let mut initialized = true;
-        for container in spec.init_containers.iter().flatten() {
-            if container.restart_policy.as_deref() == Some("Always") {
-                let (supervisor, mut started) =
-                    self.supervisor(container, Restart::Always, sidecar_stopped.clone());
-                sidecars.spawn(supervisor.run());
-                tokio::select! {
-                    _ = async { let _ = started.wait_for(|s| *s).await; } => continue,
-                    () = stopped(&mut self.stop) => { initialized = false; break }
-                }
-            }
-            let restart = if policy == Restart::Never { Restart::Never } else { Restart::OnFailure };
-            let (supervisor, _started) = self.supervisor(container, restart, self.stop.clone());
-            let success = supervisor.run().await;
-            if self.stop.borrow().is_some() {
-                initialized = false;
-                break;
-            }
-            if !success {
-                let message =
-                    format!("init container {} failed and the Pod's restartPolicy is Never", container.name);
-                self.board.update(|f| f.failed = Some(("InitContainerFailed", message)));
-                initialized = false;
-                break;
-            }
-        }
-        if initialized {
-            self.board.update(|f| f.initialized = true);
-            self.main_containers(&spec.containers, policy).await;
-        }
-        let grace = (*self.stop.borrow()).unwrap_or(self.default_grace);
-        sidecar_stop.send_replace(Some(grace));
-        while sidecars.join_next().await.is_some() {}
-        let facts = self.board.facts();
-        if initialized && !facts.stopping && matches!(phase(pod, &facts), "Running" | "Pending") {
-            tracing::debug!(pod = pod.name_any(), "containers ended while the Pod is expected to run");
-        }
-    }
-
-    async fn main_containers(&mut self, containers: &[Container], policy: Restart) {
-        let mut running = JoinSet::new();
-        for container in containers {
-            let (supervisor, mut started) = self.supervisor(container, policy, self.stop.clone());
-            running.spawn(supervisor.run());
-            // A postStart hook holds up the containers after it (holdApplicationUntilProxyStarts relies on that).
-            let hook = container.lifecycle.as_ref().is_some_and(|l| l.post_start.is_some());
-            if hook {
-                tokio::select! {
-                    _ = async { let _ = started.wait_for(|s| *s).await; } => {}
-                    () = stopped(&mut self.stop) => break,
-                }
-            }
-        }
-        while running.join_next().await.is_some() {}
-    }
-
-    fn supervisor(
-        &self,
-        container: &Container,
-        restart: Restart,
-        stop: watch::Receiver<Stop>,
-    ) -> (Supervisor, watch::Receiver<bool>) {
-        let (started, receiver) = watch::channel(false);
-        let supervisor = Supervisor {
-            ctx: self.ctx.clone(),
-            board: self.board.clone(),
-            pod: self.latest.clone(),
-            container: container.clone(),
-            restart,
-            addresses: self.addresses,
-            pod_dir: self.pod_dir.clone(),
-            stop,
-            started,
-            default_grace: self.default_grace,
-        };
-        (supervisor, receiver)
-    }
-}
-
-/// What this runtime refuses to run.
-fn unsupported(pod: &Pod) -> Option<&'static str> {
-    let spec = pod.spec.as_ref()?;
-    if spec.host_network == Some(true) {
-        return Some(
-            "hostNetwork is not supported by the embedded cluster: every Pod has a network of its own",
-        );
-    }
-    if spec.host_pid == Some(true) || spec.host_ipc == Some(true) {
-        return Some("hostPID and hostIPC are not supported by the embedded cluster");
-    }
-    None
-}
-
-/// Waits for a change of one of the objects.
-async fn relevant(
-    changes: &mut broadcast::Receiver<Change>,
-    namespace: &str,
-    wanted: &std::collections::HashSet<(Kind, String)>,
-) {
-    loop {
-        match changes.recv().await {
-            Ok(change)
-                if change.namespace == namespace && wanted.contains(&(change.kind, change.name.clone())) =>
-            {
-                return;
-            }
-            Ok(_) => {}
-            // Missed some: it may have been one of them.
-            Err(broadcast::error::RecvError::Lagged(_)) => return,
-            Err(broadcast::error::RecvError::Closed) => return std::future::pending().await,
-        }
-    }
-}
-
-/// Keeps projected volumes up to date: changed objects, new labels, tokens that run out.
-async fn refresh(
-    ctx: Arc<Context>,
-    mut latest: watch::Receiver<Arc<Pod>>,
-    addresses: Addresses,
-    mut volumes: Volumes,
-) {
-    let mut changes = ctx.changes.subscribe();
-    loop {
-        let pod = latest.borrow_and_update().clone();
-        let wanted = references(&pod);
-        let namespace = pod.namespace().unwrap_or_default();
-        let until_token = volumes.next_refresh().map_or(REFRESH, |at| {
-            Duration::try_from(at.duration_since(Timestamp::now())).unwrap_or(Duration::ZERO).min(REFRESH)
-        });
-        tokio::select! {
-            () = relevant(&mut changes, &namespace, &wanted) => {}
-            () = tokio::time::sleep(until_token.max(Duration::from_millis(500))) => {}
-            changed = latest.changed() => if changed.is_err() { return },
-        }
-        let pod = latest.borrow().clone();
-        let input = VolumeInput { client: &ctx.client, pod: &pod, addresses, capacity: ctx.capacity };
-        if let Err((volume, error)) = volumes.update(&input).await {
-            // The files that are there stay.
-            let message = format!("MountVolume.SetUp failed for volume \"{volume}\" : {error}");
-            ctx.events.warning(&pod, None, "FailedMount", message);
-            tokio::time::sleep(RETRY_LIMIT).await;
-        }
-    }
 }

@@ -1,16 +1,14 @@
 //! `portolan cluster`: the process that holds a cluster. `up --detach` and the demo start it; it tells them of its
 //! progress through a file in the state directory.
 
-use std::fs::OpenOptions;
-use std::io::Write as _;
 use std::process::ExitCode;
 
 use clap::Args;
+use portolan_client::Target;
 use portolan_cluster::Cluster;
-use portolan_cluster::state::StateDir;
+use portolan_cluster::progress::Teller;
 
 use super::up::{ClusterFlags, state_dir, stopped};
-use crate::connect::Target;
 
 /// Flags of `portolan cluster`.
 #[derive(Debug, Args)]
@@ -20,16 +18,6 @@ pub(crate) struct Supervise {
     /// End when the process that started this one ends.
     #[arg(long)]
     die_with_parent: bool,
-}
-
-/// Adds a line to the progress file.
-fn tell(state: &StateDir, line: &str) {
-    // Several lines would be taken for several messages.
-    let line = line.replace('\n', " ");
-    let file = OpenOptions::new().create(true).append(true).open(state.progress());
-    if let Err(error) = file.and_then(|mut file| writeln!(file, "{line}")) {
-        tracing::warn!(%error, "cannot write the progress file");
-    }
 }
 
 /// Runs the command.
@@ -46,19 +34,20 @@ pub(crate) async fn run(target: &Target, args: &Supervise) -> anyhow::Result<Exi
     }
     let state = state_dir(target);
     let config = args.cluster.config(state.clone());
+    let teller = Teller::new(&state);
     let mut stop = Box::pin(stopped());
     let started = tokio::select! {
-        started = Cluster::start(config, |what| tell(&state, &format!("ok {what}"))) => started,
+        started = Cluster::start(config, |what| teller.done(what)) => started,
         () = &mut stop => return Ok(ExitCode::FAILURE),
     };
     let cluster = match started {
         Ok(cluster) => cluster,
         Err(error) => {
-            tell(&state, &format!("error {error}"));
+            teller.failed(&error);
             return Err(error.into());
         }
     };
-    tell(&state, "ready");
+    teller.ready();
     tracing::info!(cluster = cluster.plan().cluster(), "up");
     stop.await;
     tracing::info!("stopping");

@@ -10,7 +10,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use tokio::time::Instant;
 
 use super::up::state_dir;
-use crate::connect::Target;
+use portolan_client::Target;
 
 /// Time for the process to stop by itself.
 const GRACE: Duration = Duration::from_secs(30);

@@ -10,8 +10,8 @@ use kube::{Api, ResourceExt};
 use portolan_resources::{ExportedServiceSet, ImportedServiceSet, ServiceMeshPeer};
 use serde_json::{Value, json};
 
-use crate::connect::Target;
 use crate::output::{Format, Table, print};
+use portolan_client::Target;
 
 /// Federation with other meshes.
 #[derive(Debug, Args)]

@@ -3,8 +3,8 @@
 use clap::Args;
 use serde_json::{Value, json};
 
-use crate::connect::{Target, control_planes};
 use crate::output::{Format, Table, print};
+use portolan_client::{Target, control_planes};
 
 /// Flags of `portolan proxy-status`.
 #[derive(Debug, Args)]

@@ -11,8 +11,8 @@ use portolan_cluster::state::StateError;
 use serde_json::{Value, json};
 
 use super::up::state_dir;
-use crate::connect::Target;
 use crate::output::{Format, Table, print};
+use portolan_client::Target;
 
 /// Time for the API server to answer.
 const TIMEOUT: Duration = Duration::from_secs(5);

@@ -1,6 +1,5 @@
 //! `portolan up`: starts a cluster, in the foreground or detached.
 
-use std::io::{Read as _, Seek as _};
 use std::path::PathBuf;
 use std::process::{ExitCode, Stdio};
 use std::time::{Duration, Instant};
@@ -8,21 +7,18 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, bail};
 use clap::Args;
 use portolan_cluster::mesh::{FederationGateways, Options};
+use portolan_cluster::progress::wait_ready;
 use portolan_cluster::state::StateDir;
 use portolan_cluster::{Cluster, Config};
-use tokio::process::{Child, Command};
+use tokio::process::Command;
 use tokio::signal::unix::{SignalKind, signal};
 
-use crate::connect::Target;
+use portolan_client::Target;
 
 /// Where a cluster keeps its state if nothing is said.
 const DEFAULT_STATE_DIR: &str = "/var/lib/portolan";
 /// Time for a detached start.
 const TIMEOUT: Duration = Duration::from_secs(300);
-/// How often the detached process's progress is read.
-const POLL: Duration = Duration::from_millis(100);
-/// Line that ends the progress of a successful start.
-const READY: &str = "ready";
 
 /// What to start. `up` and the process that `up --detach` starts take the same flags.
 #[derive(Debug, Clone, Args)]
@@ -168,56 +164,6 @@ async fn detached(state: &StateDir, flags: &ClusterFlags) -> anyhow::Result<Exit
     show_what_to_try(state);
     println!("   portolan down --state-dir {}", state.root().display());
     Ok(ExitCode::SUCCESS)
-}
-
-/// Follows the progress of a cluster process until it is ready or has ended.
-pub(crate) async fn wait_ready(
-    state: &StateDir,
-    child: &mut Child,
-    within: Duration,
-    mut progress: impl FnMut(&str),
-) -> anyhow::Result<()> {
-    let deadline = Instant::now() + within;
-    let mut shown = 0;
-    loop {
-        let ended = child.try_wait()?;
-        let text = std::fs::read_to_string(state.progress()).unwrap_or_default();
-        // The last line may still be being written.
-        let complete = text.rfind('\n').map_or("", |end| &text[..end]);
-        for line in complete.lines().skip(shown) {
-            shown += 1;
-            match line.split_once(' ') {
-                Some(("ok", what)) => progress(what),
-                Some(("error", what)) => bail!("{what}"),
-                _ if line == READY => return Ok(()),
-                _ => {}
-            }
-        }
-        if let Some(status) = ended {
-            bail!("the cluster process ended ({status}): {}", last_lines(state));
-        }
-        if Instant::now() > deadline {
-            bail!("the cluster was not up within {} s: {}", within.as_secs(), last_lines(state));
-        }
-        tokio::time::sleep(POLL).await;
-    }
-}
-
-/// The end of the supervisor's log.
-fn last_lines(state: &StateDir) -> String {
-    const TAIL: u64 = 2000;
-    let read = || -> std::io::Result<String> {
-        let mut file = std::fs::File::open(state.log())?;
-        let length = file.metadata()?.len();
-        file.seek(std::io::SeekFrom::Start(length.saturating_sub(TAIL)))?;
-        let mut bytes = Vec::new();
-        file.take(TAIL).read_to_end(&mut bytes)?;
-        Ok(String::from_utf8_lossy(&bytes).into_owned())
-    };
-    let text = read().unwrap_or_default();
-    let lines: Vec<&str> = text.lines().rev().take(5).collect();
-    let tail: Vec<&str> = lines.into_iter().rev().collect();
-    format!("see {}; its last lines:\n{}", state.log().display(), tail.join("\n"))
 }
 
 /// Returns when the process is told to stop.

@@ -15,7 +15,7 @@ use x509_parser::prelude::{FromDer, GeneralName, X509Certificate};
 
 use super::AdminState;
 use super::server_info::timestamp;
-use crate::serve::json as json_response;
+use portolan_agent::serve::json as json_response;
 use portolan_dataplane::config::ResourceKind;
 
 /// Certificates shown per secret: a root bundle may hold hundreds.

@@ -10,7 +10,7 @@ use serde_json::{Map, Value, json};
 
 use super::AdminState;
 use super::listeners::socket_address;
-use crate::serve::{json as json_response, param, query, text};
+use portolan_agent::serve::{json as json_response, param, query, text};
 use portolan_dataplane::config::{ClusterStatus, HostStatus};
 
 /// Names of the four circuit breaker limits, in the order of [`ClusterStatus::limits`].

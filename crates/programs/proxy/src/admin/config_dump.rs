@@ -8,7 +8,7 @@ use serde_json::{Map, Value, json};
 
 use super::AdminState;
 use super::server_info::timestamp;
-use crate::serve::{json as json_response, param, query, text};
+use portolan_agent::serve::{json as json_response, param, query, text};
 use portolan_dataplane::config::{DumpEntry, DumpState, ResourceKind};
 
 /// Package of the dump messages.
@@ -297,7 +297,7 @@ mod tests {
     use prost::Message;
 
     use super::*;
-    use crate::agent::secrets::certificate_secret;
+    use portolan_agent::certificates::certificate_secret;
 
     fn entry(kind: ResourceKind, name: &str, state: DumpState, body: Vec<u8>) -> DumpEntry {
         DumpEntry {

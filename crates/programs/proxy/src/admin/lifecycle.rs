@@ -7,7 +7,7 @@ use http::{Request, Response, StatusCode};
 use http_body_util::Full;
 
 use super::AdminState;
-use crate::serve::{param, query, text};
+use portolan_agent::serve::{param, query, text};
 use portolan_dataplane::config::DrainKind;
 
 pub(super) fn drain_listeners(state: &AdminState, request: &Request<Bytes>) -> Response<Full<Bytes>> {

@@ -8,7 +8,7 @@ use http_body_util::Full;
 use serde_json::{Value, json};
 
 use super::AdminState;
-use crate::serve::{json as json_response, param, query, text};
+use portolan_agent::serve::{json as json_response, param, query, text};
 
 pub(super) fn listeners(state: &AdminState, request: &Request<Bytes>) -> Response<Full<Bytes>> {
     let status = state.store.status();

@@ -5,7 +5,7 @@ use http::{Request, Response, StatusCode};
 use http_body_util::Full;
 
 use super::AdminState;
-use crate::serve::{query, text};
+use portolan_agent::serve::{query, text};
 
 pub(super) fn logging(state: &AdminState, request: &Request<Bytes>) -> Response<Full<Bytes>> {
     for (name, value) in query(request.uri()) {

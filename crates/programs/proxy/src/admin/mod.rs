@@ -23,10 +23,10 @@ use http_body_util::Full;
 use tokio_util::sync::CancellationToken;
 
 use crate::log::LogControl;
-use crate::serve::{Handler, method_not_allowed, text, with_type};
-use crate::xds_client::XdsStatus;
+use portolan_agent::serve::{Handler, method_not_allowed, text, with_type};
+use portolan_agent::xds_client::XdsStatus;
+use portolan_dataplane::StatsHandle;
 use portolan_dataplane::config::{ConfigStore, ResourceState};
-use portolan_dataplane::telemetry::StatsHandle;
 
 pub use server_info::ServerState;
 

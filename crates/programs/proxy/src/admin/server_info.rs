@@ -8,7 +8,7 @@ use http_body_util::Full;
 use serde_json::{Value, json};
 
 use super::AdminState;
-use crate::serve::{json as json_response, text};
+use portolan_agent::serve::{json as json_response, text};
 use portolan_dataplane::config::ResourceState;
 
 /// Envoy's `ServerInfo.State`.

@@ -9,9 +9,9 @@ use regex_automata::meta::Regex;
 use serde_json::{Value, json};
 
 use super::AdminState;
-use crate::serve::{json as json_response, param, query, text, with_type};
+use portolan_agent::serve::{json as json_response, param, query, text, with_type};
 use portolan_dataplane::config::ResourceState;
-use portolan_dataplane::telemetry::SampleValue;
+use portolan_dataplane::stats::SampleValue;
 
 /// Longest `filter`.
 const MAX_FILTER: usize = 1024;

@@ -164,6 +164,7 @@ impl Proxy {
             let ended = self.child.try_wait().unwrap();
             assert!(ended.is_none(), "{program} ended: {ended:?}");
             assert!(Instant::now() < deadline, "{program} is not ready");
+            #[expect(clippy::disallowed_methods, reason = "a test that waits on a thread of its own")]
             std::thread::sleep(Duration::from_millis(30));
         }
     }
@@ -190,6 +191,7 @@ impl Proxy {
         let deadline = Instant::now() + Duration::from_secs(10);
         while self.child.try_wait().unwrap().is_none() {
             assert!(Instant::now() < deadline, "the proxy does not end");
+            #[expect(clippy::disallowed_methods, reason = "a test that waits on a thread of its own")]
             std::thread::sleep(Duration::from_millis(20));
         }
         let text = std::fs::read(self.directory.path().join("access.log")).unwrap_or_default();

@@ -2,20 +2,16 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
-use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use envoy_types::pb::envoy::service::discovery::v3::aggregated_discovery_service_server::{
-    AggregatedDiscoveryService, AggregatedDiscoveryServiceServer,
-};
 use envoy_types::pb::envoy::service::discovery::v3::{
     DeltaDiscoveryRequest, DeltaDiscoveryResponse, DiscoveryRequest, DiscoveryResponse, Resource,
 };
 use envoy_types::pb::google::protobuf::Any;
-use portolan_xds::grpc::{CertificateServer, CertificateService};
 use portolan_xds::istio::{IstioCertificateRequest, IstioCertificateResponse};
+use portolan_xds_grpc::{AdsServer, BoxStream, CertificateServer, CertificateService, Discovery};
 use rcgen::{
     BasicConstraints, CertificateParams, CertificateSigningRequestParams, DnType, IsCa, Issuer, KeyPair,
     KeyUsagePurpose, SanType,
@@ -28,8 +24,6 @@ use tonic::{Request, Response, Status, Streaming};
 
 /// Type -> name -> (version, body).
 type Resources = BTreeMap<String, BTreeMap<String, (String, Any)>>;
-
-type Output<T> = Pin<Box<dyn tokio_stream::Stream<Item = Result<T, Status>> + Send>>;
 
 pub const CLUSTER: &str = "type.googleapis.com/envoy.config.cluster.v3.Cluster";
 pub const LISTENER: &str = "type.googleapis.com/envoy.config.listener.v3.Listener";
@@ -136,7 +130,7 @@ impl Istiod {
         let server = Server::builder()
             .tls_config(tls)
             .unwrap()
-            .add_service(AggregatedDiscoveryServiceServer::new(istiod.clone()))
+            .add_service(AdsServer::new(Arc::new(istiod.clone()), 4 << 20))
             .add_service(CertificateServer::new(Arc::new(istiod.clone())));
         tokio::spawn(server.serve_with_incoming(TcpListenerStream::new(listener)));
         istiod
@@ -320,15 +314,14 @@ impl Session {
     }
 }
 
-#[tonic::async_trait]
-impl AggregatedDiscoveryService for Istiod {
-    type StreamAggregatedResourcesStream = Output<DiscoveryResponse>;
-    type DeltaAggregatedResourcesStream = Output<DeltaDiscoveryResponse>;
+impl Discovery for Istiod {
+    type Delta = DeltaDiscoveryResponse;
+    type Sotw = DiscoveryResponse;
 
-    async fn stream_aggregated_resources(
+    async fn sotw(
         &self,
         request: Request<Streaming<DiscoveryRequest>>,
-    ) -> Result<Response<Self::StreamAggregatedResourcesStream>, Status> {
+    ) -> Result<Response<BoxStream<DiscoveryResponse>>, Status> {
         let mut requests = request.into_inner();
         let (sender, receiver) = mpsc::channel(64);
         let istiod = self.clone();
@@ -376,10 +369,10 @@ impl AggregatedDiscoveryService for Istiod {
         Ok(Response::new(Box::pin(ReceiverStream::new(receiver))))
     }
 
-    async fn delta_aggregated_resources(
+    async fn delta(
         &self,
         request: Request<Streaming<DeltaDiscoveryRequest>>,
-    ) -> Result<Response<Self::DeltaAggregatedResourcesStream>, Status> {
+    ) -> Result<Response<BoxStream<DeltaDiscoveryResponse>>, Status> {
         if !self.inner.delta.load(Ordering::Relaxed) {
             return Err(Status::unimplemented("this control plane has no delta xDS"));
         }

@@ -6,7 +6,8 @@ use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::fd::AsFd as _;
 use std::process::Command;
 
-use portolan_redirect::{Backend, PROXY_ID, Rules, apply};
+use portolan_names::names::PROXY_UID;
+use portolan_redirect::{Backend, Rules, apply};
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 use serde_json::{Value, json};
 
@@ -183,7 +184,7 @@ async fn captured_connections_go_where_they_were_meant_for() {
             within(&ns, move || {
                 let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
                 runtime.block_on(async {
-                    let proxy = Proxy::start_as(program, sidecar(), PROXY_ID).await;
+                    let proxy = Proxy::start_as(program, sidecar(), PROXY_UID).await;
                     let path = proxy.path("log");
                     started.send(path).unwrap();
                     let _ = tokio::task::spawn_blocking(move || stopped.recv()).await;

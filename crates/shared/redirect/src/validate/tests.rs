@@ -34,7 +34,7 @@ fn the_probe_does_not_go_where_the_rules_let_through() {
     assert_eq!(probe(Networks::All, &["192.0.2.0/24"], &[]), None);
     assert_eq!(probe(list(&["10.0.0.0/8"]), &["10.0.0.0/16"], &[]), None);
     assert_eq!(probe(Networks::All, &["198.51.100.0/24"], &[80]).as_deref(), Some("192.0.2.1"));
-    assert_eq!(probe(Networks::All, &[], &[crate::PROBE_PORT]), None);
+    assert_eq!(probe(Networks::All, &[], &[ports::CAPTURE_VALIDATION]), None);
 }
 
 #[test]

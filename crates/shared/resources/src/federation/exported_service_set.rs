@@ -1,7 +1,7 @@
 //! ExportedServiceSet (spec/federation.md 1.2).
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
-use kube::CustomResource;
+use kube_derive::CustomResource;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -9,6 +9,7 @@ use super::{MeshServiceMapping, ServiceNameMapping};
 
 /// What this mesh offers to the peer of the same name.
 #[derive(CustomResource, Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[kube(crates(kube_core = "::kube_core"))]
 #[kube(
     group = "federation.maistra.io",
     version = "v1",

@@ -1,6 +1,6 @@
 //! ImportedServiceSet (spec/federation.md 1.3).
 
-use kube::CustomResource;
+use kube_derive::CustomResource;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -9,6 +9,7 @@ use crate::networking::is_false;
 
 /// What this mesh takes from the peer of the same name.
 #[derive(CustomResource, Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[kube(crates(kube_core = "::kube_core"))]
 #[kube(
     group = "federation.maistra.io",
     version = "v1",

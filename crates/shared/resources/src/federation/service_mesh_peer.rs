@@ -1,13 +1,14 @@
 //! ServiceMeshPeer (spec/federation.md 1.1).
 
-use kube::CustomResource;
+use kube_derive::CustomResource;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::well_known::{names, ports};
+use portolan_names::{names, ports};
 
 /// Another mesh that this one federates with.
 #[derive(CustomResource, Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[kube(crates(kube_core = "::kube_core"))]
 #[kube(
     group = "federation.maistra.io",
     version = "v1",

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use kube::CustomResource;
+use kube_derive::CustomResource;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -11,6 +11,7 @@ use crate::{duration::ProtoDuration, status::IstioStatus, wire_enum::wire_enum};
 
 /// What happens to traffic after routing has chosen a service.
 #[derive(CustomResource, Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[kube(crates(kube_core = "::kube_core"))]
 #[kube(group = "networking.istio.io", version = "v1beta1", kind = "DestinationRule", namespaced)]
 #[kube(status = "IstioStatus", shortname = "dr", category = "istio-io", category = "networking-istio-io")]
 #[kube(derive = "PartialEq", derive = "Default")]

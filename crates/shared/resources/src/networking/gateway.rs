@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use kube::CustomResource;
+use kube_derive::CustomResource;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -10,6 +10,7 @@ use crate::{status::IstioStatus, wire_enum::wire_enum};
 
 /// Servers at the edge of the mesh.
 #[derive(CustomResource, Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[kube(crates(kube_core = "::kube_core"))]
 #[kube(group = "networking.istio.io", version = "v1beta1", kind = "Gateway", namespaced)]
 #[kube(status = "IstioStatus", shortname = "gw", category = "istio-io", category = "networking-istio-io")]
 #[kube(derive = "PartialEq", derive = "Default")]

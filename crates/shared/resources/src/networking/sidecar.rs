@@ -1,6 +1,6 @@
 //! Sidecar (spec/istio.md 1.5).
 
-use kube::CustomResource;
+use kube_derive::CustomResource;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -9,6 +9,7 @@ use crate::{status::IstioStatus, wire_enum::wire_enum};
 
 /// What the proxies of some workloads listen on and see.
 #[derive(CustomResource, Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[kube(crates(kube_core = "::kube_core"))]
 #[kube(group = "networking.istio.io", version = "v1beta1", kind = "Sidecar", namespaced)]
 #[kube(status = "IstioStatus", category = "istio-io", category = "networking-istio-io")]
 #[kube(derive = "PartialEq", derive = "Default")]

@@ -1,6 +1,6 @@
 //! AuthorizationPolicy.
 
-use kube::CustomResource;
+use kube_derive::CustomResource;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -9,6 +9,7 @@ use crate::{status::IstioStatus, wire_enum::wire_enum};
 
 /// Who may do what with a workload.
 #[derive(CustomResource, Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[kube(crates(kube_core = "::kube_core"))]
 #[kube(
     group = "security.istio.io",
     version = "v1beta1",

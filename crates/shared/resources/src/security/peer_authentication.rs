@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use kube::CustomResource;
+use kube_derive::CustomResource;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -11,6 +11,7 @@ use crate::{status::IstioStatus, wire_enum::wire_enum};
 
 /// Which mTLS a workload asks of its clients.
 #[derive(CustomResource, Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[kube(crates(kube_core = "::kube_core"))]
 #[kube(group = "security.istio.io", version = "v1beta1", kind = "PeerAuthentication", namespaced)]
 #[kube(status = "IstioStatus", shortname = "pa", category = "istio-io", category = "security-istio-io")]
 #[kube(derive = "PartialEq", derive = "Default")]

@@ -1,6 +1,6 @@
 //! RequestAuthentication.
 
-use kube::CustomResource;
+use kube_derive::CustomResource;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -9,6 +9,7 @@ use crate::{networking::is_false, status::IstioStatus};
 
 /// Which JWTs a workload accepts. A request without one passes.
 #[derive(CustomResource, Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[kube(crates(kube_core = "::kube_core"))]
 #[kube(group = "security.istio.io", version = "v1beta1", kind = "RequestAuthentication", namespaced)]
 #[kube(status = "IstioStatus", shortname = "ra", category = "istio-io", category = "security-istio-io")]
 #[kube(derive = "PartialEq", derive = "Default")]

@@ -3,7 +3,8 @@
 //! stays accepted.
 
 use super::{Report, Validate, common};
-use crate::{ExportedServiceSet, ImportedServiceSet, ServiceMeshPeer, federation::*, well_known::names};
+use crate::{ExportedServiceSet, ImportedServiceSet, ServiceMeshPeer, federation::*};
+use portolan_names::names;
 
 impl Validate for ServiceMeshPeer {
     fn validate(&self) -> Report {

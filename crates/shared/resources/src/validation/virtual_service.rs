@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use portolan_names::names::MESH_GATEWAY;
+
 use super::{Report, Validate, common};
 use crate::{VirtualService, networking::*};
 
@@ -18,7 +20,7 @@ impl Validate for VirtualService {
         if delegate_root {
             validate_delegate(&mut r, spec);
         }
-        let mesh = spec.gateways.is_empty() || spec.gateways.iter().any(|g| g == "mesh");
+        let mesh = spec.gateways.is_empty() || spec.gateways.iter().any(|g| g == MESH_GATEWAY);
         for (i, host) in spec.hosts.iter().enumerate() {
             let path = format!("spec.hosts[{i}]");
             if common::is_ip(host) {

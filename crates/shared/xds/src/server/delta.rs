@@ -2,45 +2,27 @@
 //!
 //! Source: Envoy's "xDS REST and gRPC protocol", section "Incremental xDS".
 
-use std::{collections::BTreeMap, collections::HashSet, sync::Arc};
+use std::{collections::HashSet, sync::Arc};
 
 use envoy_types::pb::envoy::service::discovery::v3::DeltaDiscoveryRequest;
 
 use super::{
-    Answer, MAX_NAMES, MAX_OUTSTANDING, MAX_TYPES, Received, RequestError, Status, Watch, sort_by_push_order,
-    usable_name, watch::TypeState, wildcard_by_default,
+    Answer, MAX_NAMES, Received, RequestError, stream::Stream, usable_name, watch::TypeState,
+    wildcard_by_default,
 };
 use crate::{Resource, wire::DeltaResponse};
 
-/// One client's delta stream.
+/// The variant as a type.
 #[derive(Debug)]
-pub struct DeltaStream {
-    types: BTreeMap<Arc<str>, TypeState>,
-    nonce_prefix: String,
-    responses: u64,
-}
+pub enum Delta {}
 
-impl DeltaStream {
-    /// A stream that has seen nothing yet. Nonces start with `nonce_prefix`, which is to be different for each
-    /// stream, so that an answer that belongs to another stream is recognised.
-    pub fn new(nonce_prefix: impl Into<String>) -> Self {
-        Self { types: BTreeMap::new(), nonce_prefix: nonce_prefix.into(), responses: 0 }
-    }
+/// One client's delta stream.
+pub type DeltaStream = Stream<Delta>;
 
+impl Stream<Delta> {
     /// Takes a request in. `respond` in the result says whether [`DeltaStream::diff`] is due.
     pub fn on_request(&mut self, request: &DeltaDiscoveryRequest) -> Result<Received, RequestError> {
-        if request.type_url.is_empty() {
-            return Err(RequestError::NoType);
-        }
-        let first = !self.types.contains_key(request.type_url.as_str());
-        if first && self.types.len() >= MAX_TYPES {
-            return Err(RequestError::TooManyTypes);
-        }
-        let type_url: Arc<str> = match self.types.get_key_value(request.type_url.as_str()) {
-            Some((known, _)) => known.clone(),
-            None => request.type_url.as_str().into(),
-        };
-        let state = self.types.entry(type_url.clone()).or_default();
+        let (type_url, first, state) = self.enter(&request.type_url)?;
         let mut respond = false;
 
         let answer = if first {
@@ -98,50 +80,6 @@ impl DeltaStream {
         Ok(Received { type_url, answer, first, respond })
     }
 
-    /// What the client watches of a type; nothing when it never asked.
-    pub fn watch(&self, type_url: &str) -> Option<&Watch> {
-        self.types.get(type_url).map(|state| &state.watch)
-    }
-
-    /// All types that the client watches, in the order in which changes have to be sent.
-    pub fn types(&self) -> Vec<Arc<str>> {
-        let mut types: Vec<_> = self.types.keys().cloned().collect();
-        sort_by_push_order(&mut types);
-        types
-    }
-
-    /// Whether a change is better held back because the client has not answered an earlier response yet. Holding back
-    /// merges changes for a slow client; a caller that has waited long enough sends all the same, until
-    /// [`MAX_OUTSTANDING`].
-    pub fn blocked(&self, type_url: &str) -> bool {
-        self.types.get(type_url).is_some_and(|state| !state.outstanding.is_empty())
-    }
-
-    /// Whether so many responses are unanswered that nothing more may be sent.
-    pub fn full(&self, type_url: &str) -> bool {
-        self.types.get(type_url).is_some_and(|state| state.outstanding.len() >= MAX_OUTSTANDING)
-    }
-
-    /// Has these resources sent again with the next response, if the client watches them. A changed cluster needs
-    /// its endpoints again: Envoy warms the new cluster with the next assignment that arrives.
-    /// Returns whether there are any such.
-    pub fn resend<'a>(&mut self, type_url: &str, names: impl IntoIterator<Item = &'a str>) -> bool {
-        let Some(state) = self.types.get_mut(type_url) else { return false };
-        let mut any = false;
-        for name in names {
-            if state.watch.names.contains(name) && state.sent.contains_key(name) {
-                state.resend.insert(name.into());
-                any = true;
-            }
-        }
-        any
-    }
-
-    /// The version of a resource that the client was sent last.
-    pub fn sent_version(&self, type_url: &str, name: &str) -> Option<&Arc<str>> {
-        self.types.get(type_url).and_then(|state| state.sent.get(name))
-    }
-
     /// Compares `current`, all resources of the type that this client watches and may see, with what it has been
     /// sent. Returns the response to send, or nothing when the client has it all.
     pub fn diff(
@@ -197,8 +135,7 @@ impl DeltaStream {
                 state.absent.insert(name.clone());
             }
         }
-        self.responses += 1;
-        let nonce = format!("{}{}", self.nonce_prefix, self.responses);
+        let nonce = self.nonces.next();
         let names = upserts.iter().map(|r| r.name.clone()).chain(removed.iter().cloned()).collect();
         state.sending(nonce.clone(), names);
         Some(DeltaResponse {
@@ -208,11 +145,6 @@ impl DeltaStream {
             resources: upserts,
             removed,
         })
-    }
-
-    /// How far the client is with a type.
-    pub fn status(&self, type_url: &str) -> Option<Status> {
-        self.types.get(type_url).map(TypeState::status)
     }
 }
 

@@ -1,7 +1,7 @@
 //! State-of-the-world xDS: every request repeats the whole subscription, responses of the wildcard types repeat the
 //! whole state.
 //!
-//! Source: Envoy's "xDS REST and gRPC protocol"; spec/istio.md 2.3 for how istiod answers.
+//! Source: Envoy's "xDS REST and gRPC protocol"; wildcard types are answered whole, as istiod does.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -10,40 +10,23 @@ use std::{
 
 use envoy_types::pb::envoy::service::discovery::v3::DiscoveryRequest;
 
-use super::{
-    Answer, MAX_NAMES, MAX_OUTSTANDING, MAX_TYPES, Received, RequestError, Status, Watch, sort_by_push_order,
-    usable_name, watch::TypeState, wildcard_by_default,
-};
+use super::{Answer, MAX_NAMES, Received, RequestError, stream::Stream, usable_name, wildcard_by_default};
 use crate::{Resource, wire::SotwResponse};
 
-/// One client's state-of-the-world stream.
+/// The variant as a type.
 #[derive(Debug)]
-pub struct SotwStream {
-    types: BTreeMap<Arc<str>, TypeState>,
-    nonce_prefix: String,
-    responses: u64,
-}
+pub enum Sotw {}
 
-impl SotwStream {
-    /// A stream that has seen nothing yet; see [`super::DeltaStream::new`].
-    pub fn new(nonce_prefix: impl Into<String>) -> Self {
-        Self { types: BTreeMap::new(), nonce_prefix: nonce_prefix.into(), responses: 0 }
-    }
+/// One client's state-of-the-world stream.
+pub type SotwStream = Stream<Sotw>;
 
+impl Stream<Sotw> {
     /// Takes a request in. `respond` in the result says whether [`SotwStream::diff`] is due.
     pub fn on_request(&mut self, request: &DiscoveryRequest) -> Result<Received, RequestError> {
-        if request.type_url.is_empty() {
-            return Err(RequestError::NoType);
-        }
-        let first = !self.types.contains_key(request.type_url.as_str());
-        if first && self.types.len() >= MAX_TYPES {
-            return Err(RequestError::TooManyTypes);
-        }
-        let type_url: Arc<str> = request.type_url.as_str().into();
+        let (type_url, first, state) = self.enter(&request.type_url)?;
         if request.resource_names.len() > MAX_NAMES {
             return Err(RequestError::TooManyNames(type_url));
         }
-        let state = self.types.entry(type_url.clone()).or_default();
         let (answer, mut respond) = if first || request.response_nonce.is_empty() {
             // The start, or a reconnect with a nonce of another stream: the client gets everything.
             state.watch.wildcard = wildcard_by_default(&type_url)
@@ -83,46 +66,6 @@ impl SotwStream {
         Ok(Received { type_url, answer, first, respond })
     }
 
-    /// What the client watches of a type; nothing when it never asked.
-    pub fn watch(&self, type_url: &str) -> Option<&Watch> {
-        self.types.get(type_url).map(|state| &state.watch)
-    }
-
-    /// All types that the client watches, in the order in which changes have to be sent.
-    pub fn types(&self) -> Vec<Arc<str>> {
-        let mut types: Vec<_> = self.types.keys().cloned().collect();
-        sort_by_push_order(&mut types);
-        types
-    }
-
-    /// Whether the last response is still unanswered; see [`super::DeltaStream::blocked`].
-    pub fn blocked(&self, type_url: &str) -> bool {
-        self.types.get(type_url).is_some_and(|state| !state.outstanding.is_empty())
-    }
-
-    /// Whether so many responses are unanswered that nothing more may be sent.
-    pub fn full(&self, type_url: &str) -> bool {
-        self.types.get(type_url).is_some_and(|state| state.outstanding.len() >= MAX_OUTSTANDING)
-    }
-
-    /// See [`super::DeltaStream::resend`].
-    pub fn resend<'a>(&mut self, type_url: &str, names: impl IntoIterator<Item = &'a str>) -> bool {
-        let Some(state) = self.types.get_mut(type_url) else { return false };
-        let mut any = false;
-        for name in names {
-            if state.watch.names.contains(name) && state.sent.contains_key(name) {
-                state.resend.insert(name.into());
-                any = true;
-            }
-        }
-        any
-    }
-
-    /// The version of a resource that the client was sent last.
-    pub fn sent_version(&self, type_url: &str, name: &str) -> Option<&Arc<str>> {
-        self.types.get(type_url).and_then(|state| state.sent.get(name))
-    }
-
     /// Compares `current`, all resources of the type that this client watches and may see, with what it has been
     /// sent. Wildcard types are answered whole, others with what changed.
     pub fn diff(&mut self, type_url: &str, current: &[Arc<Resource>], version: &str) -> Option<SotwResponse> {
@@ -159,16 +102,10 @@ impl SotwStream {
         for resource in &resources {
             state.sent.insert(resource.name.clone(), resource.version.clone());
         }
-        self.responses += 1;
-        let nonce = format!("{}{}", self.nonce_prefix, self.responses);
+        let nonce = self.nonces.next();
         // A client answers only the newest response.
         state.outstanding.clear();
         state.sending(nonce.clone(), resources.iter().map(|r| r.name.clone()).collect());
         Some(SotwResponse { version: version.to_owned(), type_url: key, nonce, resources })
-    }
-
-    /// How far the client is with a type.
-    pub fn status(&self, type_url: &str) -> Option<Status> {
-        self.types.get(type_url).map(TypeState::status)
     }
 }

@@ -16,7 +16,7 @@ pub struct Watch {
     pub names: BTreeSet<Arc<str>>,
 }
 
-/// How far a client is with one type, for `/debug/syncz` (spec/istio.md 2.7).
+/// How far a client is with one type, for `/debug/syncz`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Status {
     /// Nonce of the last response, empty before the first.

@@ -4,8 +4,8 @@ use anyhow::ensure;
 use kube::Client;
 use serde_json::json;
 
-use crate::connect::PodPort;
 use crate::output::{Format, print_value};
+use portolan_client::PodPort;
 
 /// Levels that both proxies know.
 const LEVELS: [&str; 7] = ["trace", "debug", "info", "warning", "error", "critical", "off"];

@@ -12,12 +12,12 @@ mod secret;
 
 use clap::{Args, Subcommand};
 use kube::Client;
-use portolan_resources::well_known::ports;
+use portolan_names::ports;
 use serde_json::Value;
 
-use crate::connect::{PodPort, Target, find_pod};
 use crate::output::{Format, Table, print, print_value};
 use dump::Dump;
+use portolan_client::{PodPort, Target, find_pod};
 
 /// Show the configuration of a proxy.
 #[derive(Debug, Args)]

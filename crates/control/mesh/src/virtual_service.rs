@@ -1,0 +1,161 @@
+//! VirtualServices with full names and their delegates merged in (Istio: VirtualService, delegate).
+
+use std::sync::Arc;
+
+use portolan_names::names::MESH_GATEWAY;
+use portolan_resources::{VirtualService, networking::VirtualServiceSpec};
+
+use crate::{
+    export_to::Visibility,
+    host::{host_matches, resolve_short_name},
+    object::{ConfigMeta, Resolved},
+};
+
+/// A VirtualService whose short names are full and whose delegates are merged in.
+pub type ResolvedVirtualService = Resolved<VirtualServiceSpec>;
+
+impl ResolvedVirtualService {
+    /// The hosts that cover `host`, if any.
+    pub fn covers(&self, host: &str) -> bool {
+        self.spec.hosts.iter().any(|h| host_matches(h, host))
+    }
+}
+
+/// Makes the names in a VirtualService full.
+pub(crate) fn resolve(
+    object: &Arc<VirtualService>,
+    domain: &str,
+    default_export: &[String],
+) -> ResolvedVirtualService {
+    let mut meta = ConfigMeta::of(&object.metadata);
+    let ns = meta.key.namespace.clone();
+    let mut spec = object.spec.clone();
+    meta.visibility = Visibility::parse(&spec.export_to, &ns, default_export);
+    let full = |host: &mut String| *host = resolve_short_name(host, &ns, domain);
+    spec.hosts.iter_mut().for_each(full);
+    for route in &mut spec.http {
+        route.route.iter_mut().filter_map(|r| r.destination.as_mut()).for_each(|d| full(&mut d.host));
+        if let Some(mirror) = &mut route.mirror {
+            full(&mut mirror.host);
+        }
+    }
+    let tls = spec.tls.iter_mut().flat_map(|r| &mut r.route);
+    let tcp = spec.tcp.iter_mut().flat_map(|r| &mut r.route);
+    tls.chain(tcp).filter_map(|r| r.destination.as_mut()).for_each(|d| full(&mut d.host));
+    let gateway = |name: &mut String| {
+        if name != MESH_GATEWAY && !name.contains('/') {
+            *name = format!("{ns}/{name}");
+        }
+    };
+    spec.gateways.iter_mut().for_each(gateway);
+    spec.http.iter_mut().flat_map(|r| &mut r.match_).flat_map(|m| &mut m.gateways).for_each(gateway);
+    spec.tls.iter_mut().flat_map(|r| &mut r.match_).flat_map(|m| &mut m.gateways).for_each(gateway);
+    spec.tcp.iter_mut().flat_map(|r| &mut r.match_).flat_map(|m| &mut m.gateways).for_each(gateway);
+    if spec.gateways.is_empty() {
+        spec.gateways.push(MESH_GATEWAY.to_owned());
+    }
+    Resolved { meta, spec }
+}
+
+/// Merges delegates into their roots (spec/istio.md 1.1): the root's match is put before each of the delegate's.
+/// A delegate that is missing or delegates further takes its rule with it; other rules stay.
+pub(crate) fn merge_delegates(all: Vec<ResolvedVirtualService>) -> Vec<ResolvedVirtualService> {
+    let (delegates, roots): (Vec<_>, Vec<_>) = all.into_iter().partition(|v| v.spec.hosts.is_empty());
+    let find = |ns: &str, name: &str| {
+        delegates.iter().find(|d| d.meta.key.namespace == ns && d.meta.key.name == name)
+    };
+    roots
+        .into_iter()
+        .map(|mut root| {
+            if root.spec.http.iter().all(|r| r.delegate.is_none()) {
+                return root;
+            }
+            let mut merged = Vec::new();
+            for rule in std::mem::take(&mut root.spec.http) {
+                let Some(reference) = &rule.delegate else {
+                    merged.push(rule);
+                    continue;
+                };
+                let ns = reference.namespace.as_deref().unwrap_or(&root.meta.key.namespace);
+                let Some(delegate) = find(ns, reference.name.as_deref().unwrap_or_default()) else {
+                    continue;
+                };
+                if !delegate.meta.visibility.includes(&root.meta.key.namespace) {
+                    continue;
+                }
+                for inner in delegate.spec.http.iter().filter(|r| r.delegate.is_none()) {
+                    let mut combined = inner.clone();
+                    combined.match_ = combine_matches(&rule.match_, &inner.match_);
+                    if combined.match_.is_empty() && !(rule.match_.is_empty() && inner.match_.is_empty()) {
+                        continue;
+                    }
+                    merged.push(combined);
+                }
+            }
+            root.spec.http = merged;
+            root
+        })
+        .collect()
+}
+
+type HttpMatch = portolan_resources::networking::HttpMatchRequest;
+
+/// Every pair of root and delegate conditions that do not name the same attribute twice.
+fn combine_matches(root: &[HttpMatch], delegate: &[HttpMatch]) -> Vec<HttpMatch> {
+    if root.is_empty() {
+        return delegate.to_vec();
+    }
+    if delegate.is_empty() {
+        return root.to_vec();
+    }
+    root.iter().flat_map(|r| delegate.iter().filter_map(move |d| combine(r, d))).collect()
+}
+
+fn combine(root: &HttpMatch, delegate: &HttpMatch) -> Option<HttpMatch> {
+    let mut out = root.clone();
+    macro_rules! take {
+        ($($field:ident),*) => {$(
+            match (&out.$field, &delegate.$field) {
+                (None, Some(v)) => out.$field = Some(v.clone()),
+                (Some(mine), Some(theirs)) if !implies(mine, theirs) => return None,
+                (Some(_), Some(theirs)) => out.$field = Some(theirs.clone()),
+                _ => {}
+            }
+        )*};
+    }
+    fn implies<T: PartialEq + Covers>(root: &T, delegate: &T) -> bool {
+        root == delegate || root.covers(delegate)
+    }
+    take!(uri, scheme, method, authority, port, source_namespace);
+    out.headers.extend(delegate.headers.clone());
+    out.without_headers.extend(delegate.without_headers.clone());
+    out.query_params.extend(delegate.query_params.clone());
+    out.source_labels.extend(delegate.source_labels.clone());
+    out.ignore_uri_case |= delegate.ignore_uri_case;
+    if out.name.is_none() {
+        out.name.clone_from(&delegate.name);
+    }
+    Some(out)
+}
+
+/// Whether a root's condition includes a delegate's narrower one.
+trait Covers {
+    fn covers(&self, narrower: &Self) -> bool;
+}
+impl Covers for portolan_resources::networking::StringMatch {
+    fn covers(&self, narrower: &Self) -> bool {
+        let Some(prefix) = &self.prefix else { return false };
+        let text = narrower.exact.as_ref().or(narrower.prefix.as_ref());
+        text.is_some_and(|t| t.starts_with(prefix.as_str()))
+    }
+}
+impl Covers for u32 {
+    fn covers(&self, narrower: &Self) -> bool {
+        self == narrower
+    }
+}
+impl Covers for String {
+    fn covers(&self, narrower: &Self) -> bool {
+        self == narrower
+    }
+}

@@ -1,0 +1,357 @@
+//! Filter chains and how one is chosen (spec/dataplane.md 56).
+
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use ipnet::IpNet;
+use tokio_util::sync::CancellationToken;
+
+use super::compile::Compile;
+use super::connection_manager::Hcm;
+use super::tcp_proxy::TcpProxy;
+use crate::filters::rbac::Rbac;
+use crate::pb::{core, listener, net_rbac, tcp_proxy, tls};
+use crate::tls::ServerTls;
+use crate::value::{At as _, Invalid, Valid, cidr, duration, type_of, unpack};
+
+/// Time for a TLS handshake unless `transport_socket_connect_timeout` says otherwise.
+const DEFAULT_HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(15);
+
+/// A compiled filter chain.
+#[derive(Debug)]
+pub(crate) struct FilterChain {
+    pub(crate) name: Arc<str>,
+    /// The message, to see whether an update left the chain as it is.
+    pub(crate) source: listener::FilterChain,
+    pub(crate) tls: Option<Arc<ServerTls>>,
+    pub(crate) handshake_timeout: Duration,
+    pub(crate) filters: Vec<NetworkFilter>,
+    pub(crate) terminal: Terminal,
+    /// Cancelled when the chain is replaced or its listener drains.
+    pub(crate) drain: CancellationToken,
+}
+
+/// Filters that look at a connection before its last filter takes it.
+#[derive(Debug)]
+pub(crate) enum NetworkFilter {
+    Rbac(Rbac),
+    /// The SNI is the cluster's name.
+    SniCluster,
+    /// Istio's standard TCP metrics.
+    Stats,
+}
+
+/// The last filter.
+#[derive(Debug)]
+pub(crate) enum Terminal {
+    Http(Arc<Hcm>),
+    Tcp(Arc<TcpProxy>),
+    /// No filters: Envoy closes such connections.
+    Close,
+}
+
+impl FilterChain {
+    pub(crate) fn compile(from: &listener::FilterChain, context: &Compile<'_>) -> Valid<FilterChain> {
+        let mut filters = Vec::new();
+        let mut terminal = None;
+        for filter in &from.filters {
+            if terminal.is_some() {
+                return Err(Invalid(format!("filter {:?} comes after a terminal filter", filter.name)));
+            }
+            match network_filter(filter, context).at(&format!("filters {:?}", filter.name))? {
+                Compiled::Filter(filter) => filters.push(filter),
+                Compiled::Terminal(last) => terminal = Some(last),
+                Compiled::Nothing => {}
+            }
+        }
+        if terminal.is_none() && !filters.is_empty() {
+            return Err(Invalid::new("the last filter is not terminal"));
+        }
+        let terminal = terminal.unwrap_or(Terminal::Close);
+        let http = matches!(terminal, Terminal::Http(_));
+        Ok(FilterChain {
+            name: from.name.as_str().into(),
+            tls: server_tls(from.transport_socket.as_ref(), http).at("transport_socket")?,
+            handshake_timeout: duration(from.transport_socket_connect_timeout.as_ref())?
+                .filter(|limit| !limit.is_zero())
+                .unwrap_or(DEFAULT_HANDSHAKE_TIMEOUT),
+            filters,
+            terminal,
+            drain: CancellationToken::new(),
+            source: from.clone(),
+        })
+    }
+
+    /// Whether connections are counted in Istio's TCP metrics.
+    pub(crate) fn counts_tcp(&self) -> bool {
+        self.filters.iter().any(|filter| matches!(filter, NetworkFilter::Stats))
+    }
+}
+
+fn server_tls(socket: Option<&core::TransportSocket>, http: bool) -> Valid<Option<Arc<ServerTls>>> {
+    let Some(socket) = socket else { return Ok(None) };
+    let Some(core::transport_socket::ConfigType::TypedConfig(config)) = &socket.config_type else {
+        return Err(Invalid(format!("{:?} has no typed_config", socket.name)));
+    };
+    match type_of(config) {
+        "envoy.extensions.transport_sockets.tls.v3.DownstreamTlsContext" => {
+            let context: tls::DownstreamTlsContext = unpack(config)?;
+            Ok(Some(Arc::new(ServerTls::compile(&context, http)?)))
+        }
+        "envoy.extensions.transport_sockets.raw_buffer.v3.RawBuffer" => Ok(None),
+        name => Err(Invalid(format!("unsupported transport socket {name}"))),
+    }
+}
+
+enum Compiled {
+    Filter(NetworkFilter),
+    Terminal(Terminal),
+    Nothing,
+}
+
+fn network_filter(filter: &listener::Filter, context: &Compile<'_>) -> Valid<Compiled> {
+    match filter.name.as_str() {
+        // Our own proxies exchange metadata in headers and by endpoint metadata; the TCP frame is not spoken.
+        "istio.metadata_exchange" => return Ok(Compiled::Nothing),
+        "istio.stats" => return Ok(Compiled::Filter(NetworkFilter::Stats)),
+        _ => {}
+    }
+    let Some(listener::filter::ConfigType::TypedConfig(config)) = &filter.config_type else {
+        return Err(Invalid::new("missing typed_config"));
+    };
+    Ok(match type_of(config) {
+        "envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager" => {
+            Compiled::Terminal(Terminal::Http(Arc::new(Hcm::compile(&unpack(config)?, context)?)))
+        }
+        "envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy" => {
+            let proxy: tcp_proxy::TcpProxy = unpack(config)?;
+            Compiled::Terminal(Terminal::Tcp(Arc::new(TcpProxy::compile(&proxy, context)?)))
+        }
+        "envoy.extensions.filters.network.rbac.v3.RBAC" => {
+            Compiled::Filter(NetworkFilter::Rbac(Rbac::compile_network(&unpack::<net_rbac::Rbac>(config)?)?))
+        }
+        "envoy.extensions.filters.network.sni_cluster.v3.SniCluster" => {
+            Compiled::Filter(NetworkFilter::SniCluster)
+        }
+        name => return Err(Invalid(format!("unsupported network filter {name}"))),
+    })
+}
+
+/// `filter_chain_match`, compiled.
+#[derive(Debug, Default)]
+pub(crate) struct ChainMatch {
+    port: Option<u32>,
+    destinations: Vec<IpNet>,
+    server_names: Vec<String>,
+    transport: String,
+    protocols: Vec<Vec<u8>>,
+    direct_sources: Vec<IpNet>,
+    source_type: i32,
+    sources: Vec<IpNet>,
+    source_ports: Vec<u32>,
+}
+
+/// What is known of a connection when its chain is chosen.
+pub(crate) struct Observed<'a> {
+    pub(crate) local: std::net::SocketAddr,
+    pub(crate) remote: std::net::SocketAddr,
+    pub(crate) sni: Option<&'a str>,
+    pub(crate) is_tls: bool,
+    pub(crate) protocols: &'a [Vec<u8>],
+}
+
+impl ChainMatch {
+    pub(crate) fn compile(from: Option<&listener::FilterChainMatch>) -> Valid<ChainMatch> {
+        let Some(from) = from else { return Ok(ChainMatch::default()) };
+        if !from.address_suffix.is_empty() {
+            return Err(Invalid::new("address_suffix is not supported"));
+        }
+        let ranges = |ranges: &[core::CidrRange]| ranges.iter().map(cidr).collect::<Valid<Vec<_>>>();
+        let mut server_names = Vec::new();
+        for name in &from.server_names {
+            let name = name.to_ascii_lowercase();
+            if name.contains('*') && !name.starts_with("*.") {
+                return Err(Invalid(format!("server name {name:?}: only a leading \"*.\" is a wildcard")));
+            }
+            server_names.push(name);
+        }
+        Ok(ChainMatch {
+            port: from.destination_port.as_ref().map(|port| port.value),
+            destinations: ranges(&from.prefix_ranges).at("prefix_ranges")?,
+            server_names,
+            transport: from.transport_protocol.clone(),
+            protocols: from.application_protocols.iter().map(|name| name.clone().into_bytes()).collect(),
+            direct_sources: ranges(&from.direct_source_prefix_ranges).at("direct_source_prefix_ranges")?,
+            source_type: from.source_type,
+            sources: ranges(&from.source_prefix_ranges).at("source_prefix_ranges")?,
+            source_ports: from.source_ports.clone(),
+        })
+    }
+}
+
+/// Index of the chain for a connection. Each criterion narrows the candidates to those that name the best value, or
+/// else to those that do not name the criterion; there is no way back.
+pub(crate) fn choose(chains: &[ChainMatch], seen: &Observed<'_>) -> Option<usize> {
+    let mut left: Vec<&ChainMatch> = chains.iter().collect();
+    let port = u32::from(seen.local.port());
+    narrow(&mut left, |chain| chain.port == Some(port), |chain| chain.port.is_none());
+    narrow_ip(&mut left, seen.local.ip(), |chain| &chain.destinations);
+    narrow_names(&mut left, seen.sni);
+    let transport = if seen.is_tls { "tls" } else { "raw_buffer" };
+    narrow(&mut left, |chain| chain.transport == transport, |chain| chain.transport.is_empty());
+    let offered = seen.protocols.iter().find(|name| left.iter().any(|chain| chain.protocols.contains(name)));
+    match offered {
+        Some(name) => left.retain(|chain| chain.protocols.contains(name)),
+        None => left.retain(|chain| chain.protocols.is_empty()),
+    }
+    narrow_ip(&mut left, seen.remote.ip(), |chain| &chain.direct_sources);
+    let local = seen.remote.ip().is_loopback() || seen.remote.ip() == seen.local.ip();
+    let kind = if local { 1 } else { 2 };
+    narrow(&mut left, |chain| chain.source_type == kind, |chain| chain.source_type == 0);
+    narrow_ip(&mut left, seen.remote.ip(), |chain| &chain.sources);
+    let port = u32::from(seen.remote.port());
+    narrow(&mut left, |chain| chain.source_ports.contains(&port), |chain| chain.source_ports.is_empty());
+    let chosen = *left.first()?;
+    chains.iter().position(|chain| std::ptr::eq(chain, chosen))
+}
+
+fn narrow(
+    left: &mut Vec<&ChainMatch>,
+    best: impl Fn(&ChainMatch) -> bool,
+    rest: impl Fn(&ChainMatch) -> bool,
+) {
+    if left.iter().any(|chain| best(chain)) {
+        left.retain(|chain| best(chain));
+    } else {
+        left.retain(|chain| rest(chain));
+    }
+}
+
+fn narrow_ip(left: &mut Vec<&ChainMatch>, ip: IpAddr, ranges: impl Fn(&ChainMatch) -> &Vec<IpNet>) {
+    let ip = ip.to_canonical();
+    let longest = |chain: &ChainMatch| {
+        ranges(chain).iter().filter(|net| net.contains(&ip)).map(IpNet::prefix_len).max()
+    };
+    match left.iter().filter_map(|chain| longest(chain)).max() {
+        Some(best) => left.retain(|chain| longest(chain) == Some(best)),
+        None => left.retain(|chain| ranges(chain).is_empty()),
+    }
+}
+
+fn narrow_names(left: &mut Vec<&ChainMatch>, sni: Option<&str>) {
+    let sni = sni.unwrap_or("").to_ascii_lowercase();
+    if !sni.is_empty() {
+        if left.iter().any(|chain| chain.server_names.contains(&sni)) {
+            left.retain(|chain| chain.server_names.contains(&sni));
+            return;
+        }
+        let mut rest = sni.as_str();
+        while let Some((_, suffix)) = rest.split_once('.') {
+            let wildcard = format!("*.{suffix}");
+            if left.iter().any(|chain| chain.server_names.contains(&wildcard)) {
+                left.retain(|chain| chain.server_names.contains(&wildcard));
+                return;
+            }
+            rest = suffix;
+        }
+    }
+    left.retain(|chain| chain.server_names.is_empty());
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use envoy_types::pb::google::protobuf::UInt32Value;
+
+    fn chain(edit: impl FnOnce(&mut listener::FilterChainMatch)) -> ChainMatch {
+        let mut message = listener::FilterChainMatch::default();
+        edit(&mut message);
+        ChainMatch::compile(Some(&message)).unwrap()
+    }
+
+    fn pick(
+        chains: &[ChainMatch],
+        local: &str,
+        sni: Option<&str>,
+        is_tls: bool,
+        alpn: &[&str],
+    ) -> Option<usize> {
+        let protocols: Vec<_> = alpn.iter().map(|name| name.as_bytes().to_vec()).collect();
+        let seen = Observed {
+            local: local.parse().unwrap(),
+            remote: "192.0.2.7:999".parse().unwrap(),
+            sni,
+            is_tls,
+            protocols: &protocols,
+        };
+        choose(chains, &seen)
+    }
+
+    /// The five chains of a sniffed permissive port (spec/istio.md 3.4), behind a catch-all for other ports.
+    #[test]
+    fn permissive_inbound() {
+        let port =
+            |m: &mut listener::FilterChainMatch| m.destination_port = Some(UInt32Value { value: 9080 });
+        let protocols = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
+        let chains = [
+            chain(|m| {
+                port(m);
+                m.transport_protocol = "tls".into();
+                m.application_protocols = protocols(&["istio-http/1.0", "istio-http/1.1", "istio-h2"]);
+            }),
+            chain(|m| {
+                port(m);
+                m.transport_protocol = "raw_buffer".into();
+                m.application_protocols = protocols(&["http/1.0", "http/1.1", "h2c"]);
+            }),
+            chain(|m| {
+                port(m);
+                m.transport_protocol = "tls".into();
+                m.application_protocols = protocols(&["istio-peer-exchange", "istio"]);
+            }),
+            chain(|m| {
+                port(m);
+                m.transport_protocol = "raw_buffer".into();
+            }),
+            chain(|m| {
+                port(m);
+                m.transport_protocol = "tls".into();
+            }),
+            chain(|_| {}),
+        ];
+        let here = "10.0.0.1:9080";
+        assert_eq!(
+            pick(&chains, here, None, true, &["portolan-h2", "istio-http/1.1", "istio", "http/1.1"]),
+            Some(0)
+        );
+        assert_eq!(pick(&chains, here, None, false, &["http/1.1"]), Some(1));
+        assert_eq!(pick(&chains, here, None, true, &["istio-peer-exchange", "istio"]), Some(2));
+        assert_eq!(pick(&chains, here, None, false, &[]), Some(3));
+        assert_eq!(pick(&chains, here, Some("x"), true, &["h2"]), Some(4));
+        assert_eq!(pick(&chains, "10.0.0.1:1", None, false, &[]), Some(5));
+    }
+
+    #[test]
+    fn names_and_no_way_back() {
+        let chains = [
+            chain(|m| m.server_names = vec!["a.example.com".into()]),
+            chain(|m| m.server_names = vec!["*.example.com".into()]),
+            chain(|m| m.server_names = vec!["*.com".into()]),
+        ];
+        let at = |sni| pick(&chains, "10.0.0.1:443", sni, true, &[]);
+        assert_eq!(at(Some("A.example.com")), Some(0));
+        assert_eq!(at(Some("b.a.example.com")), Some(1));
+        assert_eq!(at(Some("x.com")), Some(2));
+        assert_eq!(at(Some("com")), None);
+        assert_eq!(at(None), None);
+        let chains = [
+            chain(|m| {
+                m.destination_port = Some(UInt32Value { value: 1 });
+                m.transport_protocol = "tls".into();
+            }),
+            chain(|_| {}),
+        ];
+        assert_eq!(pick(&chains, "10.0.0.1:1", None, false, &[]), None);
+    }
+}

@@ -1,0 +1,12 @@
+//! HTTP on the data path: codecs behind one stream interface, the normalised request, and the life of a request.
+
+pub(crate) mod connection;
+pub(crate) mod forward;
+pub(crate) mod forwarded;
+pub(crate) mod h1_server;
+pub(crate) mod h2_server;
+pub(crate) mod incoming;
+pub(crate) mod manager;
+pub(crate) mod normalize;
+pub(crate) mod respond;
+pub(crate) mod tunnel;

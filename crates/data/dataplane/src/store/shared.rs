@@ -1,0 +1,37 @@
+//! What all threads of a data plane share.
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
+use std::time::Duration;
+
+use tokio::sync::Notify;
+
+use crate::telemetry::istio::IstioRegistry;
+use crate::telemetry::node::Node;
+use crate::telemetry::peer::LocalNode;
+
+/// What all threads share. Written rarely, read without locks on the request path.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    pub(crate) workers: usize,
+    pub(crate) node: Arc<Node>,
+    pub(crate) drain_time: Duration,
+    /// Workers that took over a snapshot.
+    pub(crate) started: AtomicUsize,
+    pub(crate) istio: Arc<IstioRegistry>,
+    /// Wakes the thread that watches over hosts.
+    pub(crate) watcher: Arc<Notify>,
+}
+
+impl Shared {
+    pub(crate) fn new(workers: usize, local: LocalNode, drain_time: Duration) -> Self {
+        Shared {
+            workers,
+            node: Arc::new(Node::new(local)),
+            drain_time,
+            started: AtomicUsize::new(0),
+            istio: Arc::new(IstioRegistry::new(workers)),
+            watcher: Arc::default(),
+        }
+    }
+}

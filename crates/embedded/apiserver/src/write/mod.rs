@@ -1,0 +1,16 @@
+//! The path of a write: what the server decides, defaults, admission, validation, ownership, the store.
+//!
+//! Written once, for every kind and every way to write (create, update, patch, apply, delete, bootstrap). What
+//! one kind does on the way beside what all kinds do is a file of [`crate::kinds`].
+
+mod commit;
+mod create;
+mod delete;
+mod update;
+
+pub(crate) use create::create;
+pub(crate) use delete::{Deleted, begin_deletion, delete};
+pub(crate) use update::{Mode, update};
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,236 @@
+//! The discovery services: aggregated (ADS) and secrets (SDS). Both have the same two streams under other names.
+
+use std::{
+    convert::Infallible,
+    future::Future,
+    marker::PhantomData,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
+};
+
+use envoy_types::pb::envoy::service::discovery::v3::{DeltaDiscoveryRequest, DiscoveryRequest};
+use portolan_xds::wire::{DeltaDiscoveryResponse, WriteMessage};
+use tonic::{
+    Request, Response, Status, Streaming,
+    body::Body,
+    client::GrpcService,
+    codegen::{BoxFuture, StdError, http, tokio_stream::Stream},
+    server::{Grpc, NamedService, StreamingService},
+};
+use tonic_prost::ProstCodec;
+
+use crate::{causes, codec::WriteCodec};
+
+/// Paths of a discovery service's methods.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Methods {
+    /// The delta stream.
+    pub delta: &'static str,
+    /// The state-of-the-world stream.
+    pub sotw: &'static str,
+}
+
+/// Methods of `envoy.service.discovery.v3.AggregatedDiscoveryService`.
+pub const ADS: Methods = Methods {
+    delta: "/envoy.service.discovery.v3.AggregatedDiscoveryService/DeltaAggregatedResources",
+    sotw: "/envoy.service.discovery.v3.AggregatedDiscoveryService/StreamAggregatedResources",
+};
+
+/// Methods of `envoy.service.secret.v3.SecretDiscoveryService`.
+pub const SDS: Methods = Methods {
+    delta: "/envoy.service.secret.v3.SecretDiscoveryService/DeltaSecrets",
+    sotw: "/envoy.service.secret.v3.SecretDiscoveryService/StreamSecrets",
+};
+
+/// Which discovery service it is.
+pub trait Service: Send + Sync + 'static {
+    /// Its full name.
+    const NAME: &'static str;
+    /// Its methods.
+    const METHODS: Methods;
+}
+
+/// [`ADS`] as a type.
+#[derive(Debug)]
+pub enum Aggregated {}
+
+impl Service for Aggregated {
+    const NAME: &'static str = "envoy.service.discovery.v3.AggregatedDiscoveryService";
+    const METHODS: Methods = ADS;
+}
+
+/// [`SDS`] as a type.
+#[derive(Debug)]
+pub enum Secrets {}
+
+impl Service for Secrets {
+    const NAME: &'static str = "envoy.service.secret.v3.SecretDiscoveryService";
+    const METHODS: Methods = SDS;
+}
+
+/// A stream of responses.
+pub type BoxStream<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
+
+/// A discovery service as a server implements it.
+pub trait Discovery: Send + Sync + 'static {
+    /// What is sent on a delta stream.
+    type Delta: WriteMessage;
+    /// What is sent on a state-of-the-world stream.
+    type Sotw: WriteMessage;
+
+    /// A delta stream opens.
+    fn delta(
+        &self,
+        request: Request<Streaming<DeltaDiscoveryRequest>>,
+    ) -> impl Future<Output = Result<Response<BoxStream<Self::Delta>>, Status>> + Send;
+
+    /// A state-of-the-world stream opens.
+    fn sotw(
+        &self,
+        request: Request<Streaming<DiscoveryRequest>>,
+    ) -> impl Future<Output = Result<Response<BoxStream<Self::Sotw>>, Status>> + Send;
+}
+
+/// Serves a [`Discovery`] as the aggregated service.
+pub type AdsServer<T> = DiscoveryServer<Aggregated, T>;
+
+/// Serves a [`Discovery`] as the service of secrets.
+pub type SdsServer<T> = DiscoveryServer<Secrets, T>;
+
+/// Serves a [`Discovery`].
+#[derive(Debug)]
+pub struct DiscoveryServer<S, T> {
+    inner: Arc<T>,
+    max_decoding_message_size: usize,
+    service: PhantomData<fn() -> S>,
+}
+
+impl<S, T> DiscoveryServer<S, T> {
+    /// Requests of more than `max_decoding_message_size` bytes are refused.
+    pub fn new(inner: Arc<T>, max_decoding_message_size: usize) -> Self {
+        Self { inner, max_decoding_message_size, service: PhantomData }
+    }
+}
+
+impl<S, T> Clone for DiscoveryServer<S, T> {
+    fn clone(&self) -> Self {
+        Self::new(self.inner.clone(), self.max_decoding_message_size)
+    }
+}
+
+impl<S: Service, T> NamedService for DiscoveryServer<S, T> {
+    const NAME: &'static str = S::NAME;
+}
+
+struct Delta<T>(Arc<T>);
+
+impl<T: Discovery> StreamingService<DeltaDiscoveryRequest> for Delta<T> {
+    type Response = T::Delta;
+    type ResponseStream = BoxStream<T::Delta>;
+    type Future = BoxFuture<Response<Self::ResponseStream>, Status>;
+
+    fn call(&mut self, request: Request<Streaming<DeltaDiscoveryRequest>>) -> Self::Future {
+        let inner = self.0.clone();
+        Box::pin(async move { inner.delta(request).await })
+    }
+}
+
+struct Sotw<T>(Arc<T>);
+
+impl<T: Discovery> StreamingService<DiscoveryRequest> for Sotw<T> {
+    type Response = T::Sotw;
+    type ResponseStream = BoxStream<T::Sotw>;
+    type Future = BoxFuture<Response<Self::ResponseStream>, Status>;
+
+    fn call(&mut self, request: Request<Streaming<DiscoveryRequest>>) -> Self::Future {
+        let inner = self.0.clone();
+        Box::pin(async move { inner.sotw(request).await })
+    }
+}
+
+impl<S, T, B> tonic::codegen::Service<http::Request<B>> for DiscoveryServer<S, T>
+where
+    S: Service,
+    T: Discovery,
+    B: tonic::codegen::Body + Send + 'static,
+    B::Error: Into<StdError> + Send + 'static,
+{
+    type Response = http::Response<Body>;
+    type Error = Infallible;
+    type Future = BoxFuture<Self::Response, Infallible>;
+
+    fn poll_ready(&mut self, _cx: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: http::Request<B>) -> Self::Future {
+        let inner = self.inner.clone();
+        let limit = Some(self.max_decoding_message_size);
+        let path = request.uri().path();
+        if path == S::METHODS.delta {
+            Box::pin(async move {
+                let mut grpc = Grpc::new(WriteCodec::<T::Delta, DeltaDiscoveryRequest>::default())
+                    .apply_max_message_size_config(limit, None);
+                Ok(grpc.streaming(Delta(inner), request).await)
+            })
+        } else if path == S::METHODS.sotw {
+            Box::pin(async move {
+                let mut grpc = Grpc::new(WriteCodec::<T::Sotw, DiscoveryRequest>::default())
+                    .apply_max_message_size_config(limit, None);
+                Ok(grpc.streaming(Sotw(inner), request).await)
+            })
+        } else {
+            Box::pin(async move { Ok(Status::unimplemented("no such method").into_http()) })
+        }
+    }
+}
+
+/// Calls a discovery service.
+#[derive(Debug, Clone)]
+pub struct DiscoveryClient<C> {
+    inner: tonic::client::Grpc<C>,
+}
+
+impl<C> DiscoveryClient<C>
+where
+    C: GrpcService<Body>,
+    C::Error: Into<StdError>,
+    C::ResponseBody: tonic::codegen::Body<Data = tonic::codegen::Bytes> + Send + 'static,
+    <C::ResponseBody as tonic::codegen::Body>::Error: Into<StdError> + Send,
+{
+    /// Messages of more than `max_message_size` bytes, in either direction, end the stream.
+    pub fn new(channel: C, max_message_size: usize) -> Self {
+        let inner = tonic::client::Grpc::new(channel)
+            .max_decoding_message_size(max_message_size)
+            .max_encoding_message_size(max_message_size);
+        Self { inner }
+    }
+
+    /// Opens a delta stream of the aggregated service; the bodies of what arrives are slices of the received messages.
+    pub async fn delta(
+        &mut self,
+        requests: impl tonic::IntoStreamingRequest<Message = DeltaDiscoveryRequest>,
+    ) -> Result<Streaming<DeltaDiscoveryResponse>, Status> {
+        self.open(ADS.delta, requests).await
+    }
+
+    /// Opens the stream at `path`. An error says what kept it from being opened, down to the transport's own cause.
+    pub async fn open<Q, R>(
+        &mut self,
+        path: &'static str,
+        requests: impl tonic::IntoStreamingRequest<Message = Q>,
+    ) -> Result<Streaming<R>, Status>
+    where
+        Q: prost::Message + 'static,
+        R: prost::Message + Default + 'static,
+    {
+        self.inner.ready().await.map_err(|error| Status::unavailable(causes(error.into().as_ref())))?;
+        let path = http::uri::PathAndQuery::from_static(path);
+        let response = self
+            .inner
+            .streaming(requests.into_streaming_request(), path, ProstCodec::<Q, R>::default())
+            .await?;
+        Ok(response.into_inner())
+    }
+}
