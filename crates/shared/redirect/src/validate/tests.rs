@@ -50,3 +50,17 @@ fn a_port_that_is_taken_is_named() {
     let error = validate(&Rules { outbound_port: port, ..Rules::default() }).unwrap_err();
     assert!(matches!(error, ValidateError::Listen { port: found, .. } if found == port), "{error}");
 }
+
+#[test]
+fn the_destination_must_have_been_kept() {
+    let [here, there]: [SocketAddr; 2] =
+        ["192.0.2.1:15002".parse().unwrap(), "192.0.2.1:15001".parse().unwrap()];
+    assert!(matches!(kept(here, Ok(here.into())), Ok(true)));
+    for lost in [Ok(there.into()), Err(io::Error::other("no such entry"))] {
+        let error = kept(here, lost).unwrap_err();
+        assert!(
+            matches!(error, ValidateError::OriginalDestination { expected, .. } if expected == here),
+            "{error}"
+        );
+    }
+}
