@@ -8,6 +8,7 @@ fn steps(decoder: &mut BodyDecoder, input: &'static [u8]) -> (Vec<Decoded>, Byte
     let mut steps = Vec::new();
     loop {
         let step = decoder.decode(&mut src).unwrap();
+        assert!(!matches!(&step, Decoded::Data(data) if data.is_empty()), "data is never empty");
         let last = matches!(step, Decoded::NeedMore | Decoded::End);
         steps.push(step);
         if last {
@@ -81,6 +82,9 @@ fn chunk_lines() {
         (b"1;\r\na\r\n0\r\n\r\n", Ok(1)),
         (b"1;a=\"b\";c\td\r\na\r\n0;e\r\n\r\n", Ok(1)),
         (b"1;\xff\r\na\r\n0\r\n\r\n", Ok(1)),
+        (b"1; a = b\r\na\r\n0\r\n\r\n", Ok(1)),
+        (b";", Err(BodyError::ChunkSize)),
+        (b"\r", Err(BodyError::ChunkSize)),
         (b"g\r\n", Err(BodyError::ChunkSize)),
         (b";a\r\n", Err(BodyError::ChunkSize)),
         (b"\r\n", Err(BodyError::ChunkSize)),

@@ -70,6 +70,9 @@ fn bytes_of_methods() {
         assert_eq!(request(input.as_bytes()).is_ok(), token, "{byte}");
     }
     assert_eq!(request(b" / HTTP/1.1\r\nHost: h\r\n\r\n"), Err(Reject::Method), "no method");
+    for cut in ["GE\r", "GE\r\n", "GE\n"] {
+        assert_eq!(request(cut.as_bytes()), Err(Reject::Method), "{cut:?}");
+    }
 }
 
 #[test]
