@@ -6,11 +6,12 @@ mod lexer;
 mod modules;
 mod tree;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use crate::run::{self, Result};
+use lexer::Token;
 use modules::Modules;
 use tree::Tree;
 
@@ -87,18 +88,16 @@ const LINKS: &[Links] = &[
 
 /// The floors of `dataplane`, from the top: a folder (or file beside `lib.rs`) uses only floors below its own.
 const FLOORS: &[&[&str]] = &[
-    &["lib", "dataplane"],
+    &["lib"],
     &["serve"],
     &["store"],
     &["listener"],
-    &["route"],
-    &["filters"],
     &["telemetry"],
     &["upstream"],
     &["tls"],
     &["message"],
     &["io"],
-    &["stats", "pb", "value"],
+    &["stats", "external"],
 ];
 
 /// Files that may use each other in a circle, with the reason.
@@ -124,6 +123,7 @@ pub(crate) fn layers() -> Result<()> {
     let mut wrong = Vec::new();
     wrong.extend(links(&crates)?);
     wrong.extend(clocks(&crates)?);
+    wrong.extend(unused_names(&crates)?);
     for (name, folder) in &crates {
         let modules = Modules::read(&folder.join("src"))?;
         if name == "dataplane" {
@@ -150,6 +150,33 @@ fn clocks(crates: &[(String, PathBuf)]) -> Result<Vec<String>> {
         wrong.push(format!("  {name}: its clippy.toml is no link to crates/{PURE_LINTS}"));
     }
     Ok(wrong)
+}
+
+/// Names that nobody uses: the crate of names holds what is used, not all that Istio has.
+fn unused_names(crates: &[(String, PathBuf)]) -> Result<Vec<String>> {
+    let mut used: BTreeMap<String, usize> = BTreeMap::new();
+    let mut names = BTreeSet::new();
+    for (name, folder) in crates {
+        let mut texts = BTreeMap::new();
+        modules::collect(folder, folder, &mut texts)?;
+        for text in texts.values() {
+            let tokens = lexer::tokens(text);
+            for three in tokens.windows(3) {
+                if let [Token::Word(public), Token::Word(item), Token::Word(word)] = three
+                    && (name == "names" && public == "pub" && (item == "const" || item == "fn"))
+                {
+                    names.insert(word.clone());
+                }
+            }
+            for token in tokens {
+                if let Token::Word(word) = token {
+                    *used.entry(word).or_default() += 1;
+                }
+            }
+        }
+    }
+    let unused = names.into_iter().filter(|name| used.get(name).is_none_or(|&times| times < 2));
+    Ok(unused.map(|name| format!("  names: nobody uses {name}")).collect())
 }
 
 /// Folders of `crates/*/*` with a manifest, by name.

@@ -214,6 +214,8 @@ fn generate(set: &[u8], out: &Path) -> Result<(), Error> {
     prost_build::Config::new()
         .out_dir(out)
         .include_file("pb.rs")
+        // Sorted maps: equal messages have equal bytes.
+        .btree_map(["."])
         .compile_well_known_types()
         .disable_comments(["."])
         .enable_type_names()

@@ -75,7 +75,8 @@ impl Modules {
     }
 }
 
-fn collect(base: &Path, dir: &Path, texts: &mut BTreeMap<String, String>) -> Result<()> {
+/// The Rust sources below `dir`, by path below `base`.
+pub(super) fn collect(base: &Path, dir: &Path, texts: &mut BTreeMap<String, String>) -> Result<()> {
     let entries = match fs::read_dir(dir) {
         Ok(entries) => entries,
         Err(error) => return Err(format!("{}: {error}", dir.display())),

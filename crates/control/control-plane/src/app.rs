@@ -11,20 +11,15 @@ use std::{
 
 use anyhow::Context;
 use axum::Router;
-use hyper_util::{
-    rt::{TokioExecutor, TokioIo, TokioTimer},
-    server::conn::auto,
-    service::TowerToHyperService,
-};
 use kube::{Client, Config, config::KubeConfigOptions};
 use portolan_identity::{CertificateAuthority, SpiffeId};
 use portolan_mesh::ClusterContext;
 use portolan_names::names;
 use portolan_xds_grpc::{AdsServer, CertificateServer};
 use tokio::{
-    io::{AsyncRead, AsyncWrite},
     net::TcpListener,
-    sync::{Semaphore, mpsc, watch},
+    sync::{Semaphore, watch},
+    task::JoinHandle,
     time::timeout,
 };
 use tokio_stream::wrappers::ReceiverStream;
@@ -38,9 +33,10 @@ use crate::{
     debug::{self, Debug},
     dns,
     federation::{self, Federation},
+    http::{KEEPALIVE, serve_http},
     metrics::{Metric, Metrics},
     push::{Debounce, Model, Published, Pusher},
-    tls::{Connection, ServerTls, accept_plain, accept_tls},
+    tls::{ServerTls, accept_plain, accept_tls},
     watch::{RETRY, start},
     webhook::{self, Webhooks, keep_ca_bundles},
 };
@@ -48,12 +44,8 @@ use crate::{
 /// Streams on one connection; a proxy needs two.
 const STREAMS_PER_CONNECTION: u32 = 100;
 
-/// Pings on idle connections find dead peers.
-const KEEPALIVE: Duration = Duration::from_secs(30);
+/// How long a peer may take to answer a ping.
 const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(10);
-
-/// How long a client may take for the head of an HTTP request.
-const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Longest pause between attempts to reach the API server at the start.
 const MAX_RETRY: Duration = Duration::from_secs(15);
@@ -68,130 +60,25 @@ const GENERATORS_PER_CPU: usize = 1;
 pub async fn run(args: Args) -> anyhow::Result<()> {
     // Whatever else uses rustls in this process gets the same provider.
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
-    let metrics = Arc::new(Metrics::default());
-    metrics.set(Metric::Info, &[("version", env!("CARGO_PKG_VERSION"))], 1.0);
-    let model = Arc::new(Model::default());
-    model.inputs.write().cluster = ClusterContext {
-        cluster_id: args.cluster_id.clone(),
-        domain: args.cluster_domain.clone(),
-        network: args.network.clone(),
-        control_plane_namespace: args.namespace.clone(),
-        federation_discovery_port: args.federation_port,
-    };
-    let (published, snapshots) = watch::channel(Published::default());
-    let published = Arc::new(published);
-    let connections = Arc::new(Connections::default());
-    let serving = Arc::new(AtomicBool::new(false));
+    let client = client(&args).await?;
+    let shared = Shared::new(args, client);
 
     // Metrics and health first: they tell why nothing else is there yet.
-    let client = client(&args).await?;
-    let authenticator = Arc::new(Authenticator::new(client.clone(), model.clone()));
-    let resources = Arc::new(Resources::new(SecretSource::new(client.clone(), published.clone())));
-    let shown = Arc::new(Debug {
-        model: model.clone(),
-        published: snapshots.clone(),
-        push: published.clone(),
-        connections: connections.clone(),
-        resources: resources.clone(),
-        metrics: metrics.clone(),
-        authenticator: authenticator.clone(),
-        serving: serving.clone(),
-        open: args.open_debug,
-    });
-    serve_plain(bind(&args, args.monitoring_port).await?, debug::router(shown.clone()));
-    serve_plain(bind(&args, args.http_port).await?, debug::health_router(shown));
+    shared.serve_monitoring().await?;
 
     // The authority stands before anything that needs a certificate.
-    let trust_domain = first_trust_domain(&client, &args).await;
-    let authority = Arc::new(authority(&client, &args, &trust_domain).await?);
-    if let Ok(expiry) = authority.not_after().duration_since(SystemTime::UNIX_EPOCH) {
-        metrics.set(Metric::RootExpiry, &[], expiry.as_secs_f64());
-    }
-    let id = SpiffeId::workload(&trust_domain, &args.namespace, names::ISTIOD)
+    let trust_domain = first_trust_domain(&shared.client, &shared.args).await;
+    let authority = shared.authority(&trust_domain).await?;
+    let id = SpiffeId::workload(&trust_domain, &shared.args.namespace, names::ISTIOD)
         .with_context(|| format!("trust domain {trust_domain:?} in ConfigMap istio"))?;
-    let tls = Arc::new(ServerTls::start(authority.clone(), id, args.serving_names())?);
+    let tls = Arc::new(ServerTls::start(authority.clone(), id, shared.args.serving_names())?);
 
-    // The model.
-    let (federation_inputs, federation_changes) = watch::channel(Default::default());
-    let (_roots, root_changes) = watch::channel(authority.root_pem().to_owned());
-    let pusher = Pusher {
-        model: model.clone(),
-        published: published.clone(),
-        metrics: metrics.clone(),
-        debounce: Debounce { after: args.debounce_after(), max: args.debounce_max() },
-    };
-    let updates = start(&client, &args.namespace);
-    let pushing = tokio::spawn(pusher.run(updates, federation_changes, root_changes));
-
-    // What follows from the model.
-    let root = authority.root_pem().to_owned();
-    tokio::spawn(ca::publish_roots(client.clone(), model.clone(), snapshots.clone(), root.clone()));
-    tokio::spawn(federation::run(Federation {
-        args: args.clone(),
-        client: client.clone(),
-        published: snapshots.clone(),
-        model: model.clone(),
-        inputs: federation_inputs,
-        tls: tls.clone(),
-    }));
-
-    // Webhooks.
-    let webhooks = Webhooks {
-        model,
-        metrics: metrics.clone(),
-        proxy_image: args.proxy_image.clone(),
-        revision: args.revision.clone(),
-    };
-    let webhooks = webhook::router(Arc::new(webhooks));
-    let accepted = accept_tls(bind(&args, args.webhook_port).await?, tls.https.clone());
-    tokio::spawn(serve_http(accepted, webhooks));
-    let host = format!("{}.{}.svc", names::ISTIOD, args.namespace);
-    tokio::spawn(keep_ca_bundles(client.clone(), args.namespace.clone(), host, root));
-
-    // Whoever relies on names and proxies on imports: not before the imports are known.
-    let mut known = snapshots.clone();
-    if timeout(IMPORTS_WAIT, known.wait_for(|published| published.imports_known)).await.is_err() {
-        let seconds = IMPORTS_WAIT.as_secs();
-        tracing::warn!("federation's resources are not listed after {seconds} s; serving without imports");
-    }
-    tokio::spawn(dns::publish(client.clone(), args.namespace.clone(), snapshots.clone()));
-
-    // Proxies.
-    let cpus = std::thread::available_parallelism().map_or(2, usize::from);
-    let ads = |anonymous| {
-        Arc::new(AdsService {
-            published: snapshots.clone(),
-            connections: connections.clone(),
-            resources: resources.clone(),
-            authenticator: authenticator.clone(),
-            metrics: metrics.clone(),
-            anonymous,
-            generators: Arc::new(Semaphore::new(cpus * GENERATORS_PER_CPU)),
-            streams: Arc::new(Semaphore::new(MAX_STREAMS)),
-        })
-    };
-    let certificates = CertificateServer::new(Arc::new(CertificateIssuer {
-        authority,
-        authenticator: authenticator.clone(),
-        default_ttl: Duration::from_secs(u64::from(args.workload_cert_ttl_hours) * 3600),
-        metrics: metrics.clone(),
-    }));
-    let accepted = accept_tls(bind(&args, args.grpc_port).await?, tls.grpc.clone());
-    let secure = grpc_server()
-        .add_service(AdsServer::new(ads(false), MAX_REQUEST_BYTES))
-        .add_service(certificates)
-        .serve_with_incoming(ReceiverStream::new(accepted));
-    let secure = tokio::spawn(secure);
-    if let Some(port) = args.plaintext_grpc_port {
-        tracing::warn!(port, "serving xDS without TLS and authentication");
-        let accepted = accept_plain(bind(&args, port).await?);
-        let plain = grpc_server()
-            .add_service(AdsServer::new(ads(true), MAX_REQUEST_BYTES))
-            .serve_with_incoming(ReceiverStream::new(accepted));
-        tokio::spawn(plain);
-    }
-    serving.store(true, Ordering::Release);
-    tracing::info!(namespace = args.namespace, trust_domain, "the control plane is serving");
+    let pushing = shared.start_model(authority.root_pem(), &tls);
+    shared.serve_webhooks(authority.root_pem(), &tls).await?;
+    shared.wait_for_imports().await;
+    let secure = shared.serve_proxies(authority, &tls).await?;
+    shared.serving.store(true, Ordering::Release);
+    tracing::info!(namespace = shared.args.namespace, trust_domain, "the control plane is serving");
 
     tokio::select! {
         ended = secure => ended.context("the gRPC server ended")?.context("the gRPC server failed"),
@@ -200,6 +87,173 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
             tracing::info!("told to stop");
             Ok(())
         }
+    }
+}
+
+/// What the parts of the control plane have in common.
+struct Shared {
+    args: Args,
+    client: Client,
+    metrics: Arc<Metrics>,
+    model: Arc<Model>,
+    published: Arc<watch::Sender<Published>>,
+    connections: Arc<Connections>,
+    authenticator: Arc<Authenticator>,
+    resources: Arc<Resources>,
+    /// All servers are up.
+    serving: Arc<AtomicBool>,
+}
+
+impl Shared {
+    fn new(args: Args, client: Client) -> Self {
+        let metrics = Arc::new(Metrics::default());
+        metrics.set(Metric::Info, &[("version", env!("CARGO_PKG_VERSION"))], 1);
+        let model = Arc::new(Model::default());
+        model.inputs.write().cluster = ClusterContext {
+            cluster_id: args.cluster_id.clone(),
+            domain: args.cluster_domain.clone(),
+            network: args.network.clone(),
+            control_plane_namespace: args.namespace.clone(),
+            federation_discovery_port: args.federation_port,
+        };
+        let published = Arc::new(watch::Sender::new(Published::default()));
+        let secrets = SecretSource::new(client.clone(), published.clone());
+        Self {
+            metrics,
+            connections: Arc::default(),
+            authenticator: Arc::new(Authenticator::new(client.clone(), model.clone())),
+            resources: Arc::new(Resources::new(secrets)),
+            serving: Arc::default(),
+            model,
+            published,
+            client,
+            args,
+        }
+    }
+
+    /// Metrics, health and debug pages.
+    async fn serve_monitoring(&self) -> anyhow::Result<()> {
+        let shown = Arc::new(Debug {
+            model: self.model.clone(),
+            published: self.published.subscribe(),
+            push: self.published.clone(),
+            connections: self.connections.clone(),
+            resources: self.resources.clone(),
+            metrics: self.metrics.clone(),
+            authenticator: self.authenticator.clone(),
+            serving: self.serving.clone(),
+            open: self.args.open_debug,
+        });
+        serve_plain(bind(&self.args, self.args.monitoring_port).await?, debug::router(shown.clone()));
+        serve_plain(bind(&self.args, self.args.http_port).await?, debug::health_router(shown));
+        Ok(())
+    }
+
+    async fn authority(&self, trust_domain: &str) -> anyhow::Result<Arc<CertificateAuthority>> {
+        let authority = authority(&self.client, &self.args, trust_domain).await?;
+        if let Ok(expiry) = authority.not_after().duration_since(SystemTime::UNIX_EPOCH) {
+            self.metrics.set(Metric::RootExpiry, &[], expiry.as_secs());
+        }
+        Ok(Arc::new(authority))
+    }
+
+    /// The watches, the push loop, and what follows from the model: root certificates and federation.
+    fn start_model(&self, root: &str, tls: &Arc<ServerTls>) -> JoinHandle<()> {
+        self.model.inputs.write().root_certificates = root.to_owned();
+        let (federation_inputs, federation_changes) = watch::channel(Default::default());
+        let pusher = Pusher {
+            model: self.model.clone(),
+            published: self.published.clone(),
+            metrics: self.metrics.clone(),
+            debounce: Debounce { after: self.args.debounce_after(), max: self.args.debounce_max() },
+        };
+        let updates = start(&self.client, &self.args.namespace);
+        let pushing = tokio::spawn(pusher.run(updates, federation_changes));
+        tokio::spawn(ca::publish_roots(
+            self.client.clone(),
+            self.model.clone(),
+            self.published.subscribe(),
+            root.to_owned(),
+        ));
+        tokio::spawn(federation::run(Federation {
+            args: self.args.clone(),
+            client: self.client.clone(),
+            published: self.published.subscribe(),
+            model: self.model.clone(),
+            inputs: federation_inputs,
+            tls: tls.clone(),
+        }));
+        pushing
+    }
+
+    async fn serve_webhooks(&self, root: &str, tls: &Arc<ServerTls>) -> anyhow::Result<()> {
+        let webhooks = Webhooks {
+            model: self.model.clone(),
+            metrics: self.metrics.clone(),
+            proxy_image: self.args.proxy_image.clone(),
+            revision: self.args.revision.clone(),
+        };
+        let accepted = accept_tls(bind(&self.args, self.args.webhook_port).await?, tls.https.clone());
+        tokio::spawn(serve_http(accepted, webhook::router(Arc::new(webhooks))));
+        let host = format!("{}.{}.svc", names::ISTIOD, self.args.namespace);
+        let namespace = self.args.namespace.clone();
+        tokio::spawn(keep_ca_bundles(self.client.clone(), namespace, host, root.to_owned()));
+        Ok(())
+    }
+
+    /// Whoever relies on names and proxies on imports: not before the imports are known.
+    async fn wait_for_imports(&self) {
+        let mut known = self.published.subscribe();
+        if timeout(IMPORTS_WAIT, known.wait_for(|published| published.imports_known)).await.is_err() {
+            let seconds = IMPORTS_WAIT.as_secs();
+            tracing::warn!(
+                "federation's resources are not listed after {seconds} s; serving without imports"
+            );
+        }
+        let (client, namespace) = (self.client.clone(), self.args.namespace.clone());
+        tokio::spawn(dns::publish(client, namespace, self.published.subscribe()));
+    }
+
+    /// xDS and certificates, over TLS; xDS without TLS when the flags ask for it.
+    async fn serve_proxies(
+        &self,
+        authority: Arc<CertificateAuthority>,
+        tls: &Arc<ServerTls>,
+    ) -> anyhow::Result<JoinHandle<Result<(), tonic::transport::Error>>> {
+        let certificates = CertificateServer::new(Arc::new(CertificateIssuer {
+            authority,
+            authenticator: self.authenticator.clone(),
+            default_ttl: Duration::from_secs(u64::from(self.args.workload_cert_ttl_hours) * 3600),
+            metrics: self.metrics.clone(),
+        }));
+        let accepted = accept_tls(bind(&self.args, self.args.grpc_port).await?, tls.grpc.clone());
+        let secure = grpc_server()
+            .add_service(AdsServer::new(self.ads(false), MAX_REQUEST_BYTES))
+            .add_service(certificates)
+            .serve_with_incoming(ReceiverStream::new(accepted));
+        if let Some(port) = self.args.plaintext_grpc_port {
+            tracing::warn!(port, "serving xDS without TLS and authentication");
+            let accepted = accept_plain(bind(&self.args, port).await?);
+            let plain = grpc_server()
+                .add_service(AdsServer::new(self.ads(true), MAX_REQUEST_BYTES))
+                .serve_with_incoming(ReceiverStream::new(accepted));
+            tokio::spawn(plain);
+        }
+        Ok(tokio::spawn(secure))
+    }
+
+    fn ads(&self, anonymous: bool) -> Arc<AdsService> {
+        let cpus = std::thread::available_parallelism().map_or(2, usize::from);
+        Arc::new(AdsService {
+            published: self.published.subscribe(),
+            connections: self.connections.clone(),
+            resources: self.resources.clone(),
+            authenticator: self.authenticator.clone(),
+            metrics: self.metrics.clone(),
+            anonymous,
+            generators: Arc::new(Semaphore::new(cpus * GENERATORS_PER_CPU)),
+            streams: Arc::new(Semaphore::new(MAX_STREAMS)),
+        })
     }
 }
 
@@ -280,24 +334,4 @@ async fn bind(args: &Args, port: u16) -> anyhow::Result<TcpListener> {
 
 fn serve_plain(listener: TcpListener, router: Router) {
     tokio::spawn(serve_http(accept_plain(listener), router));
-}
-
-/// Serves HTTP/1 and HTTP/2 on accepted connections. Handlers find the [`crate::tls::Peer`] in the request's extensions.
-pub async fn serve_http<S>(mut accepted: mpsc::Receiver<std::io::Result<Connection<S>>>, router: Router)
-where
-    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-{
-    while let Some(connection) = accepted.recv().await {
-        let Ok(connection) = connection else { continue };
-        let router = router.clone().layer(axum::Extension(connection.peer().clone()));
-        tokio::spawn(async move {
-            let mut server = auto::Builder::new(TokioExecutor::new());
-            server.http1().timer(TokioTimer::new()).header_read_timeout(HEADER_TIMEOUT);
-            server.http2().timer(TokioTimer::new()).keep_alive_interval(KEEPALIVE);
-            let service = TowerToHyperService::new(router);
-            if let Err(error) = server.serve_connection(TokioIo::new(connection), service).await {
-                tracing::debug!(%error, "connection broke");
-            }
-        });
-    }
 }

@@ -2,13 +2,13 @@
 
 use std::{net::IpAddr, path::PathBuf, time::Duration};
 
-use portolan_names::{names, ports};
+use portolan_names::{env, names, ports};
 
 /// Flags; each can be given by environment too, which is how a Deployment does it.
 #[derive(clap::Args, Clone, Debug)]
 pub struct Args {
     /// Namespace that the control plane runs in, also the root namespace of configuration
-    #[arg(long, env = "POD_NAMESPACE", default_value = names::ISTIO_SYSTEM)]
+    #[arg(long, env = env::POD_NAMESPACE, default_value = names::ISTIO_SYSTEM)]
     pub namespace: String,
     /// Revision of this control plane
     #[arg(long, env = "REVISION", default_value = "default")]

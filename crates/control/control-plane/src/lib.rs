@@ -15,6 +15,7 @@ pub mod ca;
 pub mod debug;
 pub mod dns;
 pub mod federation;
+pub mod http;
 pub mod inject;
 pub mod metrics;
 pub mod push;

@@ -1,14 +1,24 @@
-//! The control plane's own metrics, by the names that dashboards know (spec/istio.md 2.8).
+//! The control plane's own metrics, by the names that Istio's dashboards know (istiod's exported metrics).
 
-use std::{collections::BTreeMap, fmt::Write as _, time::Duration};
+use std::{collections::BTreeMap, sync::atomic::AtomicU64, time::Duration};
 
 use parking_lot::Mutex;
+use prometheus_client::{
+    encoding::{EncodeMetric, MetricEncoder, prometheus_text},
+    metrics::{
+        MetricType, TypedMetric, counter::Counter, family::Family, gauge::Gauge, histogram::Histogram,
+    },
+    registry::Registry,
+};
 
 /// Label sets of one metric; further ones are not counted, so that a hostile node name can't fill the memory.
 const MAX_SERIES: usize = 1000;
 
 /// Upper bounds of the time histograms, in seconds.
 const BUCKETS: [f64; 11] = [0.01, 0.05, 0.1, 0.25, 0.5, 1.0, 3.0, 5.0, 10.0, 20.0, 30.0];
+
+/// Type and encoding of the page.
+pub const CONTENT_TYPE: &str = prometheus_text::CONTENT_TYPE;
 
 macro_rules! metrics {
     ($($variant:ident = $name:literal, $kind:ident, $help:literal;)*) => {
@@ -91,117 +101,158 @@ metrics! {
     InjectionSkip = "sidecar_injection_skip_total", Counter, "Total number of skipped sidecar injection requests.";
 }
 
-#[derive(Default)]
-struct Series {
-    value: f64,
-    count: u64,
-    buckets: [u64; BUCKETS.len()],
-}
-
 type Labels = Vec<(&'static str, String)>;
 
-/// All metrics of one control plane.
-#[derive(Default)]
-pub struct Metrics {
-    series: Mutex<BTreeMap<(Metric, Labels), Series>>,
+/// A counter whose name does not end in `_total`. The library ends every counter's name so, and istiod's are older than
+/// that rule.
+#[derive(Clone, Debug, Default)]
+struct PlainCounter(Counter);
+
+impl EncodeMetric for PlainCounter {
+    fn encode(&self, mut encoder: MetricEncoder<'_>) -> Result<(), std::fmt::Error> {
+        encoder.encode_gauge(&self.0.get())
+    }
+
+    fn metric_type(&self) -> MetricType {
+        Self::TYPE
+    }
 }
 
-impl std::fmt::Debug for Metrics {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Metrics")
+impl TypedMetric for PlainCounter {
+    const TYPE: MetricType = MetricType::Unknown;
+}
+
+/// The series of one metric, at most [`MAX_SERIES`].
+#[derive(Debug)]
+struct Bounded<M> {
+    family: Family<Labels, M, fn() -> M>,
+    /// How many there are.
+    len: Mutex<usize>,
+}
+
+impl<M> Bounded<M>
+where
+    M: Clone + EncodeMetric + TypedMetric + std::fmt::Debug + Send + Sync + 'static,
+{
+    fn register(page: &mut Registry, name: &str, help: &str, new: fn() -> M) -> Self {
+        let family = Family::new_with_constructor(new);
+        page.register(name, help, family.clone());
+        Self { family, len: Mutex::new(0) }
+    }
+
+    /// Changes the series with these labels, unless it would be one too many.
+    fn edit(&self, labels: &Labels, edit: impl FnOnce(&M)) {
+        if let Some(series) = self.family.get(labels) {
+            return edit(&series);
+        }
+        let mut len = self.len.lock();
+        if self.family.get(labels).is_none() {
+            if *len >= MAX_SERIES {
+                return;
+            }
+            *len += 1;
+        }
+        edit(&self.family.get_or_create(labels));
+    }
+}
+
+/// All series of one metric.
+#[derive(Debug)]
+enum Series {
+    Counter(Bounded<Counter>),
+    PlainCounter(Bounded<PlainCounter>),
+    Gauge(Bounded<Gauge<u64, AtomicU64>>),
+    Histogram(Bounded<Histogram>),
+}
+
+/// Suffix of counters' names that the library writes by itself.
+const TOTAL: &str = "_total";
+
+impl Series {
+    /// The series of a metric, on the page.
+    fn register(metric: Metric, page: &mut Registry) -> Self {
+        let name = metric.name();
+        // The library ends the text with a full stop.
+        let help = metric.help().trim_end_matches('.');
+        match (metric.kind(), name.strip_suffix(TOTAL)) {
+            (Kind::Counter, Some(name)) => {
+                Self::Counter(Bounded::register(page, name, help, Counter::default))
+            }
+            (Kind::Counter, None) => {
+                Self::PlainCounter(Bounded::register(page, name, help, PlainCounter::default))
+            }
+            (Kind::Gauge, _) => Self::Gauge(Bounded::register(page, name, help, Gauge::default)),
+            (Kind::Histogram, _) => {
+                Self::Histogram(Bounded::register(page, name, help, || Histogram::new(BUCKETS)))
+            }
+        }
+    }
+}
+
+/// All metrics of one control plane.
+#[derive(Debug)]
+pub struct Metrics {
+    page: Registry,
+    series: BTreeMap<Metric, Series>,
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        let mut page = Registry::default();
+        let series =
+            Metric::ALL.iter().map(|metric| (*metric, Series::register(*metric, &mut page))).collect();
+        Self { page, series }
     }
 }
 
 impl Metrics {
-    /// Counts one event.
+    /// Counts one event. Only for counters.
     pub fn count(&self, metric: Metric, labels: &[(&'static str, &str)]) {
-        self.edit(metric, labels, |series| series.value += 1.0);
+        match self.series.get(&metric) {
+            Some(Series::Counter(series)) => series.edit(&owned(labels), |counter| {
+                counter.inc();
+            }),
+            Some(Series::PlainCounter(series)) => series.edit(&owned(labels), |counter| {
+                counter.0.inc();
+            }),
+            _ => {}
+        }
     }
 
     /// Sets a gauge.
-    pub fn set(&self, metric: Metric, labels: &[(&'static str, &str)], value: f64) {
-        self.edit(metric, labels, |series| series.value = value);
+    pub fn set(&self, metric: Metric, labels: &[(&'static str, &str)], value: u64) {
+        if let Some(Series::Gauge(series)) = self.series.get(&metric) {
+            series.edit(&owned(labels), |gauge| {
+                gauge.set(value);
+            });
+        }
     }
 
-    /// Records how long something took.
+    /// Records how long something took. Only for histograms.
     pub fn observe(&self, metric: Metric, labels: &[(&'static str, &str)], time: Duration) {
-        let seconds = time.as_secs_f64();
-        self.edit(metric, labels, |series| {
-            series.count += 1;
-            series.value += seconds;
-            for (bucket, bound) in series.buckets.iter_mut().zip(BUCKETS) {
-                *bucket += u64::from(seconds <= bound);
-            }
-        });
-    }
-
-    /// The value of a counter or gauge.
-    pub fn get(&self, metric: Metric, labels: &[(&'static str, &str)]) -> f64 {
-        self.series.lock().get(&(metric, owned(labels))).map_or(0.0, |series| series.value)
-    }
-
-    fn edit(&self, metric: Metric, labels: &[(&'static str, &str)], edit: impl FnOnce(&mut Series)) {
-        let mut all = self.series.lock();
-        let key = (metric, owned(labels));
-        if !all.contains_key(&key) && all.keys().filter(|(m, _)| *m == metric).count() >= MAX_SERIES {
-            return;
+        if let Some(Series::Histogram(series)) = self.series.get(&metric) {
+            series.edit(&owned(labels), |histogram| histogram.observe(time.as_secs_f64()));
         }
-        edit(all.entry(key).or_default());
     }
 
-    /// The page in Prometheus' text format.
+    /// The value of a gauge; 0 when it was never set.
+    pub fn gauge(&self, metric: Metric, labels: &[(&'static str, &str)]) -> u64 {
+        match self.series.get(&metric) {
+            Some(Series::Gauge(series)) => series.family.get(&owned(labels)).map_or(0, |gauge| gauge.get()),
+            _ => 0,
+        }
+    }
+
+    /// The page in Prometheus' text format, version 0.0.4.
     pub fn page(&self) -> String {
-        let all = self.series.lock();
         let mut page = String::new();
-        for metric in Metric::ALL {
-            let mut lines = String::new();
-            for ((_, labels), series) in
-                all.range((*metric, Vec::new())..).take_while(|((m, _), _)| m == metric)
-            {
-                write_series(&mut lines, *metric, labels, series);
-            }
-            if lines.is_empty() {
-                continue;
-            }
-            let kind = match metric.kind() {
-                Kind::Counter => "counter",
-                Kind::Gauge => "gauge",
-                Kind::Histogram => "histogram",
-            };
-            let name = metric.name();
-            let _ = writeln!(page, "# HELP {name} {}\n# TYPE {name} {kind}", metric.help());
-            page.push_str(&lines);
+        if prometheus_text::encode(&mut page, &self.page).is_err() {
+            // Writing to a String does not fail.
+            return String::new();
         }
-        page
+        // The counters whose names are older than the rule have no type of the library's; nothing else is untyped.
+        page.replace(" untyped\n", " counter\n")
     }
-}
-
-fn write_series(page: &mut String, metric: Metric, labels: &Labels, series: &Series) {
-    let name = metric.name();
-    if metric.kind() != Kind::Histogram {
-        let _ = writeln!(page, "{name}{} {}", braces(labels, None), series.value);
-        return;
-    }
-    for (count, bound) in series.buckets.iter().zip(BUCKETS) {
-        let _ = writeln!(page, "{name}_bucket{} {count}", braces(labels, Some(bound.to_string())));
-    }
-    let _ = writeln!(page, "{name}_bucket{} {}", braces(labels, Some("+Inf".to_owned())), series.count);
-    let _ = writeln!(page, "{name}_sum{} {}", braces(labels, None), series.value);
-    let _ = writeln!(page, "{name}_count{} {}", braces(labels, None), series.count);
-}
-
-fn braces(labels: &Labels, bound: Option<String>) -> String {
-    let bound = bound.map(|bound| ("le", bound));
-    let all: Vec<String> = labels
-        .iter()
-        .map(|(key, value)| (*key, value.clone()))
-        .chain(bound)
-        .map(|(key, value)| {
-            let value = value.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n");
-            format!("{key}=\"{value}\"")
-        })
-        .collect();
-    if all.is_empty() { String::new() } else { format!("{{{}}}", all.join(",")) }
 }
 
 fn owned(labels: &[(&'static str, &str)]) -> Labels {
@@ -213,21 +264,72 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_page_is_prometheus_text() {
+    fn the_page_is_prometheus_text_with_names_as_istiod_has_them() {
         let metrics = Metrics::default();
         metrics.count(Metric::Pushes, &[("type", "cds")]);
         metrics.count(Metric::Pushes, &[("type", "cds")]);
-        metrics.set(Metric::CdsReject, &[("node", "a\"b"), ("err", "x\ny")], 1.0);
+        metrics.count(Metric::DelayedPushes, &[("type", "eds")]);
+        metrics.set(Metric::CdsReject, &[("node", "a\"b"), ("err", "x\ny")], 1);
+        metrics.set(Metric::Services, &[], 12);
         metrics.observe(Metric::SendTime, &[], Duration::from_millis(70));
+        let expected = r##"# HELP pilot_xds_pushes Pilot build and send errors for lds, rds, cds and eds.
+# TYPE pilot_xds_pushes counter
+pilot_xds_pushes{type="cds"} 2
+# HELP pilot_xds_send_time Total time in seconds Pilot takes to send generated configuration.
+# TYPE pilot_xds_send_time histogram
+pilot_xds_send_time_bucket{le="0.01"} 0
+pilot_xds_send_time_bucket{le="0.05"} 0
+pilot_xds_send_time_bucket{le="0.1"} 1
+pilot_xds_send_time_bucket{le="0.25"} 1
+pilot_xds_send_time_bucket{le="0.5"} 1
+pilot_xds_send_time_bucket{le="1"} 1
+pilot_xds_send_time_bucket{le="3"} 1
+pilot_xds_send_time_bucket{le="5"} 1
+pilot_xds_send_time_bucket{le="10"} 1
+pilot_xds_send_time_bucket{le="20"} 1
+pilot_xds_send_time_bucket{le="30"} 1
+pilot_xds_send_time_bucket{le="+Inf"} 1
+pilot_xds_send_time_sum 0.07
+pilot_xds_send_time_count 1
+# HELP pilot_services Total services known to pilot.
+# TYPE pilot_services gauge
+pilot_services 12
+# HELP pilot_xds_cds_reject Pilot rejected CDS configs.
+# TYPE pilot_xds_cds_reject gauge
+pilot_xds_cds_reject{node="a\"b",err="x\ny"} 1
+# HELP pilot_xds_delayed_pushes_total Total number of XDS pushes that are delayed.
+# TYPE pilot_xds_delayed_pushes_total counter
+pilot_xds_delayed_pushes_total{type="eds"} 1
+"##;
+        assert_eq!(metrics.page(), expected);
+    }
+
+    #[test]
+    fn every_metric_is_on_the_page_by_its_own_name_and_type() {
+        let metrics = Metrics::default();
+        for metric in Metric::ALL {
+            metrics.count(*metric, &[]);
+            metrics.set(*metric, &[], 1);
+            metrics.observe(*metric, &[], Duration::from_secs(1));
+        }
         let page = metrics.page();
-        assert!(
-            page.contains("# TYPE pilot_xds_pushes counter\npilot_xds_pushes{type=\"cds\"} 2\n"),
-            "{page}"
-        );
-        assert!(page.contains(r#"pilot_xds_cds_reject{node="a\"b",err="x\ny"} 1"#), "{page}");
-        assert!(page.contains("pilot_xds_send_time_bucket{le=\"0.05\"} 0\n"), "{page}");
-        assert!(page.contains("pilot_xds_send_time_bucket{le=\"0.1\"} 1\n"), "{page}");
-        assert!(page.contains("pilot_xds_send_time_count 1\n"), "{page}");
+        for metric in Metric::ALL {
+            let kind = match metric.kind() {
+                Kind::Counter => "counter",
+                Kind::Gauge => "gauge",
+                Kind::Histogram => "histogram",
+            };
+            assert!(page.contains(&format!("# TYPE {} {kind}\n", metric.name())), "{metric:?}\n{page}");
+        }
+    }
+
+    #[test]
+    fn a_gauge_is_read_back() {
+        let metrics = Metrics::default();
+        let labels = [("node", "a")];
+        assert_eq!(metrics.gauge(Metric::CdsReject, &labels), 0);
+        metrics.set(Metric::CdsReject, &labels, 1);
+        assert_eq!(metrics.gauge(Metric::CdsReject, &labels), 1);
     }
 
     #[test]
@@ -236,6 +338,10 @@ mod tests {
         for n in 0..MAX_SERIES + 10 {
             metrics.count(Metric::Rejects, &[("type", &n.to_string())]);
         }
-        assert_eq!(metrics.page().matches("pilot_total_xds_rejects{").count(), MAX_SERIES);
+        // Those that are there go on counting.
+        metrics.count(Metric::Rejects, &[("type", "0")]);
+        let page = metrics.page();
+        assert_eq!(page.matches("pilot_total_xds_rejects{").count(), MAX_SERIES);
+        assert!(page.contains("pilot_total_xds_rejects{type=\"0\"} 2\n"), "{page}");
     }
 }

@@ -54,3 +54,45 @@ impl Visibility {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Who of `own`, `other` and `third` sees an object in `own`.
+    fn seen_by(export_to: &[&str], default: &[&str]) -> Vec<&'static str> {
+        let default: Vec<String> = default.iter().map(|d| (*d).to_owned()).collect();
+        let visibility = Visibility::parse(export_to, "own", &default);
+        ["own", "other", "third"].into_iter().filter(|ns| visibility.includes(ns)).collect()
+    }
+
+    #[test]
+    fn what_an_object_says_decides_who_sees_it() {
+        let all = vec!["own", "other", "third"];
+        for (export_to, expected) in [
+            (vec!["*"], all.clone()),
+            (vec!["."], vec!["own"]),
+            (vec!["~"], vec![]),
+            (vec!["other"], vec!["other"]),
+            (vec![".", "other"], vec!["own", "other"]),
+            (vec![" . ", "~"], vec!["own"]),
+            (vec!["~", "*"], all.clone()),
+            (vec![""], vec![]),
+        ] {
+            assert_eq!(seen_by(&export_to, &["third"]), expected, "{export_to:?}");
+        }
+    }
+
+    #[test]
+    fn the_mesh_decides_for_objects_that_say_nothing() {
+        assert_eq!(seen_by(&[], &[]), ["own", "other", "third"]);
+        assert_eq!(seen_by(&[], &["."]), ["own"]);
+        assert_eq!(seen_by(&[], &["other"]), ["other"]);
+        assert!(seen_by(&[], &["~"]).is_empty());
+    }
+
+    #[test]
+    fn only_is_one_namespace() {
+        assert!(Visibility::only("own").includes("own") && !Visibility::only("own").includes("other"));
+    }
+}

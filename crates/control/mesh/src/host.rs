@@ -55,9 +55,24 @@ mod tests {
             ("*.a.b", "*.b", false),
             ("*.b", "*.b", true),
             ("*b", "ab", true),
+            ("*b", "b", false),
+            ("*.b", "xb", false),
             ("a.b", "*.b", false),
         ] {
             assert_eq!(host_matches(pattern, host), expected, "{pattern} {host}");
+        }
+    }
+
+    #[test]
+    fn patterns_intersect_when_one_covers_the_other() {
+        for (a, b, expected) in [
+            ("a.b", "a.b", true),
+            ("*.b", "a.b", true),
+            ("a.b", "*.b", true),
+            ("a.b", "c.b", false),
+            ("*.a", "*.b", false),
+        ] {
+            assert_eq!(hosts_intersect(a, b), expected, "{a} {b}");
         }
     }
 
@@ -71,7 +86,7 @@ mod tests {
     #[test]
     fn short_names() {
         assert_eq!(resolve_short_name("Reviews", "ns", "cluster.local"), "reviews.ns.svc.cluster.local");
-        for kept in ["reviews.ns", "*", "*.x", "10.0.0.1"] {
+        for kept in ["reviews.ns", "*", "*.x", "10.0.0.1", "::1", ""] {
             assert_eq!(resolve_short_name(kept, "ns", "cluster.local"), kept);
         }
     }

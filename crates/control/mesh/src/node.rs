@@ -164,7 +164,7 @@ impl ProxyNode {
             metadata: NodeMetadata {
                 labels,
                 namespace: namespace.clone(),
-                service_account: text(env::SERVICE_ACCOUNT),
+                service_account: text("SERVICE_ACCOUNT"),
                 workload: text("WORKLOAD_NAME"),
                 network: text("NETWORK"),
                 requested_network_view: list("REQUESTED_NETWORK_VIEW"),

@@ -2,11 +2,7 @@
 
 use portolan_resources::mesh_config::AccessLogEncoding;
 
-use crate::{
-    context::Context,
-    encode::{FILE_LOG, any_sorted},
-    pb::*,
-};
+use crate::{context::Context, pb::*};
 
 /// Istio's text format for proxies of 1.9 and later; tools parse it.
 pub(crate) const TEXT_FORMAT: &str = concat!(
@@ -104,7 +100,7 @@ fn file(ctx: &Context<'_>) -> Option<accesslog::AccessLog> {
     };
     Some(accesslog::AccessLog {
         name: "envoy.access_loggers.file".to_owned(),
-        config_type: Some(accesslog::access_log::ConfigType::TypedConfig(any_sorted(&config, &FILE_LOG))),
+        config_type: Some(accesslog::access_log::ConfigType::TypedConfig(any(&config))),
         ..Default::default()
     })
 }

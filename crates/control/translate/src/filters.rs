@@ -6,7 +6,6 @@ use crate::{
     access_log,
     authz::Authorization,
     context::Context,
-    encode::{CONNECTION_MANAGER, any_sorted},
     naming::{CONNECTION_MANAGER_FILTER, CORS_FILTER, FAULT_FILTER, METADATA_EXCHANGE, STATS},
     pb::*,
 };
@@ -109,7 +108,7 @@ pub(crate) fn connection_manager(
             manager.set_current_client_cert_details = Some(details);
         }
     }
-    network_filter(CONNECTION_MANAGER_FILTER, any_sorted(&manager, &CONNECTION_MANAGER))
+    network_filter(CONNECTION_MANAGER_FILTER, any(&manager))
 }
 
 fn http_filters(ctx: &Context<'_>, side: Side, authorization: &Authorization) -> Vec<hcm::HttpFilter> {

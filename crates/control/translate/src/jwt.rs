@@ -2,16 +2,12 @@
 //! does not verify is refused. A stock Envoy gets its JWT filter. Our own proxy has none yet and would refuse the whole
 //! listener for it, so it gets rules that refuse what nobody verifies: every request that carries a token.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{collections::BTreeMap, sync::Arc};
 
 use portolan_mesh::Resolved;
 use portolan_resources::security::{JwtRule, RequestAuthenticationSpec};
 
-use crate::{
-    context::Context,
-    encode::{JWT, any_sorted},
-    pb::*,
-};
+use crate::{context::Context, pb::*};
 
 /// Key of the verified claims in the filter's metadata; RBAC reads them there.
 pub(crate) const METADATA_KEY: &str = "payload";
@@ -65,7 +61,7 @@ pub(crate) fn filter(
         bypass_cors_preflight: true,
         ..Default::default()
     };
-    Some(http_filter(JWT_FILTER, any_sorted(&config, &JWT)))
+    Some(http_filter(JWT_FILTER, any(&config)))
 }
 
 /// Whether a text is a key set with a key in it; anything else would make a proxy reject the whole listener.
@@ -116,8 +112,8 @@ fn provider(ctx: &Context<'_>, rule: &JwtRule) -> jwt::JwtProvider {
 /// looks for one, to be denied. What asks for verified claims besides finds none: an ALLOW rule never holds then.
 pub(crate) fn unverified_tokens(
     policies: &[Arc<Resolved<RequestAuthenticationSpec>>],
-) -> HashMap<String, rbac::Policy> {
-    let mut out = HashMap::new();
+) -> BTreeMap<String, rbac::Policy> {
+    let mut out = BTreeMap::new();
     for policy in policies {
         let key = &policy.meta.key;
         for (i, rule) in policy.spec.jwt_rules.iter().enumerate() {
@@ -159,7 +155,6 @@ fn token_in_header(name: &str, value_prefix: &str) -> rbac::Permission {
         Specifier::StringMatch(matcher::StringMatcher {
             match_pattern: Some(MatchPattern::Contains(value_prefix.to_owned())),
             ignore_case: true,
-            ..Default::default()
         })
     };
     header_permission(name, specifier)

@@ -39,7 +39,7 @@ pub(crate) use envoy_types::pb::{
 };
 use prost::{Message, Name};
 
-/// Packs a message that has no maps, or whose bytes do not depend on their order.
+/// Packs a message.
 pub(crate) fn any<T: Name + Message>(message: &T) -> Any {
     Any { type_url: T::type_url(), value: message.encode_to_vec() }
 }

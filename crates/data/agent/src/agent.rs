@@ -178,8 +178,11 @@ impl Agent {
         Ok(StatusState {
             data_plane,
             xds: self.xds_status.clone(),
-            probes: Arc::new(Probes::parse(env("ISTIO_KUBE_APP_PROBERS"))?),
-            app: AppTarget::parse(env("ISTIO_PROMETHEUS_ANNOTATIONS"), self.config.status_port),
+            probes: Arc::new(Probes::parse(env(portolan_names::env::ISTIO_KUBE_APP_PROBERS))?),
+            app: AppTarget::parse(
+                env(portolan_names::env::ISTIO_PROMETHEUS_ANNOTATIONS),
+                self.config.status_port,
+            ),
             ca: self.ca_status.clone(),
             certificate: self.certificate.clone(),
             quit: self.quit.clone(),

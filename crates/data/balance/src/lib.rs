@@ -40,8 +40,8 @@ pub use environment::{Environment, Moment};
 pub use host::{Health, Host, HostState};
 pub use host_set::{HostSet, Locality};
 pub use maglev::is_prime;
-pub use picker::{Criteria, Picked, Picker, Request};
+pub use picker::{Picked, Picker, Request};
 pub use settings::{
-    HashFunction, HashSettings, KeyFallback, Policy, Settings, SlowStart, SubsetFallback, SubsetSelector,
-    SubsetSettings,
+    Criteria, HashFunction, HashSettings, KeyFallback, Policy, Settings, SlowStart, SubsetFallback,
+    SubsetSelector, SubsetSettings,
 };

@@ -9,10 +9,7 @@ use crate::edf::Edf;
 use crate::limits::MAX_CHOICES;
 use crate::pool::{Group, Level, Pool};
 use crate::subset::Choice;
-use crate::{Balancer, Environment, Host, Moment, Policy, Settings};
-
-/// Labels that a host must have, sorted by key.
-pub type Criteria = [(String, String)];
+use crate::{Balancer, Criteria, Environment, Host, Moment, Policy, Settings};
 
 /// What a pick may depend on.
 pub struct Request<'a, T> {

@@ -4,6 +4,9 @@ use std::time::Duration;
 
 use crate::limits::{DEFAULT_MAGLEV_TABLE_SIZE, DEFAULT_MIN_RING_SIZE, MAX_RING_SIZE};
 
+/// Labels that a host must have, sorted by key.
+pub type Criteria = [(String, String)];
+
 /// How a host is chosen among those that may be.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Policy {

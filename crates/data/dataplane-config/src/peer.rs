@@ -1,7 +1,7 @@
-//! Workload metadata of this node and of its peers (spec/istio.md 3.7).
+//! Workload metadata of this node and of its peers (Istio's metadata exchange).
 
 use std::cell::RefCell;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::rc::Rc;
 
 use base64::Engine as _;
@@ -108,7 +108,7 @@ impl LocalNode {
         // Encoded field by field in a fixed order: hash maps would give each process another text.
         let mut bytes = Vec::new();
         for (name, value) in sent {
-            let one = pb::Struct { fields: HashMap::from([(name.to_owned(), value.clone())]) };
+            let one = pb::Struct { fields: BTreeMap::from([(name.to_owned(), value.clone())]) };
             bytes.extend(one.encode_to_vec());
         }
         let header = base64::engine::general_purpose::STANDARD.encode(bytes);

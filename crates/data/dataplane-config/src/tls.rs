@@ -180,7 +180,7 @@ pub fn roots(context: &tls::CertificateValidationContext, load: Loader) -> Valid
     }
     let Some(source) = &context.trusted_ca else { return Ok(None) };
     let Some(pem) = data(source, load)? else { return Ok(None) };
-    let bundle = TrustBundle::from_pem(&pem).map_err(|error| Invalid(error.to_string()))?;
+    let bundle = TrustBundle::authorities_from_pem(&pem).map_err(|error| Invalid(error.to_string()))?;
     Ok(Some(Roots::Any(Arc::new(bundle))))
 }
 

@@ -259,6 +259,7 @@ mod tests {
     }
 
     #[test]
+    #[expect(clippy::disallowed_methods, reason = "any time will do to add to")]
     fn the_longest_duration_overflows_no_clock() {
         let longest = of(315_576_000_000, 0).unwrap().unwrap();
         assert_eq!(longest, LONGEST);

@@ -3,7 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test reports by panicking")]
 #![allow(deprecated, reason = "control planes of several ages still send the old fields")]
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 
 use envoy_types::pb::google::protobuf::{Duration, UInt32Value};
 use portolan_dataplane_config::pb::{
@@ -86,7 +86,7 @@ fn routes() -> route::RouteConfiguration {
 
 fn listener() -> listener::Listener {
     let rules = rbac::Rbac {
-        policies: HashMap::from([(
+        policies: BTreeMap::from([(
             "p".to_owned(),
             rbac::Policy {
                 permissions: vec![rbac::Permission {
@@ -221,7 +221,7 @@ fn cluster() -> cluster::Cluster {
             ))),
         }),
         metadata: Some(core::Metadata {
-            filter_metadata: HashMap::from([("istio".to_owned(), pb::Struct::default())]),
+            filter_metadata: BTreeMap::from([("istio".to_owned(), pb::Struct::default())]),
             ..Default::default()
         }),
         ..Default::default()

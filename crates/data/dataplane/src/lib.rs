@@ -32,7 +32,9 @@ mod tls;
 mod upstream;
 
 use portolan_dataplane_config::{filters, pb, route, value};
-pub use serve::{DEFAULT_DRAIN_TIME, DataPlane, DataPlaneOptions, StartError};
+pub use serve::{
+    DEFAULT_CONNECTIONS_PER_LISTENER, DEFAULT_DRAIN_TIME, DataPlane, DataPlaneOptions, StartError,
+};
 pub use store::StatsHandle;
 
 /// The configuration handle, what is applied to it, and what it says about its state.

@@ -135,11 +135,6 @@ pub(crate) fn parse_yaml(body: &[u8]) -> Result<Value, ApiStatus> {
     serde_saphyr::from_str(text).map_err(|e| ApiStatus::bad_request(format!("error decoding YAML: {e}")))
 }
 
-/// Joins a field path: `spec` and `replicas` to `spec.replicas`.
-pub(crate) fn join(path: &str, key: &str) -> String {
-    if path.is_empty() { key.to_owned() } else { format!("{path}.{key}") }
-}
-
 fn check_kind(expected: &GroupVersionKind, object: &mut Value) -> Result<(), ApiStatus> {
     let Some(map) = object.as_object_mut() else {
         return Err(ApiStatus::bad_request("the body must be an object with apiVersion and kind"));

@@ -1,50 +1,24 @@
 //! CustomResourceDefinitions: a definition compiled once into resources with their rules.
 
-mod defaulting;
-pub mod jsonpath;
 mod model;
 mod names;
 mod structural;
-mod validation;
 
 use std::sync::Arc;
 
 use serde_json::{Value, json};
 
+use crate::custom::{CustomVersion, Rules, ScalePaths};
 use crate::gvk::GroupVersionKind;
+use crate::jsonpath::JsonPath;
+use crate::printers::Column;
 use crate::resources::{ALL_VERBS, Resource, StorageKey, Subresource};
 use crate::status::FieldError;
-use crate::table::Column;
-use jsonpath::JsonPath;
-use validation::Rules;
 
 /// A CustomResourceDefinition that passed its checks.
 #[derive(Clone, Debug)]
 pub struct Definition {
     resources: Vec<Arc<Resource>>,
-}
-
-/// The rules of one version of a custom resource.
-#[derive(Clone, Debug)]
-pub struct CustomVersion {
-    /// `openAPIV3Schema` of the version.
-    pub schema: Value,
-    /// `spec.selectableFields` paths, for field selectors.
-    pub selectable_fields: Vec<String>,
-    /// JSONPaths of the scale sub-resource, if it has one.
-    pub scale: Option<ScalePaths>,
-    rules: Rules,
-}
-
-/// `subresources.scale` of a CRD version.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ScalePaths {
-    /// `specReplicasPath`, for example `.spec.replicas`.
-    pub spec_replicas: String,
-    /// `statusReplicasPath`.
-    pub status_replicas: String,
-    /// `labelSelectorPath`, may be empty.
-    pub label_selector: String,
 }
 
 impl Definition {
@@ -69,18 +43,6 @@ impl Definition {
     /// The resources of the served versions.
     pub fn resources(&self) -> &[Arc<Resource>] {
         &self.resources
-    }
-}
-
-impl CustomVersion {
-    /// Fills in the defaults of the schema.
-    pub fn apply_defaults(&self, object: &mut Value) {
-        defaulting::apply_root(&self.schema, object);
-    }
-
-    /// Checks an object against the schema.
-    pub fn validate(&self, object: &Value) -> Vec<FieldError> {
-        self.rules.check(object)
     }
 }
 

@@ -4,7 +4,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Map, Value};
 
-use crate::body::join;
+use crate::path::join;
 use crate::schema::{ObjectSchema, Schema};
 use crate::{quantity, time};
 

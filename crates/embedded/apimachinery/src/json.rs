@@ -81,7 +81,7 @@ impl<'de> Visitor<'de> for Node<'_> {
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Value, A::Error> {
         let mut object = Map::new();
         while let Some(key) = map.next_key::<String>()? {
-            let path = crate::body::join(&self.path, &key);
+            let path = crate::path::join(&self.path, &key);
             let value = map.next_value_seed(Node { path: path.clone(), duplicates: self.duplicates })?;
             if object.insert(key, value).is_some() {
                 let mut duplicates = self.duplicates.borrow_mut();

@@ -1,6 +1,6 @@
 //! `metadata.managedFields`: server-side apply and the tracking of every other write.
 //!
-//! The rules are those of structured-merge-diff as the real server uses it (spec/platform.md 4.4): every leaf, list
+//! The rules are those of structured-merge-diff as the real server uses it (Kubernetes documentation, "Server-Side Apply"): every leaf, list
 //! item and map key has owners; an applier that changes what another owns gets a conflict; what an applier stops
 //! sending and nobody else owns is removed.
 

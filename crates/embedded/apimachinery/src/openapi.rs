@@ -1,6 +1,6 @@
 //! OpenAPI documents made from the resource table.
 //!
-//! What stock clients need of them (spec/platform.md 4.1): kubectl leaves field validation to the server when the
+//! What stock clients need of them: kubectl leaves field validation to the server when the
 //! patch operation of a kind has the query parameter `fieldValidation`; `explain` finds the kind by a path's `get`
 //! operation and prints its schema.
 

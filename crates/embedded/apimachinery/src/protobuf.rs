@@ -1,6 +1,6 @@
 //! Bodies in `application/vnd.kubernetes.protobuf`, decoded by the schema table's tags.
 //!
-//! kubectl 1.32 sends them for `create` of built-in kinds (spec/platform.md 4.1). Only decoding: answers are JSON.
+//! kubectl 1.32 sends them for `create` of built-in kinds. Only decoding: answers are JSON.
 
 mod wire;
 

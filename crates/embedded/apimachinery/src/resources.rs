@@ -5,10 +5,11 @@ mod builtin;
 use std::collections::HashMap;
 use std::sync::{Arc, LazyLock};
 
-use crate::crd::CustomVersion;
+use crate::custom::CustomVersion;
 use crate::gvk::{GroupVersion, GroupVersionKind};
+use crate::printers::Column;
 use crate::schema::Schema;
-use crate::table::Column;
+use crate::status::Named;
 
 /// The verbs of an ordinary resource, in the order discovery lists them.
 pub const ALL_VERBS: &[&str] =
@@ -76,6 +77,20 @@ pub struct StorageKey {
     pub version: String,
     /// Plural name.
     pub plural: String,
+}
+
+impl Named for Resource {
+    fn group(&self) -> &str {
+        &self.group
+    }
+
+    fn kind(&self) -> &str {
+        &self.kind
+    }
+
+    fn plural(&self) -> &str {
+        &self.plural
+    }
 }
 
 impl Resource {

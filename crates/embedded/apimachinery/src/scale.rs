@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value, json};
 
-use crate::crd::jsonpath::JsonPath;
+use crate::jsonpath::JsonPath;
 use crate::resources::Resource;
 use crate::status::{ApiStatus, FieldError};
 

@@ -1,11 +1,11 @@
 //! `Status` objects: the one error form of the API, with the reasons, codes and texts that clients match on.
 //!
 //! kubectl and client-go decide by `reason` and `code` (retry, create, delete, print), and people read `message`;
-//! both follow k8s.io/apimachinery `api/errors` (spec/platform.md 4.2 rank 1).
+//! both follow k8s.io/apimachinery `api/errors`.
+
+use std::sync::Arc;
 
 use serde_json::{Map, Value, json};
-
-use crate::resources::Resource;
 
 /// An error answer: serialise it with [`ApiStatus::to_value`] and send it with [`ApiStatus::code`].
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
@@ -49,6 +49,30 @@ pub struct Cause {
     pub field: String,
 }
 
+/// What an error calls the resource that it is about.
+pub trait Named {
+    /// API group, empty for core.
+    fn group(&self) -> &str;
+    /// Kind of one object.
+    fn kind(&self) -> &str;
+    /// Plural name, as in paths.
+    fn plural(&self) -> &str;
+}
+
+impl<T: Named> Named for Arc<T> {
+    fn group(&self) -> &str {
+        (**self).group()
+    }
+
+    fn kind(&self) -> &str {
+        (**self).kind()
+    }
+
+    fn plural(&self) -> &str {
+        (**self).plural()
+    }
+}
+
 impl ApiStatus {
     fn new(code: u16, reason: &'static str, message: impl Into<String>) -> Self {
         Self { code, reason, message: message.into(), details: None }
@@ -68,12 +92,13 @@ impl ApiStatus {
     }
 
     /// 404: the object `name` does not exist.
-    pub fn not_found(resource: &Resource, name: &str) -> Self {
-        Self::new(404, "NotFound", format!("{} \"{name}\" not found", resource.group_resource())).about(
-            &resource.group,
-            &resource.plural,
-            name,
+    pub fn not_found(resource: &impl Named, name: &str) -> Self {
+        Self::new(
+            404,
+            "NotFound",
+            format!("{} \"{name}\" not found", group_resource(resource.group(), resource.plural())),
         )
+        .about(resource.group(), resource.plural(), name)
     }
 
     /// 404: there is no such path.
@@ -82,13 +107,17 @@ impl ApiStatus {
     }
 
     /// 409: create of a name that is taken.
-    pub fn already_exists(resource: &Resource, name: &str) -> Self {
-        Self::new(409, "AlreadyExists", format!("{} \"{name}\" already exists", resource.group_resource()))
-            .about(&resource.group, &resource.plural, name)
+    pub fn already_exists(resource: &impl Named, name: &str) -> Self {
+        Self::new(
+            409,
+            "AlreadyExists",
+            format!("{} \"{name}\" already exists", group_resource(resource.group(), resource.plural())),
+        )
+        .about(resource.group(), resource.plural(), name)
     }
 
     /// 409: the resourceVersion of the write is not the stored one.
-    pub fn stale(resource: &Resource, name: &str) -> Self {
+    pub fn stale(resource: &impl Named, name: &str) -> Self {
         Self::conflict(
             resource,
             name,
@@ -97,13 +126,16 @@ impl ApiStatus {
     }
 
     /// 409 with a text of the caller (uid precondition, deletion in progress, ...).
-    pub fn conflict(resource: &Resource, name: &str, why: &str) -> Self {
+    pub fn conflict(resource: &impl Named, name: &str, why: &str) -> Self {
         Self::new(
             409,
             "Conflict",
-            format!("Operation cannot be fulfilled on {} \"{name}\": {why}", resource.group_resource()),
+            format!(
+                "Operation cannot be fulfilled on {} \"{name}\": {why}",
+                group_resource(resource.group(), resource.plural())
+            ),
         )
-        .about(&resource.group, &resource.plural, name)
+        .about(resource.group(), resource.plural(), name)
     }
 
     /// 409 of a server-side apply that would take fields of other managers.
@@ -112,16 +144,16 @@ impl ApiStatus {
     }
 
     /// 422: the object breaks the rules of its kind; `errors` must not be empty.
-    pub fn invalid(resource: &Resource, name: &str, errors: &[FieldError]) -> Self {
+    pub fn invalid(resource: &impl Named, name: &str, errors: &[FieldError]) -> Self {
         let texts: Vec<String> = errors.iter().map(FieldError::to_string).collect();
         let list = if let [one] = texts.as_slice() { one.clone() } else { format!("[{}]", texts.join(", ")) };
-        let qualified = if resource.group.is_empty() {
-            resource.kind.clone()
+        let qualified = if resource.group().is_empty() {
+            resource.kind().to_owned()
         } else {
-            format!("{}.{}", resource.kind, resource.group)
+            format!("{}.{}", resource.kind(), resource.group())
         };
         Self::new(422, "Invalid", format!("{qualified} \"{name}\" is invalid: {list}"))
-            .about(&resource.group, &resource.kind, name)
+            .about(resource.group(), resource.kind(), name)
             .with_causes(errors.iter().map(FieldError::cause).collect())
     }
 
@@ -299,11 +331,11 @@ impl Cause {
 }
 
 /// The `Success` Status that answers a delete whose object is gone.
-pub fn deleted(resource: &Resource, name: &str, uid: &str) -> Value {
+pub fn deleted(resource: &impl Named, name: &str, uid: &str) -> Value {
     let details = Details {
         name: name.into(),
-        group: resource.group.clone(),
-        kind: resource.plural.clone(),
+        group: resource.group().to_owned(),
+        kind: resource.plural().to_owned(),
         uid: uid.into(),
         ..Details::default()
     };

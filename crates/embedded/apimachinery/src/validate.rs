@@ -5,7 +5,6 @@
 
 mod config;
 mod metadata;
-pub mod names;
 mod pod;
 mod services;
 mod webhooks;
@@ -16,6 +15,7 @@ use serde_json::Value;
 use crate::crd::Definition;
 use crate::resources::Resource;
 use crate::status::FieldError;
+use crate::syntax;
 
 /// Checks a new object (after defaulting).
 pub fn create(resource: &Resource, object: &Value) -> Vec<FieldError> {
@@ -121,7 +121,7 @@ fn port(value: Option<&Value>, field: String, errors: &mut Vec<FieldError>) {
             errors.push(FieldError::invalid(field, n.clone(), "must be between 1 and 65535, inclusive"));
         }
         Some(Value::String(name)) => {
-            if let Some(why) = names::port_name(name) {
+            if let Some(why) = syntax::port_name(name) {
                 errors.push(FieldError::invalid(field, name.as_str(), why));
             }
         }

@@ -59,10 +59,8 @@ struct JsonType {
 
 #[test]
 fn the_type_table_is_current() {
-    let Some((openapi, pb)) = source_dirs() else {
-        eprintln!("skipped: the sources of k8s-openapi and k8s-pb are not on this machine");
-        return;
-    };
+    let (openapi, pb) = source_dirs()
+        .expect("cargo unpacks the sources of k8s-openapi and k8s-pb, which this test is built with, below CARGO_HOME");
     let text = generate(&openapi, &pb);
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/schema/builtin.txt");
     if std::env::var_os("UPDATE").is_some() {

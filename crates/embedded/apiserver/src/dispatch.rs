@@ -60,7 +60,7 @@ async fn respond_to(
         tracing::debug!(user = user.name, acts_as = other.name, "impersonation");
         user = other;
     }
-    authz::authorize(api, &user, &info)?;
+    authz::authorize(&api.policy().1, &user, &info)?;
     let (parts, body) = request.into_parts();
     let Some(path) = info.resource.clone() else {
         return discovery::answer(api, &info, &parts.method, &parts.headers);

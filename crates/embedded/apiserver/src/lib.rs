@@ -30,6 +30,7 @@ mod logs;
 mod negotiate;
 mod pki;
 mod proxy;
+mod random;
 mod request;
 mod respond;
 mod reviews;

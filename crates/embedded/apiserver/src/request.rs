@@ -159,7 +159,7 @@ fn resource_path(segments: &[String]) -> Option<ResourcePath> {
         _ => return None,
     };
     let mut path = ResourcePath { group: group.into(), version: version.into(), ..ResourcePath::default() };
-    // `namespaces/N/status` and `namespaces/N/finalize` are of the namespace itself (spec/platform.md 4.4).
+    // `namespaces/N/status` and `namespaces/N/finalize` are of the namespace itself.
     let rest = match rest {
         ["namespaces", name, "status" | "finalize"] => {
             path.namespace = (*name).to_owned();

@@ -1,5 +1,5 @@
 //! The embedded cluster: one process that serves the Kubernetes API from its own store, runs the built-in
-//! controllers against it and starts Pods on this machine (spec/platform.md 4 and 5).
+//! controllers against it and starts Pods on this machine.
 //!
 //! The pieces come from elsewhere: the API server from `portolan-apiserver`, Pods, network and DNS from
 //! `portolan-node`. This crate holds what ties them into a cluster: start and stop in order, the controllers,

@@ -109,14 +109,14 @@ async fn serve_endpoints(agent: &Agent, admin: Arc<AdminState>) -> Result<(), Ag
         port: config.health_port,
         loopback: false,
         purpose: "health",
-        setting: "ENVOY_STATUS_PORT",
+        setting: portolan_names::env::ENVOY_STATUS_PORT,
     };
     agent.serve(endpoint, status::health_handler(status)).await?;
     let endpoint = Endpoint {
         port: config.prometheus_port,
         loopback: false,
         purpose: "metrics",
-        setting: "ENVOY_PROMETHEUS_PORT",
+        setting: portolan_names::env::ENVOY_PROMETHEUS_PORT,
     };
     agent.serve(endpoint, status::metrics_handler(own)).await
 }

@@ -43,6 +43,7 @@ pub(crate) fn start(start: Start) -> Result<(DataPlane, Arc<AdminState>), StartE
         node_metadata: node.metadata.clone().unwrap_or_default(),
         locality: (locality.region, locality.zone, locality.sub_zone),
         drain_time,
+        ..DataPlaneOptions::default()
     })?;
     let admin = Arc::new(AdminState {
         store: data_plane.config(),

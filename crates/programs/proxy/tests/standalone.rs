@@ -4,9 +4,11 @@
 
 mod support;
 
+use std::ffi::OsStr;
 use std::path::Path;
 use std::process::Stdio;
 
+use portolan_testing::needs;
 use support::{eventually, free_port, http};
 use tokio::process::{Child, Command};
 
@@ -16,7 +18,7 @@ fn proxy(arguments: &[&str]) -> Command {
     command
 }
 
-fn start(program: &str, directory: &Path, bootstrap: &str) -> Child {
+fn start(program: &OsStr, directory: &Path, bootstrap: &str) -> Child {
     let file = directory.join("bootstrap.yaml");
     std::fs::write(&file, bootstrap).unwrap();
     let arguments =
@@ -46,25 +48,37 @@ fn manager(routes: &str) -> String {
     )
 }
 
+/// Answers every request on a port with a text of a few bytes.
+async fn app(port: u16, text: &'static str) {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    let socket = tokio::net::TcpListener::bind(("127.0.0.1", port)).await.unwrap();
+    tokio::spawn(async move {
+        while let Ok((mut stream, _)) = socket.accept().await {
+            let answer = format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n{text}", text.len());
+            let _ = stream.read(&mut [0; 4096]).await;
+            let _ = stream.write_all(answer.as_bytes()).await;
+        }
+    });
+}
+
 async fn body(port: u16, path: &str) -> Option<(u16, String)> {
     http("GET", &format!("127.0.0.1:{port}"), path).await
 }
 
 #[tokio::test]
 async fn static_and_file_configuration_serve_traffic() {
-    serve_traffic(env!("CARGO_BIN_EXE_portolan-proxy")).await;
+    serve_traffic(OsStr::new(env!("CARGO_BIN_EXE_portolan-proxy"))).await;
 }
 
 /// The same files make Envoy do the same.
 #[tokio::test]
 async fn envoy_serves_the_same() {
-    match std::env::var("PORTOLAN_ENVOY") {
-        Ok(envoy) if !envoy.is_empty() => serve_traffic(&envoy).await,
-        _ => eprintln!("SKIPPED: PORTOLAN_ENVOY does not name an Envoy program"),
+    if let Some(envoy) = needs::envoy() {
+        serve_traffic(envoy.as_os_str()).await;
     }
 }
 
-async fn serve_traffic(program: &str) {
+async fn serve_traffic(program: &OsStr) {
     let directory = tempfile::tempdir().unwrap();
     let (admin, fixed, dynamic, backend) = (free_port(), free_port(), free_port(), free_port());
     let at = |name: &str| directory.path().join(name).display().to_string();
@@ -127,14 +141,7 @@ static_resources:
     assert_eq!(body(dynamic, "/").await.unwrap(), (200, "one".into()));
 
     // The cluster of one file has its endpoints in another.
-    let app = tokio::net::TcpListener::bind(("127.0.0.1", backend)).await.unwrap();
-    tokio::spawn(async move {
-        use tokio::io::{AsyncReadExt, AsyncWriteExt};
-        while let Ok((mut stream, _)) = app.accept().await {
-            let _ = stream.read(&mut [0; 4096]).await;
-            let _ = stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 3\r\n\r\napp").await;
-        }
-    });
+    app(backend, "app").await;
     assert_eq!(body(fixed, "/backend").await.unwrap(), (200, "app".into()));
 
     // A file that changes is read again; one that is broken changes nothing.
@@ -142,7 +149,16 @@ static_resources:
     eventually("the changed route", async || body(dynamic, "/").await.filter(|(_, b)| b == "two")).await;
     replace(&at("rds.yaml"), "resources: [");
     replace(&at("lds.yaml"), "{");
-    tokio::time::sleep(std::time::Duration::from_millis(1500)).await;
+    // What was written after them is in force, twice: they were looked at in between.
+    let other = free_port();
+    app(other, "other").await;
+    for (port, text) in [(other, "other"), (backend, "app")] {
+        replace(&at("eds.yaml"), &endpoints_file(port));
+        eventually("the changed endpoints", async || {
+            body(fixed, "/backend").await.filter(|(_, body)| body == text)
+        })
+        .await;
+    }
     assert_eq!(body(dynamic, "/").await.unwrap(), (200, "two".into()));
 
     let (_, dump) = http("GET", &admin, "/config_dump?include_eds").await.unwrap();
@@ -281,19 +297,18 @@ async fn the_command_line_explains_itself() {
 
 #[tokio::test]
 async fn json_access_log() {
-    log_as_json(env!("CARGO_BIN_EXE_portolan-proxy")).await;
+    log_as_json(OsStr::new(env!("CARGO_BIN_EXE_portolan-proxy"))).await;
 }
 
 /// Envoy writes the same values for the same format.
 #[tokio::test]
 async fn envoy_logs_the_same_json() {
-    match std::env::var("PORTOLAN_ENVOY") {
-        Ok(envoy) if !envoy.is_empty() => log_as_json(&envoy).await,
-        _ => eprintln!("SKIPPED: PORTOLAN_ENVOY does not name an Envoy program"),
+    if let Some(envoy) = needs::envoy() {
+        log_as_json(envoy.as_os_str()).await;
     }
 }
 
-async fn log_as_json(program: &str) {
+async fn log_as_json(program: &OsStr) {
     let directory = tempfile::tempdir().unwrap();
     let log = directory.path().join("access.log");
     let (admin, port) = (free_port(), free_port());

@@ -155,7 +155,7 @@ impl CertificateAuthority {
     }
 
     /// Signs the key in `csr_pem` for `id`. Names that the request asks for are ignored: the identity is the
-    /// authenticated caller's (spec/istio.md 2.4). The certificate never outlives the CA.
+    /// authenticated caller's, as istiod does it. The certificate never outlives the CA.
     ///
     /// # Errors
     /// When the request is too large, malformed or not signed by its own key, or the CA has expired.

@@ -12,6 +12,12 @@ pub const MAX_BUNDLE_BYTES: usize = 64 * 1024;
 /// How many roots one trust domain may have at a time. Rotation needs two.
 pub const MAX_ROOTS_PER_BUNDLE: usize = 32;
 
+/// The largest file of public authorities that is read, in bytes of PEM: those of Linux distributions have a quarter of it.
+pub const MAX_AUTHORITIES_BYTES: usize = 1024 * 1024;
+
+/// How many public authorities are read; Linux distributions have about 150.
+pub const MAX_AUTHORITIES: usize = 1024;
+
 /// The root certificates that vouch for one trust domain. Never empty.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TrustBundle {
@@ -21,15 +27,20 @@ pub struct TrustBundle {
 /// Why a bundle was not taken.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum BundleError {
-    /// More than [`MAX_BUNDLE_BYTES`].
-    #[error("trust bundle has {0} bytes; at most {MAX_BUNDLE_BYTES} are read")]
-    TooLarge(usize),
+    /// More than [`MAX_BUNDLE_BYTES`], or [`MAX_AUTHORITIES_BYTES`] of public authorities.
+    #[error("trust bundle has {bytes} bytes; at most {limit} are read")]
+    TooLarge {
+        /// How many it has.
+        bytes: usize,
+        /// How many it may have.
+        limit: usize,
+    },
     /// No certificate at all: an empty bundle would vouch for nobody.
     #[error("trust bundle holds no certificate; expected PEM with at least one BEGIN CERTIFICATE block")]
     Empty,
-    /// More than [`MAX_ROOTS_PER_BUNDLE`].
-    #[error("trust bundle holds more than {MAX_ROOTS_PER_BUNDLE} certificates")]
-    TooMany,
+    /// More than [`MAX_ROOTS_PER_BUNDLE`], or [`MAX_AUTHORITIES`] public authorities.
+    #[error("trust bundle holds more than {0} certificates")]
+    TooMany(usize),
     /// Text that is not PEM, or a block that is no certificate.
     #[error("trust bundle is not valid: certificate {index}: {reason}")]
     Malformed {
@@ -46,8 +57,21 @@ impl TrustBundle {
     /// # Errors
     /// When a limit is passed, nothing is in it, or one of its certificates is malformed.
     pub fn from_pem(pem: &[u8]) -> Result<Self, BundleError> {
-        if pem.len() > MAX_BUNDLE_BYTES {
-            return Err(BundleError::TooLarge(pem.len()));
+        Self::read(pem, MAX_BUNDLE_BYTES, MAX_ROOTS_PER_BUNDLE)
+    }
+
+    /// Reads the public authorities that a user's own configuration names, such as the system's file. They do not come from
+    /// a peer and are many more than the roots of a trust domain.
+    ///
+    /// # Errors
+    /// As [`TrustBundle::from_pem`].
+    pub fn authorities_from_pem(pem: &[u8]) -> Result<Self, BundleError> {
+        Self::read(pem, MAX_AUTHORITIES_BYTES, MAX_AUTHORITIES)
+    }
+
+    fn read(pem: &[u8], max_bytes: usize, max_roots: usize) -> Result<Self, BundleError> {
+        if pem.len() > max_bytes {
+            return Err(BundleError::TooLarge { bytes: pem.len(), limit: max_bytes });
         }
         let mut roots = Vec::new();
         for (at, item) in CertificateDer::pem_slice_iter(pem).enumerate() {
@@ -55,8 +79,8 @@ impl TrustBundle {
             let root = item.map_err(|e| BundleError::Malformed { index, reason: e.to_string() })?;
             webpki::anchor_from_trusted_cert(&root)
                 .map_err(|e| BundleError::Malformed { index, reason: e.to_string() })?;
-            if index > MAX_ROOTS_PER_BUNDLE {
-                return Err(BundleError::TooMany);
+            if index > max_roots {
+                return Err(BundleError::TooMany(max_roots));
             }
             if !roots.contains(&root) {
                 roots.push(root);

@@ -17,7 +17,10 @@ mod unverified;
 mod verifier;
 
 pub use authority::{AuthorityError, CertificateAuthority, Issued, MAX_CSR_BYTES};
-pub use bundle::{BundleError, MAX_BUNDLE_BYTES, MAX_ROOTS_PER_BUNDLE, TrustBundle, TrustBundles};
+pub use bundle::{
+    BundleError, MAX_AUTHORITIES, MAX_AUTHORITIES_BYTES, MAX_BUNDLE_BYTES, MAX_ROOTS_PER_BUNDLE, TrustBundle,
+    TrustBundles,
+};
 pub use spiffe::{MAX_SPIFFE_ID_LENGTH, SpiffeId, SpiffeIdError};
 pub use svid::{CertificateFacts, SvidError, spiffe_id_of};
 pub use unverified::Unverified;

@@ -58,3 +58,9 @@ pub const SECRET_GRACE_PERIOD_RATIO: &str = "SECRET_GRACE_PERIOD_RATIO";
 pub const PORTOLAN_PROXY: &str = "PORTOLAN_PROXY";
 /// Our own: path of the Envoy binary.
 pub const ENVOY_PATH: &str = "ENVOY_PATH";
+/// Whether the agent answers the Pod's DNS questions, and the rules lead them to it.
+pub const ISTIO_META_DNS_CAPTURE: &str = "ISTIO_META_DNS_CAPTURE";
+/// Health port of the proxy, [`HEALTH`](crate::ports::HEALTH) when absent.
+pub const ENVOY_STATUS_PORT: &str = "ENVOY_STATUS_PORT";
+/// Metrics port of the proxy, [`PROXY_METRICS`](crate::ports::PROXY_METRICS) when absent.
+pub const ENVOY_PROMETHEUS_PORT: &str = "ENVOY_PROMETHEUS_PORT";

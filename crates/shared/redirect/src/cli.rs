@@ -10,7 +10,7 @@ use crate::model::{
 };
 use crate::validate::{ValidateError, validate};
 use crate::{iptables, nft};
-use portolan_names::{names, ports};
+use portolan_names::{env, names, ports};
 
 /// Where the name servers of DNS capture are read from.
 const RESOLV_CONF: &str = "/etc/resolv.conf";
@@ -58,7 +58,7 @@ pub struct RedirectArgs {
     #[arg(short = 'k', long = "kube-virt-interfaces", default_value = "", hide = true)]
     pub kube_virt_interfaces: String,
     /// Capture DNS queries to the servers of /etc/resolv.conf.
-    #[arg(long = "redirect-dns", env = "ISTIO_META_DNS_CAPTURE", value_parser = clap::builder::FalseyValueParser::new())]
+    #[arg(long = "redirect-dns", env = env::ISTIO_META_DNS_CAPTURE, value_parser = clap::builder::FalseyValueParser::new())]
     pub redirect_dns: bool,
     /// Print the rules, change nothing.
     #[arg(short = 'n', long = "dry-run")]

@@ -85,7 +85,7 @@ pub struct DnsCapture {
     pub servers: Vec<IpAddr>,
 }
 
-/// What is captured and what is not (spec/platform.md 1.1).
+/// What is captured and what is not, as Istio 1.9's `istio-iptables` decides it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Rules {
     /// Captured outbound connections go here.

@@ -2,7 +2,7 @@
 //!
 //! Everything lives in one table, so that loading again replaces the old rules in one transaction and
 //! removing them is one command. Written for nft 1.0.6 and later: the output hook takes a numeric priority only, and `redirect to :PORT`
-//! needs `meta l4proto` in the same rule (spec/platform.md 1.2).
+//! needs `meta l4proto` in the same rule.
 
 use std::fmt::Write as _;
 

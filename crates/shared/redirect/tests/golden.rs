@@ -1,4 +1,4 @@
-//! The written rules, line by line. A change here is a change of what Pods see: compare with spec/platform.md 1.1.
+//! The written rules, line by line. A change here is a change of what Pods see: compare with the rules of Istio's `istio-iptables`.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 

@@ -31,6 +31,8 @@ pub struct Connection {
     pub connected_at: Timestamp,
     /// State by type.
     pub types: Mutex<BTreeMap<Arc<str>, TypeStatus>>,
+    /// What the configuration asks of the proxy and it cannot do, for people.
+    pub limitations: Mutex<Vec<String>>,
 }
 
 /// State of one type on one stream.

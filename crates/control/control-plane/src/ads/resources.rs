@@ -13,7 +13,10 @@ use portolan_xds::{
 };
 use prost::Message;
 
-use super::secrets::SecretSource;
+use super::{
+    secrets::{Followed, SecretSource},
+    version::resource,
+};
 use crate::auth::Caller;
 
 /// Name of the only resource of the NDS type.
@@ -53,27 +56,30 @@ impl Resources {
         self.generator.generate(snapshot, node, type_url, Some(&names))
     }
 
-    /// The secrets that a proxy asks for and may have.
+    /// The secrets that a proxy asks for and may have. `followed` is the proxy's own: what it no longer asks for is
+    /// followed no longer.
     pub async fn secrets(
         &self,
         snapshot: &Snapshot,
         node: &ProxyNode,
         caller: Option<&Caller>,
         watch: &Watch,
+        followed: &mut Followed,
     ) -> Vec<Arc<Resource>> {
         // Without identity there are no secrets.
         let Some(caller) = caller else { return Vec::new() };
         // The roots of other trust domains, for federation gateways.
         let mut found = self.generate(snapshot, node, type_url::SECRET, watch);
+        followed.keep(&watch.names);
         for name in &watch.names {
-            if let Some(secret) = self.secrets.get(node, caller, name).await {
+            if let Some(secret) = self.secrets.get(node, caller, name, followed).await {
                 found.push(secret);
             }
         }
         found
     }
 
-    /// The table is the same for all proxies: it is encoded again only when it differs.
+    /// The table is the same for all proxies: they share one resource for as long as its bytes stay the same.
     fn name_table(&self, snapshot: &Snapshot) -> Arc<Resource> {
         let table = snapshot
             .dns_table()
@@ -103,12 +109,4 @@ impl Resources {
             }
         }
     }
-}
-
-/// A resource whose version is a hash of its content.
-pub(super) fn resource(name: &str, type_url: &'static str, body: bytes::Bytes) -> Arc<Resource> {
-    use sha2::{Digest, Sha256};
-    let hash = Sha256::digest(&body);
-    let version: String = hash.iter().take(8).map(|byte| format!("{byte:02x}")).collect();
-    Arc::new(Resource { name: name.into(), version: version.into(), type_url, body })
 }

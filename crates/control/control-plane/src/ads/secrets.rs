@@ -1,6 +1,11 @@
-//! The certificates of Gateway servers (`credentialName`) out of Kubernetes Secrets, over SDS (spec/istio.md 2.3).
+//! The certificates of Gateway servers (`credentialName`) out of Kubernetes Secrets, over SDS (Envoy: secret discovery service;
+//! Istio: Gateway, ServerTLSSettings).
 
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap},
+    sync::{Arc, Weak},
+    time::Duration,
+};
 
 use envoy_types::pb::envoy::{
     config::core::v3::{DataSource, data_source::Specifier},
@@ -22,10 +27,11 @@ use portolan_xds::{Resource, type_url};
 use prost::Message;
 use tokio::{
     sync::watch,
+    task::AbortHandle,
     time::{Instant, timeout},
 };
 
-use super::resources::resource;
+use super::version::resource;
 use crate::{auth::Caller, push::Published};
 
 /// Prefix of names that mean a Kubernetes Secret.
@@ -34,8 +40,11 @@ const KUBERNETES: &str = "kubernetes://";
 /// Suffix of names that mean the CA certificate in a Secret.
 const CA_SUFFIX: &str = "-cacert";
 
-/// Kubernetes Secrets that are followed at the same time; further ones are not served.
+/// Kubernetes Secrets that are followed at the same time: over all, in one namespace, for one proxy. Further ones are not
+/// served. A proxy may name Secrets of its own namespace only, so none takes the room of other namespaces.
 const MAX_FOLLOWED: usize = 10_000;
+const MAX_FOLLOWED_IN_NAMESPACE: usize = 2_000;
+const MAX_FOLLOWED_BY_PROXY: usize = 500;
 
 /// How long a first look at a Secret may take.
 const FIRST_LOOK: Duration = Duration::from_secs(5);
@@ -43,13 +52,44 @@ const FIRST_LOOK: Duration = Duration::from_secs(5);
 /// How long "this service account may read Secrets here" is believed.
 const ACCESS_CACHE: Duration = Duration::from_secs(60);
 
-type Followed = watch::Receiver<Option<Option<Arc<KubeSecret>>>>;
+/// Namespace and name.
+type Key = (String, String);
 
-/// Kubernetes Secrets for gateways, read when first asked for and followed from then on.
+/// A Secret that is followed; nothing in it before the first look, or when it does not exist.
+struct Following {
+    state: watch::Receiver<Option<Option<Arc<KubeSecret>>>>,
+    task: AbortHandle,
+}
+
+impl Drop for Following {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+/// The Secrets that one proxy has followed, by the SDS names for which it asks. A Secret is followed for as long as some
+/// proxy has it here.
+#[derive(Default)]
+pub struct Followed {
+    by_name: BTreeMap<Arc<str>, BTreeMap<Key, Arc<Following>>>,
+}
+
+impl Followed {
+    /// Lets go of everything but what these names mean.
+    pub(super) fn keep(&mut self, names: &BTreeSet<Arc<str>>) {
+        self.by_name.retain(|name, _| names.contains(name));
+    }
+
+    fn len(&self) -> usize {
+        self.by_name.values().map(BTreeMap::len).sum()
+    }
+}
+
+/// Kubernetes Secrets for gateways, read when first asked for and followed for as long as somebody asks.
 pub struct SecretSource {
     client: Client,
     published: Arc<watch::Sender<Published>>,
-    followed: Mutex<HashMap<(String, String), Followed>>,
+    followed: Mutex<HashMap<Key, Weak<Following>>>,
     access: Mutex<HashMap<(String, String), (bool, Instant)>>,
 }
 
@@ -61,7 +101,13 @@ impl SecretSource {
 
     /// The secret of that SDS name, if the proxy may have it: it is a gateway, the Secret is in its own namespace, and
     /// its service account may read Secrets there.
-    pub(super) async fn get(&self, node: &ProxyNode, caller: &Caller, name: &str) -> Option<Arc<Resource>> {
+    pub(super) async fn get(
+        &self,
+        node: &ProxyNode,
+        caller: &Caller,
+        name: &Arc<str>,
+        followed: &mut Followed,
+    ) -> Option<Arc<Resource>> {
         let path = name.strip_prefix(KUBERNETES)?;
         let (namespace, object) = match path.split_once('/') {
             Some((namespace, object)) => (namespace, object),
@@ -70,7 +116,7 @@ impl SecretSource {
         if !node.is_router() || namespace != caller.namespace() || object.is_empty() {
             tracing::warn!(
                 proxy = node.id,
-                secret = name,
+                secret = &**name,
                 "secret refused: only gateways get secrets, of their own namespace"
             );
             return None;
@@ -78,7 +124,7 @@ impl SecretSource {
         if !self.may_read(caller).await {
             tracing::warn!(
                 proxy = node.id,
-                secret = name,
+                secret = &**name,
                 "secret refused: the service account may not list secrets; bind a Role that allows it"
             );
             return None;
@@ -89,7 +135,7 @@ impl SecretSource {
                 for (object, key) in
                     [(object, "cacert"), (object, "ca.crt"), (base, "cacert"), (base, "ca.crt")]
                 {
-                    if let Some(found) = self.look(namespace, object).await
+                    if let Some(found) = self.look(namespace, object, name, followed).await
                         && let Some(roots) = text(&found, &[key])
                     {
                         let context = CertificateValidationContext {
@@ -102,7 +148,7 @@ impl SecretSource {
                 None
             }
             None => {
-                let found = self.look(namespace, object).await?;
+                let found = self.look(namespace, object, name, followed).await?;
                 let certificate = TlsCertificate {
                     certificate_chain: inline(text(&found, &["tls.crt", "cert"])?),
                     private_key: inline(text(&found, &["tls.key", "key"])?),
@@ -113,33 +159,66 @@ impl SecretSource {
         }
     }
 
-    async fn look(&self, namespace: &str, name: &str) -> Option<Arc<KubeSecret>> {
-        let mut receiver = self.follow(namespace, name)?;
-        let seen = timeout(FIRST_LOOK, receiver.wait_for(Option::is_some)).await;
+    async fn look(
+        &self,
+        namespace: &str,
+        object: &str,
+        name: &Arc<str>,
+        followed: &mut Followed,
+    ) -> Option<Arc<KubeSecret>> {
+        let key = (namespace.to_owned(), object.to_owned());
+        let mut state = self.follow(key, name, followed)?.state.clone();
+        let seen = timeout(FIRST_LOOK, state.wait_for(Option::is_some)).await;
         match seen {
             Ok(Ok(value)) => value.clone().flatten(),
             _ => None,
         }
     }
 
-    fn follow(&self, namespace: &str, name: &str) -> Option<Followed> {
-        let mut followed = self.followed.lock();
-        let key = (namespace.to_owned(), name.to_owned());
-        if let Some(receiver) = followed.get(&key) {
-            return Some(receiver.clone());
+    /// Follows a Secret for a proxy that asks for it by an SDS name; nothing when there is no room.
+    fn follow(&self, key: Key, name: &Arc<str>, followed: &mut Followed) -> Option<Arc<Following>> {
+        let known = followed.by_name.get(name).and_then(|of_name| of_name.get(&key));
+        if let Some(following) = known {
+            return Some(following.clone());
         }
-        if followed.len() >= MAX_FOLLOWED {
+        let (namespace, object) = (key.0.clone(), key.1.clone());
+        let refuse = |limit: usize, whose: &str| {
             tracing::error!(
                 namespace,
-                secret = name,
-                "not served: {MAX_FOLLOWED} Secrets are followed already"
+                secret = object,
+                "not served: {whose} already has {limit} Secrets followed"
             );
-            return None;
+            None
+        };
+        if followed.len() >= MAX_FOLLOWED_BY_PROXY {
+            return refuse(MAX_FOLLOWED_BY_PROXY, "the proxy");
         }
-        let (sender, receiver) = watch::channel(None);
+        let mut all = self.followed.lock();
+        let following = match all.get(&key).and_then(Weak::upgrade) {
+            Some(following) => following,
+            None => {
+                all.retain(|_, following| following.strong_count() > 0);
+                if all.keys().filter(|(of, _)| *of == key.0).count() >= MAX_FOLLOWED_IN_NAMESPACE {
+                    return refuse(MAX_FOLLOWED_IN_NAMESPACE, "the namespace");
+                }
+                if all.len() >= MAX_FOLLOWED {
+                    return refuse(MAX_FOLLOWED, "the control plane");
+                }
+                let following = Arc::new(self.start(&key));
+                all.insert(key.clone(), Arc::downgrade(&following));
+                following
+            }
+        };
+        followed.by_name.entry(name.clone()).or_default().insert(key, following.clone());
+        Some(following)
+    }
+
+    /// Starts to follow a Secret. Changes after the first look are announced to all streams.
+    fn start(&self, (namespace, object): &Key) -> Following {
+        let (sender, state) = watch::channel(None);
         let api: Api<KubeSecret> = Api::namespaced(self.client.clone(), namespace);
-        let (object, published) = (name.to_owned(), self.published.clone());
-        tokio::spawn(async move {
+        let (object, published) = (object.clone(), self.published.clone());
+        let task = tokio::spawn(async move {
             let mut states = watch_object(api, &object).default_backoff().boxed();
             while let Some(state) = states.next().await {
                 let Ok(state) = state else { continue };
@@ -150,8 +229,7 @@ impl SecretSource {
                 }
             }
         });
-        followed.insert(key, receiver.clone());
-        Some(receiver)
+        Following { state, task: task.abort_handle() }
     }
 
     async fn may_read(&self, caller: &Caller) -> bool {
@@ -207,4 +285,75 @@ fn inline(text: String) -> Option<DataSource> {
 fn secret_resource(name: &str, kind: secret::Type) -> Arc<Resource> {
     let secret = Secret { name: name.to_owned(), r#type: Some(kind) };
     resource(name, type_url::SECRET, secret.encode_to_vec().into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A source whose API server never answers.
+    fn source() -> SecretSource {
+        let silent = tower::service_fn(|_: http::Request<kube::client::Body>| {
+            std::future::pending::<Result<http::Response<kube::client::Body>, std::io::Error>>()
+        });
+        let published = Arc::new(watch::Sender::new(Published::default()));
+        SecretSource::new(Client::new(silent, "default"), published)
+    }
+
+    /// How many of `count` Secrets of a namespace are followed for a proxy.
+    fn ask(
+        source: &SecretSource,
+        proxy: &mut Followed,
+        namespace: &str,
+        prefix: &str,
+        count: usize,
+    ) -> usize {
+        let follow = |n: usize| {
+            let object = format!("{prefix}-{n}");
+            let name: Arc<str> = format!("kubernetes://{object}").into();
+            source.follow((namespace.to_owned(), object), &name, proxy).is_some()
+        };
+        (0..count).map(follow).filter(|served| *served).count()
+    }
+
+    #[tokio::test]
+    async fn a_proxy_that_asks_for_too_much_takes_no_room_of_others() {
+        let source = source();
+        let (mut greedy, mut modest) = (Followed::default(), Followed::default());
+        assert_eq!(ask(&source, &mut greedy, "a", "x", 20_000), MAX_FOLLOWED_BY_PROXY);
+        assert_eq!(ask(&source, &mut modest, "a", "y", 10), 10);
+    }
+
+    #[tokio::test]
+    async fn a_namespace_that_asks_for_too_much_takes_no_room_of_others() {
+        let source = source();
+        let mut proxies: Vec<Followed> = (0..30).map(|_| Followed::default()).collect();
+        let served: usize = proxies
+            .iter_mut()
+            .enumerate()
+            .map(|(n, proxy)| ask(&source, proxy, "a", &format!("p{n}"), MAX_FOLLOWED_BY_PROXY))
+            .sum();
+        assert_eq!(served, MAX_FOLLOWED_IN_NAMESPACE);
+        assert_eq!(ask(&source, &mut Followed::default(), "b", "y", 10), 10);
+    }
+
+    #[tokio::test]
+    async fn what_is_no_longer_asked_for_is_no_longer_followed() {
+        let source = source();
+        let (mut first, mut second) = (Followed::default(), Followed::default());
+        for round in 0..10 {
+            // Other names each time, as from a proxy whose configuration changes.
+            let served = ask(&source, &mut first, "a", &format!("r{round}"), MAX_FOLLOWED_BY_PROXY);
+            assert_eq!(served, MAX_FOLLOWED_BY_PROXY, "round {round}");
+            first.keep(&BTreeSet::new());
+        }
+        assert_eq!(ask(&source, &mut first, "a", "shared", 1), 1);
+        assert_eq!(ask(&source, &mut second, "a", "shared", 1), 1);
+        assert_eq!(source.followed.lock().len(), 1, "one watch serves both");
+        let watch = source.followed.lock().values().next().cloned().unwrap();
+        drop(first);
+        assert!(watch.upgrade().is_some(), "the second proxy still asks");
+        drop(second);
+        assert!(watch.upgrade().is_none());
+    }
 }

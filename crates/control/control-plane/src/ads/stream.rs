@@ -9,6 +9,7 @@ use std::{
 use envoy_types::pb::envoy::config::core::v3::{Node, node};
 use jiff::Timestamp;
 use portolan_mesh::{ProxyNode, Snapshot};
+use portolan_translate::{Limitation, limitations};
 use portolan_xds::{
     json,
     names::ClusterName,
@@ -21,7 +22,13 @@ use tokio::{
 };
 use tonic::{Status, Streaming};
 
-use super::{ACK_TIMEOUT, Connection, Connections, Resources, SEND_TIMEOUT, session::Session};
+use super::{
+    connections::{Connection, Connections},
+    limits::{ACK_TIMEOUT, SEND_TIMEOUT},
+    resources::Resources,
+    secrets::Followed,
+    session::Session,
+};
 use crate::{
     auth::Caller,
     metrics::{Metric, Metrics},
@@ -50,6 +57,10 @@ struct Running<S: Session> {
     connection: Arc<Connection>,
     /// Types with changes that have not been sent yet.
     pending: BTreeSet<Arc<str>>,
+    /// Secrets that the proxy asks for: they are followed for as long as it does.
+    followed: Followed,
+    /// What the configuration asks of the proxy and it cannot do.
+    limitations: Vec<Limitation>,
     /// Since when each type waits for an answer.
     waiting: BTreeMap<Arc<str>, Instant>,
     generation: u64,
@@ -77,13 +88,15 @@ impl<R: Send + 'static> StreamTask<R> {
             session: S::open(format!("{number:x}-")),
             connection: connection.clone(),
             pending: BTreeSet::new(),
+            followed: Followed::default(),
+            limitations: Vec::new(),
             waiting: BTreeMap::new(),
             generation,
             task: self,
         };
         let ended = running.serve(first, &mut requests).await;
         drop(_registered);
-        metrics.set(Metric::Xds, &[("version", env!("CARGO_PKG_VERSION"))], connections.len() as f64);
+        metrics.set(Metric::Xds, &[("version", env!("CARGO_PKG_VERSION"))], connections.len() as u64);
         match ended {
             Ok(()) => tracing::info!(proxy = connection.id, "proxy disconnected"),
             Err(status) => {
@@ -94,7 +107,7 @@ impl<R: Send + 'static> StreamTask<R> {
     }
 
     fn count_streams(&self) {
-        let open = self.connections.len() as f64;
+        let open = self.connections.len() as u64;
         self.metrics.set(Metric::Xds, &[("version", env!("CARGO_PKG_VERSION"))], open);
     }
 
@@ -132,6 +145,7 @@ impl<R: Send + 'static> StreamTask<R> {
             identity: self.caller.as_ref().map(|caller| caller.id().to_string()),
             connected_at: Timestamp::now(),
             types: Default::default(),
+            limitations: Default::default(),
         });
         Ok(Some((first, connection, number)))
     }
@@ -207,7 +221,7 @@ impl<S: Session> Running<S> {
                 self.task.metrics.count(Metric::Rejects, &[("type", short(&type_url))]);
                 if let Some(metric) = reject_metric(&type_url) {
                     let labels = [("node", self.connection.node.id.as_str()), ("err", "INVALID_ARGUMENT")];
-                    self.task.metrics.set(metric, &labels, 1.0);
+                    self.task.metrics.set(metric, &labels, 1);
                 }
             }
         }
@@ -223,8 +237,8 @@ impl<S: Session> Running<S> {
     fn clear_reject(&self, type_url: &str) {
         if let Some(metric) = reject_metric(type_url) {
             let labels = [("node", self.connection.node.id.as_str()), ("err", "INVALID_ARGUMENT")];
-            if self.task.metrics.get(metric, &labels) > 0.0 {
-                self.task.metrics.set(metric, &labels, 0.0);
+            if self.task.metrics.gauge(metric, &labels) > 0 {
+                self.task.metrics.set(metric, &labels, 0);
             }
         }
     }
@@ -341,14 +355,19 @@ impl<S: Session> Running<S> {
     }
 
     async fn generate(
-        &self,
+        &mut self,
         snapshot: Arc<Snapshot>,
         type_url: &Arc<str>,
         watch: Watch,
     ) -> Result<Vec<Arc<portolan_xds::Resource>>, Status> {
         if &**type_url == type_url::SECRET {
             let caller = self.task.caller.as_ref();
-            return Ok(self.task.resources.secrets(&snapshot, &self.connection.node, caller, &watch).await);
+            let node = &self.connection.node;
+            let secrets = self.task.resources.secrets(&snapshot, node, caller, &watch, &mut self.followed);
+            return Ok(secrets.await);
+        }
+        if &**type_url == type_url::LISTENER {
+            self.tell_limitations(&snapshot);
         }
         let _permit = self.task.generators.acquire().await;
         let (resources, node, wanted) =
@@ -360,6 +379,19 @@ impl<S: Session> Running<S> {
                 tracing::error!(proxy = self.connection.id, r#type = &**type_url, %error, "generation failed");
                 Status::internal("configuration could not be generated; see the control plane's log")
             })
+    }
+
+    /// Logs what the proxy cannot do, when that differs from what was said last, and shows it on the debug page.
+    fn tell_limitations(&mut self, snapshot: &Snapshot) {
+        let found = limitations(snapshot, &self.connection.node);
+        if found == self.limitations {
+            return;
+        }
+        for limitation in found.iter().filter(|limitation| !self.limitations.contains(limitation)) {
+            tracing::warn!(proxy = self.connection.id, %limitation, "configuration that this proxy does not have");
+        }
+        *self.connection.limitations.lock() = found.iter().map(ToString::to_string).collect();
+        self.limitations = found;
     }
 
     /// Copies the state of a type to where the debug endpoints see it.

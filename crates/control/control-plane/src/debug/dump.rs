@@ -10,7 +10,7 @@ use portolan_mesh::Snapshot;
 use portolan_xds::{Resource, json::any_to_json, server::Watch, type_url};
 use serde_json::{Value, json};
 
-use super::Debug;
+use super::state::Debug;
 use crate::ads::{Connection, Resources};
 
 /// What a dump is made from.

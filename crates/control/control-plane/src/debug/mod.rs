@@ -6,12 +6,10 @@
 mod config;
 mod dump;
 mod registry;
+mod state;
 mod sync;
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicBool, Ordering},
-};
+use std::sync::{Arc, atomic::Ordering};
 
 use axum::{
     Extension, Json, Router,
@@ -23,37 +21,10 @@ use axum::{
 };
 use serde::Deserialize;
 use serde_json::{Value, json};
-use tokio::sync::watch;
 
-use crate::{
-    ads::{Connections, Resources},
-    auth::Authenticator,
-    metrics::Metrics,
-    push::{Model, Published},
-    tls::Peer,
-};
+pub use state::Debug;
 
-/// What the handlers read.
-pub struct Debug {
-    /// Inputs.
-    pub model: Arc<Model>,
-    /// Snapshots.
-    pub published: watch::Receiver<Published>,
-    /// To push on demand.
-    pub push: Arc<watch::Sender<Published>>,
-    /// Streams.
-    pub connections: Arc<Connections>,
-    /// For dumps.
-    pub resources: Arc<Resources>,
-    /// The metrics page.
-    pub metrics: Arc<Metrics>,
-    /// For callers off loopback.
-    pub authenticator: Arc<Authenticator>,
-    /// All servers are up.
-    pub serving: Arc<AtomicBool>,
-    /// No token needed.
-    pub open: bool,
-}
+use crate::{push::Published, tls::Peer};
 
 type Shared = State<Arc<Debug>>;
 
@@ -146,8 +117,7 @@ async fn guard(
 }
 
 async fn metrics(State(debug): Shared) -> Response {
-    ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], debug.metrics.page())
-        .into_response()
+    ([(header::CONTENT_TYPE, crate::metrics::CONTENT_TYPE)], debug.metrics.page()).into_response()
 }
 
 async fn version() -> Json<Value> {

@@ -78,6 +78,7 @@ pub(super) fn adsz(connections: &Connections) -> Value {
                 "identity": connection.identity,
                 "labels": connection.node.metadata.labels,
                 "watches": watches,
+                "limitations": &*connection.limitations.lock(),
             })
         })
         .collect();

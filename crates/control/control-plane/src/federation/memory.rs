@@ -9,7 +9,7 @@ use kube::{Resource, runtime::reflector::Store};
 use portolan_federation::{ServiceList, ServiceMessage};
 use portolan_resources::ServiceMeshPeer;
 
-use super::named;
+use super::store::named;
 
 /// Key of the list.
 const SERVICES: &str = "services.json";

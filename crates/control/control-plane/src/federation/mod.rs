@@ -10,6 +10,7 @@ mod memory;
 mod roots;
 mod server;
 mod status;
+mod store;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -44,6 +45,7 @@ use client::{PeerTask, Seen};
 use memory::Memory;
 use server::Discovery;
 use status::{Desired, StatusWriter};
+use store::named;
 
 /// Changes that come together are worked off together; far below what an un-export may take.
 const GATHER: Duration = Duration::from_millis(10);
@@ -186,7 +188,7 @@ async fn serve(args: Args, tls: Arc<ServerTls>, discovery: Arc<Discovery>) {
         match tokio::net::TcpListener::bind(address).await {
             Ok(listener) => {
                 let accepted = crate::tls::accept_tls(listener, tls.federation.clone());
-                return crate::app::serve_http(accepted, server::router(discovery)).await;
+                return crate::http::serve_http(accepted, server::router(discovery)).await;
             }
             Err(error) => {
                 tracing::error!(%address, %error, "peers can't be served; trying again");
@@ -244,14 +246,6 @@ impl State {
         self.statuses.set(desired);
         federation_inputs(&mesh, &states)
     }
-}
-
-fn named<K>(store: &Store<K>, name: &str) -> Option<Arc<K>>
-where
-    K: kube::runtime::reflector::Lookup + Clone + 'static,
-    K::DynamicType: Eq + std::hash::Hash + Clone + Default,
-{
-    store.find(|object| object.name().as_deref() == Some(name))
 }
 
 fn peer_state(

@@ -6,7 +6,7 @@ use portolan_federation::{LocalMesh, Peer};
 use portolan_identity::TrustBundle;
 use portolan_resources::federation::{ROOT_CERT_KEY, default_root_config_map};
 
-use super::named;
+use super::store::named;
 
 /// The roots, checked; nothing when the peer shares our trust domain, or they are missing or unusable. Such a peer is
 /// not reachable until they are there.

@@ -75,8 +75,9 @@ impl StatusWriter {
 }
 
 async fn write_for_ever(client: Client, namespace: String, mut changes: watch::Receiver<Desired>) {
-    let pod =
-        std::env::var("POD_NAME").or_else(|_| std::env::var("HOSTNAME")).unwrap_or_else(|_| "istiod".into());
+    let pod = std::env::var(portolan_names::env::POD_NAME)
+        .or_else(|_| std::env::var("HOSTNAME"))
+        .unwrap_or_else(|_| "istiod".into());
     let peers: Api<ServiceMeshPeer> = Api::namespaced(client.clone(), &namespace);
     let exports: Api<ExportedServiceSet> = Api::namespaced(client.clone(), &namespace);
     let imports: Api<ImportedServiceSet> = Api::namespaced(client.clone(), &namespace);

@@ -3,7 +3,8 @@
 //!
 //! A change waits until nothing has happened for a while (100 ms), at most a fixed time (10 s); changes of endpoints
 //! wait for nothing. While a snapshot is being built further changes gather, so that under load pushes get rarer, not
-//! longer. Source: spec/istio.md 2.3, design.md section 4.
+//! longer.
+//! (Istio: PILOT_DEBOUNCE_AFTER, PILOT_DEBOUNCE_MAX.)
 
 mod change;
 mod settings;
@@ -147,13 +148,11 @@ impl Pusher {
         self,
         mut updates: mpsc::Receiver<Update>,
         mut federation: watch::Receiver<FederationInputs>,
-        mut roots: watch::Receiver<String>,
     ) {
         let mut listed: BTreeSet<Kind> = BTreeSet::new();
         let mut pending = Pending::default();
         let mut batch = Vec::new();
         let mut imports_known = false;
-        self.model.inputs.write().root_certificates = roots.borrow_and_update().clone();
         loop {
             let ready = listed.len() == Kind::WATCHED.len();
             let due = pending.due(self.debounce).filter(|_| ready);
@@ -175,10 +174,6 @@ impl Pusher {
                     self.model.inputs.write().federation = federation.borrow_and_update().clone();
                     pending.add(Kind::Federation, Instant::now());
                     imports_known = true;
-                }
-                Ok(()) = roots.changed() => {
-                    self.model.inputs.write().root_certificates = roots.borrow_and_update().clone();
-                    pending.add(Kind::MeshConfig, Instant::now());
                 }
                 () = sleep_until(due.unwrap_or_else(Instant::now)), if due.is_some() => {
                     let gathered = std::mem::take(&mut pending);
@@ -255,8 +250,8 @@ impl Pusher {
         for kind in pending.kinds.keys() {
             self.metrics.count(Metric::PushTriggers, &[("type", change::trigger(*kind))]);
         }
-        self.metrics.set(Metric::Services, &[], snapshot.services.len() as f64);
-        self.metrics.set(Metric::VirtualServices, &[], snapshot.virtual_services.len() as f64);
+        self.metrics.set(Metric::Services, &[], snapshot.services.len() as u64);
+        self.metrics.set(Metric::VirtualServices, &[], snapshot.virtual_services.len() as u64);
         let kinds: BTreeSet<Kind> = pending.kinds.into_keys().collect();
         let changed = Changed::between(before.as_deref(), &snapshot, &kinds);
         if matches!(changed, Changed::Nothing) {

@@ -14,7 +14,7 @@ use portolan_resources::{
 };
 use tokio::sync::mpsc;
 
-use super::{Change, follow, key};
+use super::follow::{Change, follow, key};
 
 macro_rules! kinds {
     ($($variant:ident: $type:ty => $field:ident;)*) => {

@@ -4,17 +4,12 @@ mod combine;
 mod conditions;
 mod model;
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 
 use portolan_mesh::{Resolved, WorkloadPolicies};
 use portolan_resources::security::AuthorizationPolicySpec;
 
-use crate::{
-    context::Context,
-    encode::{RBAC, any_sorted},
-    jwt,
-    pb::*,
-};
+use crate::{context::Context, jwt, pb::*};
 
 /// HTTP filter name.
 const HTTP_RBAC: &str = "envoy.filters.http.rbac";
@@ -47,13 +42,13 @@ pub(crate) fn of_proxy(ctx: &Context<'_>) -> Authorization {
             continue;
         }
         let http = http_rbac::Rbac { rules: Some(rules_of(ctx, rules, action, false)), ..Default::default() };
-        out.http.push(http_filter(HTTP_RBAC, any_sorted(&http, &RBAC)));
+        out.http.push(http_filter(HTTP_RBAC, any(&http)));
         let network = network_rbac::Rbac {
             rules: Some(rules_of(ctx, rules, action, true)),
             stat_prefix: "tcp.".to_owned(),
             ..Default::default()
         };
-        out.network.push(network_filter(NETWORK_RBAC, any_sorted(&network, &RBAC)));
+        out.network.push(network_filter(NETWORK_RBAC, any(&network)));
     }
     out
 }
@@ -67,7 +62,7 @@ fn unverified_tokens(policies: &WorkloadPolicies) -> Option<hcm::HttpFilter> {
     let action = rbac::rbac::Action::Deny as i32;
     let rules = rbac::Rbac { action, policies: denied, ..Default::default() };
     let filter = http_rbac::Rbac { rules: Some(rules), ..Default::default() };
-    Some(http_filter(HTTP_RBAC, any_sorted(&filter, &RBAC)))
+    Some(http_filter(HTTP_RBAC, any(&filter)))
 }
 
 /// One RBAC engine. ALLOW without a policy in it denies everything, which is what an ALLOW policy without rules means.
@@ -77,7 +72,7 @@ fn rules_of(
     action: rbac::rbac::Action,
     tcp: bool,
 ) -> rbac::Rbac {
-    let mut out = HashMap::new();
+    let mut out = BTreeMap::new();
     let deny = action == rbac::rbac::Action::Deny;
     for policy in policies {
         let key = &policy.meta.key;

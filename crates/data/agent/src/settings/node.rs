@@ -44,7 +44,7 @@ pub fn metadata(config: &AgentConfig) -> Map<String, Value> {
     );
     out.entry("ISTIO_VERSION").or_insert_with(|| ISTIO_VERSION.into());
     out.entry("INTERCEPTION_MODE").or_insert_with(|| "REDIRECT".into());
-    if let Some(mesh) = config.env.get("ISTIO_META_MESH_ID").or(Some(&config.trust_domain)) {
+    if let Some(mesh) = config.env.get(env::ISTIO_META_MESH_ID).or(Some(&config.trust_domain)) {
         out.entry("MESH_ID").or_insert_with(|| mesh.clone().into());
     }
     for (label, key) in [

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use portolan_names::{annotations, names, paths, ports};
+use portolan_names::{annotations, env, names, paths, ports};
 
 use super::config::{AgentConfig, DataPlaneChoice, Flags, Role};
 use super::env::{EnvError, Variables};
@@ -26,13 +26,13 @@ impl AgentConfig {
     /// Resolves the settings. `env` is the process environment, `pod` the downward API's view.
     pub fn resolve(flags: Flags, mut env: BTreeMap<String, String>, pod: PodInfo) -> Result<Self, EnvError> {
         let proxy = ProxyConfig::load(
-            env.get("PROXY_CONFIG").map(String::as_str),
+            env.get(env::PROXY_CONFIG).map(String::as_str),
             pod.annotations.get(annotations::PROXY_CONFIG).map(String::as_str),
         )?;
         env.extend(proxy.proxy_metadata.iter().cloned());
         let vars = Variables(&env);
 
-        let pod_namespace = vars.required("POD_NAMESPACE")?;
+        let pod_namespace = vars.required(env::POD_NAMESPACE)?;
         let root = root(vars);
         Ok(AgentConfig {
             role: flags.role,
@@ -41,11 +41,11 @@ impl AgentConfig {
                 .domain
                 .filter(|d| !d.is_empty())
                 .unwrap_or_else(|| format!("{pod_namespace}.svc.cluster.local")),
-            pod_name: vars.required("POD_NAME")?,
-            service_account: vars.text_or("SERVICE_ACCOUNT", "default"),
+            pod_name: vars.required(env::POD_NAME)?,
+            service_account: vars.text_or(env::SERVICE_ACCOUNT, "default"),
             instance_ips: instance_ips(vars),
             labels: over(pod.labels, vars.map("ISTIO_METAJSON_LABELS")?),
-            annotations: over(pod.annotations, vars.map("ISTIO_METAJSON_ANNOTATIONS")?),
+            annotations: over(pod.annotations, vars.map(env::ISTIO_METAJSON_ANNOTATIONS)?),
             service_cluster: flags.service_cluster.unwrap_or_else(|| proxy.service_cluster.clone()),
             concurrency: flags.concurrency.or(proxy.concurrency).unwrap_or(match flags.role {
                 Role::Sidecar => SIDECAR_CONCURRENCY,
@@ -54,19 +54,19 @@ impl AgentConfig {
             proxy_log_level: flags.proxy_log_level,
             proxy_component_log_level: flags.proxy_component_log_level,
             xds_address: proxy.discovery_address.clone(),
-            ca_address: vars.text_or("CA_ADDR", &proxy.discovery_address),
+            ca_address: vars.text_or(env::CA_ADDR, &proxy.discovery_address),
             xds_root: vars.text_or("XDS_ROOT_CA", root).into(),
             ca_root: vars.text_or("CA_ROOT_CA", root).into(),
             token_path: token_path(vars),
-            cluster_id: vars.text_or("ISTIO_META_CLUSTER_ID", names::CLUSTER_ID),
-            trust_domain: vars.text_or("TRUST_DOMAIN", names::TRUST_DOMAIN),
-            secret_ttl: vars.duration("SECRET_TTL", DEFAULT_SECRET_TTL)?,
-            grace_ratio: vars.ratio("SECRET_GRACE_PERIOD_RATIO", DEFAULT_GRACE_RATIO)?,
+            cluster_id: vars.text_or(env::ISTIO_META_CLUSTER_ID, names::CLUSTER_ID),
+            trust_domain: vars.text_or(env::TRUST_DOMAIN, names::TRUST_DOMAIN),
+            secret_ttl: vars.duration(env::SECRET_TTL, DEFAULT_SECRET_TTL)?,
+            grace_ratio: vars.ratio(env::SECRET_GRACE_PERIOD_RATIO, DEFAULT_GRACE_RATIO)?,
             output_certs: vars.text("OUTPUT_CERTS").map(PathBuf::from),
             admin_port: vars.port("ENVOY_ADMIN_PORT", proxy.proxy_admin_port)?,
             status_port: vars.port("STATUS_PORT", proxy.status_port)?,
-            health_port: vars.port("ENVOY_STATUS_PORT", ports::HEALTH)?,
-            prometheus_port: vars.port("ENVOY_PROMETHEUS_PORT", ports::PROXY_METRICS)?,
+            health_port: vars.port(env::ENVOY_STATUS_PORT, ports::HEALTH)?,
+            prometheus_port: vars.port(env::ENVOY_PROMETHEUS_PORT, ports::PROXY_METRICS)?,
             dns_port: dns_port(vars)?,
             drain_until_idle: drain_until_idle(vars)?,
             pod_namespace,
@@ -83,7 +83,7 @@ fn over(mut base: BTreeMap<String, String>, more: BTreeMap<String, String>) -> B
 
 fn instance_ips(vars: Variables<'_>) -> Vec<String> {
     vars.text("ISTIO_META_INSTANCE_IPS")
-        .or_else(|| vars.text("INSTANCE_IP"))
+        .or_else(|| vars.text(env::INSTANCE_IP))
         .or_else(local_address)
         .unwrap_or_else(|| "127.0.0.1".to_owned())
         .split(',')
@@ -100,14 +100,14 @@ fn local_address() -> Option<String> {
 }
 
 fn root(vars: Variables<'_>) -> &'static str {
-    match vars.text("PILOT_CERT_PROVIDER").as_deref() {
+    match vars.text(env::PILOT_CERT_PROVIDER).as_deref() {
         Some("kubernetes") => paths::KUBERNETES_ROOT,
         _ => paths::ISTIOD_ROOT,
     }
 }
 
 fn token_path(vars: Variables<'_>) -> PathBuf {
-    let default = match vars.text("JWT_POLICY").as_deref() {
+    let default = match vars.text(env::JWT_POLICY).as_deref() {
         Some("first-party-jwt") => paths::SERVICE_ACCOUNT_TOKEN,
         _ => paths::TOKEN,
     };
@@ -123,21 +123,21 @@ fn data_plane(
     if let Some(program) = envoy {
         return Ok(DataPlaneChoice::Envoy(program));
     }
-    match vars.text("PORTOLAN_PROXY") {
+    match vars.text(env::PORTOLAN_PROXY) {
         None => Ok(DataPlaneChoice::Portolan),
         Some(choice) if choice == "portolan" => Ok(DataPlaneChoice::Portolan),
         Some(choice) if choice == "envoy" => {
-            let program = vars.text("ENVOY_PATH").or_else(|| vars.text("PORTOLAN_ENVOY"));
+            let program = vars.text(env::ENVOY_PATH).or_else(|| vars.text("PORTOLAN_ENVOY"));
             Ok(DataPlaneChoice::Envoy(program.unwrap_or_else(|| proxy.binary_path.clone()).into()))
         }
         Some(value) => {
-            Err(EnvError::Variable { name: "PORTOLAN_PROXY", value, reason: "expected portolan or envoy" })
+            Err(EnvError::Variable { name: env::PORTOLAN_PROXY, value, reason: "expected portolan or envoy" })
         }
     }
 }
 
 fn dns_port(vars: Variables<'_>) -> Result<Option<u16>, EnvError> {
-    match vars.text("ISTIO_META_DNS_CAPTURE").as_deref() {
+    match vars.text(env::ISTIO_META_DNS_CAPTURE).as_deref() {
         Some("true" | "1" | "ALL") => vars.port("DNS_PROXY_PORT", ports::DNS).map(Some),
         _ => Ok(None),
     }
@@ -202,6 +202,22 @@ pub(crate) mod tests {
         assert_eq!(config.secret_ttl, Duration::from_secs(3600));
         assert_eq!(config.data_plane, DataPlaneChoice::Envoy("/e".into()));
         assert_eq!(config.token_path, PathBuf::from(paths::SERVICE_ACCOUNT_TOKEN));
+    }
+
+    #[test]
+    fn the_drain_ends_with_the_last_connection_only_when_asked_to() {
+        let drain = |extra: &[(&str, &str)]| sidecar(extra).drain_until_idle;
+        let asked = ("EXIT_ON_ZERO_ACTIVE_CONNECTIONS", "true");
+        assert_eq!(drain(&[]), None);
+        assert_eq!(drain(&[("MINIMUM_DRAIN_DURATION", "9s")]), None);
+        assert_eq!(drain(&[asked]), Some(DEFAULT_MINIMUM_DRAIN));
+        assert_eq!(drain(&[asked, ("MINIMUM_DRAIN_DURATION", "9s")]), Some(Duration::from_secs(9)));
+    }
+
+    #[test]
+    fn dns_is_answered_only_when_captured() {
+        assert_eq!(sidecar(&[]).dns_port, None);
+        assert_eq!(sidecar(&[("ISTIO_META_DNS_CAPTURE", "true")]).dns_port, Some(ports::DNS));
     }
 
     #[test]

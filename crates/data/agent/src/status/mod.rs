@@ -161,3 +161,87 @@ async fn respond(state: &StatusState, request: Request<Bytes>, peer: SocketAddr)
         _ => text(StatusCode::NOT_FOUND, ""),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use http_body_util::BodyExt as _;
+
+    use super::*;
+
+    /// A data plane that is what it says.
+    #[derive(Debug)]
+    struct Said(Result<(), &'static str>);
+
+    impl DataPlaneStatus for Said {
+        fn ready(&self) -> BoxFuture<'_, Result<(), String>> {
+            Box::pin(async { self.0.map_err(str::to_owned) })
+        }
+
+        fn metrics(&self) -> BoxFuture<'_, String> {
+            Box::pin(async { "data_plane 1\n".to_owned() })
+        }
+    }
+
+    fn state(data_plane: Result<(), &'static str>) -> StatusState {
+        StatusState {
+            data_plane: Arc::new(Said(data_plane)),
+            // Nothing is expected from the control plane.
+            xds: Arc::new(XdsStatus::expecting(Vec::new())),
+            probes: Arc::default(),
+            app: None,
+            ca: Arc::default(),
+            certificate: watch::channel(None).1,
+            quit: CancellationToken::new(),
+        }
+    }
+
+    async fn ask(state: &StatusState, method: Method, path: &str, peer: &str) -> (u16, String) {
+        let request = Request::builder().method(method).uri(path).body(Bytes::new()).unwrap();
+        let response = respond(state, request, peer.parse().unwrap()).await;
+        let status = response.status().as_u16();
+        let body = response.into_body().collect().await.unwrap().to_bytes();
+        (status, String::from_utf8(body.to_vec()).unwrap())
+    }
+
+    const LOOPBACK: &str = "127.0.0.1:1";
+
+    #[tokio::test]
+    async fn ready_is_what_the_data_plane_says() {
+        let answer = ask(&state(Ok(())), Method::GET, "/healthz/ready", LOOPBACK).await;
+        assert_eq!(answer, (200, String::new()));
+        let answer = ask(&state(Err("warming")), Method::GET, "/healthz/ready", LOOPBACK).await;
+        assert_eq!(answer, (503, "not ready: warming\n".to_owned()));
+    }
+
+    #[tokio::test]
+    async fn before_the_first_configuration_nothing_is_ready() {
+        let mut state = state(Ok(()));
+        state.xds = Arc::default();
+        assert_eq!(ask(&state, Method::GET, "/healthz/ready", LOOPBACK).await.0, 503);
+    }
+
+    #[tokio::test]
+    async fn only_the_pod_itself_may_end_the_process() {
+        let state = state(Ok(()));
+        assert_eq!(ask(&state, Method::POST, "/quitquitquit", "10.0.0.1:1").await.0, 403);
+        assert_eq!(ask(&state, Method::GET, "/quitquitquit", LOOPBACK).await.0, 405);
+        assert!(!state.quit.is_cancelled());
+        assert_eq!(ask(&state, Method::POST, "/quitquitquit", LOOPBACK).await.0, 200);
+        assert!(state.quit.is_cancelled());
+        assert_eq!(ask(&state, Method::GET, "/healthz/ready", LOOPBACK).await.0, 503);
+    }
+
+    #[tokio::test]
+    async fn metrics_of_the_agent_follow_those_of_the_data_plane() {
+        let (status, body) = ask(&state(Ok(())), Method::GET, "/stats/prometheus", LOOPBACK).await;
+        assert_eq!(status, 200);
+        assert!(body.starts_with("data_plane 1\n"), "{body}");
+        assert!(body.contains("\nistio_agent_istiod_connected 0\n"), "{body}");
+    }
+
+    #[tokio::test]
+    async fn unknown_paths_and_probes_are_not_found() {
+        assert_eq!(ask(&state(Ok(())), Method::GET, "/", LOOPBACK).await.0, 404);
+        assert_eq!(ask(&state(Ok(())), Method::GET, "/app-health/a/livez", LOOPBACK).await.0, 404);
+    }
+}

@@ -300,3 +300,6 @@ async fn send<Q>(sender: &mpsc::Sender<Q>, request: Q) -> Result<(), StreamError
         SendTimeoutError::Timeout(_) => StreamError::Stuck,
     })
 }
+
+#[cfg(test)]
+mod tests;

@@ -92,3 +92,9 @@ fn priorities_can_count_weights() {
     let seen = shares(&hosts(false), &calm(), 2000);
     assert!(about(&seen, &[("a", 0.7), ("c", 0.3)]), "{seen:?}");
 }
+
+#[test]
+fn a_balancer_knows_its_epoch() {
+    let epoch = |epoch| Balancer::new(&set(vec![host("a")]), Arc::default(), epoch).epoch();
+    assert_eq!([0, 1, 7].map(epoch), [0, 1, 7]);
+}

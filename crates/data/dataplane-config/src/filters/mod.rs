@@ -11,7 +11,7 @@ pub mod stream;
 mod tests;
 
 use std::any::Any;
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
 use prost::Message;
@@ -227,7 +227,7 @@ pub struct PerFilter {
 
 impl PerFilter {
     /// Compiles the configurations of one level.
-    pub fn compile(from: &HashMap<String, pb::Any>) -> Valid<PerFilter> {
+    pub fn compile(from: &BTreeMap<String, pb::Any>) -> Valid<PerFilter> {
         let mut out = PerFilter::default();
         for (name, config) in from {
             out.add(name, config).at(&format!("typed_per_filter_config {name:?}"))?;

@@ -16,7 +16,7 @@ pub use connection_manager::{
     Codec, EscapedSlashes, ForwardCert, Hcm, Routes, ServerHeader, StripPort, Underscores,
 };
 pub use filter_chain::{ChainMatch, FilterChain, Observed, choose};
-pub use filters::{Inspector, ListenerFilters};
+pub use filters::{ConfiguredFilter, Inspected, ListenerFilter, MAX_INSPECTED, Verdict};
 pub use network::{ConnectionView, Denied, NetworkFilter, Terminal};
 pub use tcp_proxy::TcpProxy;
 
@@ -53,8 +53,8 @@ pub struct Listener {
     pub bind: Option<BindOptions>,
     /// Hands connections over to the listener of their original destination.
     pub use_original_dst: bool,
-    /// What is found out before a chain is chosen.
-    pub filters: ListenerFilters,
+    /// What looks at a connection before a chain is chosen, in order.
+    pub filters: Vec<ConfiguredFilter>,
     /// Time for that; `None` = no limit.
     pub inspect_timeout: Option<Duration>,
     /// Whether a connection goes on when that time is up.
@@ -76,6 +76,12 @@ pub struct Listener {
 }
 
 impl Listener {
+    /// Whether it is looked up where redirected connections wanted to go. `use_original_dst` brings the filter along, as
+    /// in Envoy.
+    pub fn restores_destination(&self) -> bool {
+        self.use_original_dst || self.filters.iter().any(ConfiguredFilter::restores_destination)
+    }
+
     /// Compiles a listener.
     pub fn compile(from: &listener::Listener, load: Loader) -> Valid<Listener> {
         let mut out = Self::without_chains(from, load)?;
@@ -140,7 +146,7 @@ impl Listener {
             address,
             bind,
             use_original_dst: bool_or(from.use_original_dst.as_ref(), false),
-            filters: ListenerFilters::compile(&from.listener_filters)?,
+            filters: ConfiguredFilter::compile_all(&from.listener_filters)?,
             inspect_timeout: match duration(from.listener_filters_timeout.as_ref())
                 .at("listener_filters_timeout")?
             {

@@ -75,3 +75,38 @@ impl Flags {
         Self::ALL.iter().find(|(_, name)| *name == text).map(|(flag, _)| *flag)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_flag_is_a_dash() {
+        assert_eq!(Flags::default().text(), "-");
+    }
+
+    #[test]
+    fn flags_are_written_in_one_order() {
+        let mut flags = Flags::UPSTREAM_RETRY_LIMIT;
+        flags.insert(Flags::UPSTREAM_CONNECTION_FAILURE);
+        assert_eq!(flags.text(), "UF,URX");
+    }
+
+    #[test]
+    fn every_flag_is_read_as_it_is_written() {
+        for (flag, text) in Flags::ALL {
+            assert_eq!(flag.text(), *text);
+            assert_eq!(Flags::parse(text), Some(*flag));
+        }
+        assert_eq!(Flags::parse("XX"), None);
+    }
+
+    #[test]
+    fn each_flag_has_a_bit_of_its_own() {
+        let mut all = Flags::default();
+        for (flag, text) in Flags::ALL {
+            assert!(!all.contains(*flag), "{text}");
+            all.insert(*flag);
+        }
+    }
+}

@@ -16,7 +16,7 @@ use super::{BodyFail, Frame};
 
 /// First read of a message: most heads fit, and it is on the stack.
 const FIRST_READ: usize = 4 * 1024;
-/// Largest read: halves kernel time against 8 KiB reads (spec/dataplane.md 2.2).
+/// Largest read: halves the time spent in the kernel against 8 KiB reads.
 const MAX_READ: usize = 64 * 1024;
 /// Body pieces up to this size are copied behind the head instead of becoming a write segment.
 const COPY_BELOW: usize = 2 * 1024;
@@ -35,6 +35,8 @@ pub(crate) struct BufferedIo {
     queue: VecDeque<Bytes>,
     pub(crate) output: BytesMut,
     pub(crate) eof: bool,
+    /// Given up from our side: nothing more is read or written.
+    aborted: bool,
     read_size: usize,
     pub(crate) rx_bytes: u64,
     pub(crate) tx_bytes: u64,
@@ -48,14 +50,31 @@ impl BufferedIo {
             queue: VecDeque::new(),
             output: BytesMut::new(),
             eof: false,
+            aborted: false,
             read_size: FIRST_READ,
             rx_bytes: 0,
             tx_bytes: 0,
         }
     }
 
+    /// Gives the connection up: whoever reads from it or writes to it learns that it is broken.
+    pub(crate) fn abort(&mut self) {
+        self.aborted = true;
+        self.eof = true;
+        self.input.clear();
+        self.output.clear();
+        self.queue.clear();
+    }
+
+    pub(crate) fn is_aborted(&self) -> bool {
+        self.aborted
+    }
+
     /// Reads once. 0 = the peer will send nothing more.
     pub(crate) fn poll_fill(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        if self.aborted {
+            return Poll::Ready(Err(io::ErrorKind::ConnectionAborted.into()));
+        }
         let read = if self.input.is_empty() && self.read_size <= FIRST_READ {
             let mut space = [MaybeUninit::<u8>::uninit(); FIRST_READ];
             let mut buf = ReadBuf::uninit(&mut space);
@@ -120,6 +139,9 @@ impl BufferedIo {
 
     /// Writes everything that is queued.
     pub(crate) fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if self.aborted {
+            return Poll::Ready(Err(io::ErrorKind::ConnectionAborted.into()));
+        }
         while self.has_output() {
             let written = {
                 let mut slices = [IoSlice::new(&[]); MAX_SEGMENTS];

@@ -2,8 +2,7 @@
 
 pub(crate) mod buffered;
 mod frame;
-pub(crate) mod hello;
-pub(crate) mod inspect;
+pub(crate) mod metered;
 pub(crate) mod prefixed;
 pub(crate) mod relay;
 pub(crate) mod stream;

@@ -126,3 +126,77 @@ fn poll_half(
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    use tokio::net::UnixStream;
+
+    use super::*;
+    use crate::io::stream::{RawStream, Socket, Stream};
+
+    const LIMIT: Duration = Duration::from_secs(7);
+
+    fn pair() -> (Rc<RefCell<BufferedIo>>, UnixStream) {
+        let (ours, theirs) = UnixStream::pair().unwrap();
+        let stream = Stream::Plain(RawStream::new(Socket::Unix(ours)));
+        (Rc::new(RefCell::new(BufferedIo::new(stream))), theirs)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn silence_ends_it() {
+        let ((client, _far), (host, _near)) = (pair(), pair());
+        let start = tokio::time::Instant::now();
+        let (_, end) = relay(&client, &host, Some(LIMIT), &CancellationToken::new(), LIMIT).await;
+        assert_eq!((end, start.elapsed().as_secs()), (RelayEnd::Idle, LIMIT.as_secs()));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn bytes_put_the_silence_off() {
+        let ((client, mut far), (host, mut near)) = (pair(), pair());
+        let start = tokio::time::Instant::now();
+        let talk = async {
+            for _ in 0..3 {
+                tokio::time::sleep(LIMIT / 2).await;
+                far.write_all(b"x").await.unwrap();
+                near.read_exact(&mut [0; 1]).await.unwrap();
+            }
+            std::future::pending::<()>().await;
+        };
+        let drain = CancellationToken::new();
+        tokio::select! {
+            (relayed, end) = relay(&client, &host, Some(LIMIT), &drain, LIMIT) => {
+                assert_eq!((relayed.received, relayed.sent, end), (3, 0, RelayEnd::Idle));
+            }
+            () = talk => {}
+        }
+        assert_eq!(start.elapsed(), 3 * (LIMIT / 2) + LIMIT);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_drain_ends_it_at_its_deadline() {
+        let ((client, _far), (host, _near)) = (pair(), pair());
+        let drain = CancellationToken::new();
+        drain.cancel();
+        let start = tokio::time::Instant::now();
+        let (_, end) = relay(&client, &host, None, &drain, LIMIT).await;
+        assert_eq!((end, start.elapsed().as_secs()), (RelayEnd::Drained, LIMIT.as_secs()));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn it_is_finished_when_both_sides_are() {
+        let ((client, mut far), (host, mut near)) = (pair(), pair());
+        let talk = async {
+            far.write_all(b"to the host").await.unwrap();
+            far.shutdown().await.unwrap();
+            let mut got = String::new();
+            near.read_to_string(&mut got).await.unwrap();
+            assert_eq!(got, "to the host");
+            near.write_all(b"back").await.unwrap();
+            near.shutdown().await.unwrap();
+        };
+        let drain = CancellationToken::new();
+        let ((relayed, end), ()) = tokio::join!(relay(&client, &host, None, &drain, LIMIT), talk);
+        assert_eq!((relayed.received, relayed.sent, end), (11, 4, RelayEnd::Finished));
+    }
+}

@@ -35,3 +35,61 @@ impl Alarm {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::future::poll_fn;
+    use std::time::Duration;
+
+    use super::*;
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    /// Waits for the alarm and says how long that took.
+    async fn rings(alarm: &mut Alarm, deadline: Instant) -> Duration {
+        let start = now();
+        poll_fn(|cx| alarm.poll(cx, Some(deadline))).await;
+        now() - start
+    }
+
+    /// Polls once.
+    async fn look(alarm: &mut Alarm, deadline: Option<Instant>) -> bool {
+        poll_fn(|cx| Poll::Ready(alarm.poll(cx, deadline).is_ready())).await
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn rings_at_its_deadline() {
+        let mut alarm = Alarm::default();
+        assert_eq!(rings(&mut alarm, now() + 3 * SECOND).await.as_secs(), 3);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn never_rings_without_a_deadline() {
+        let mut alarm = Alarm::default();
+        assert!(!look(&mut alarm, None).await);
+        tokio::time::advance(1000 * SECOND).await;
+        assert!(!look(&mut alarm, None).await);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_later_deadline_rings_later() {
+        let mut alarm = Alarm::default();
+        assert!(!look(&mut alarm, Some(now() + SECOND)).await);
+        assert_eq!(rings(&mut alarm, now() + 5 * SECOND).await.as_secs(), 5);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_earlier_deadline_rings_earlier() {
+        let mut alarm = Alarm::default();
+        assert!(!look(&mut alarm, Some(now() + 5 * SECOND)).await);
+        assert_eq!(rings(&mut alarm, now() + SECOND).await.as_secs(), 1);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn can_be_used_again() {
+        let mut alarm = Alarm::default();
+        for _ in 0..3 {
+            assert_eq!(rings(&mut alarm, now() + 2 * SECOND).await.as_secs(), 2);
+        }
+    }
+}

@@ -8,8 +8,8 @@ use std::ops::Deref;
 use std::sync::Arc;
 
 pub(crate) use portolan_dataplane_config::listener::{
-    Codec, ConnectionView, Denied, EscapedSlashes, ForwardCert, Observed, Routes, ServerHeader, StripPort,
-    Underscores, choose,
+    Codec, ConnectionView, Denied, EscapedSlashes, ForwardCert, Inspected, MAX_INSPECTED, Observed, Routes,
+    ServerHeader, StripPort, Underscores, Verdict, choose,
 };
 use portolan_dataplane_config::{filters::FilterStats, listener as config};
 use tokio_util::sync::CancellationToken;

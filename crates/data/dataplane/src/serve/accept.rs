@@ -6,25 +6,23 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::BytesMut;
-use portolan_identity::CertificateFacts;
-use sha2::Digest as _;
+use tokio::io::AsyncReadExt as _;
 use tokio::net::{TcpListener, TcpStream};
-use tokio_rustls::TlsAcceptor;
 
+use super::handshake::accept_tls;
 use super::http::connection;
 use super::tcp;
 use super::worker::Worker;
-use crate::io::inspect::{Inspected, inspect};
 use crate::io::stream::{RawStream, Socket, Stream};
 use crate::io::timer::now;
-use crate::listener::Listener;
-use crate::listener::{ConnectionView, Denied, FilterChain, Observed, Terminal};
-use crate::message::{ConnectionFacts, ConnectionInfo, Flags, PeerCertificate, TlsInfo};
-use crate::stats::metrics::ListenerStats;
+use crate::listener::{
+    ConnectionView, Denied, FilterChain, Inspected, Listener, MAX_INSPECTED, Observed, Terminal, Verdict,
+};
+use crate::message::{ConnectionFacts, ConnectionInfo, Flags};
+use crate::stats::metrics::{ListenerStats, PerWorker};
 use crate::telemetry::StreamInfo;
 use crate::telemetry::access_log;
 use crate::telemetry::format::Context;
-use crate::tls::HandshakeFault;
 
 /// Pause after `accept` failed (too many open files), so that the loop does not spin.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
@@ -39,13 +37,45 @@ pub(crate) async fn accept_loop(worker: Rc<Worker>, name: Arc<str>, socket: TcpL
                 else {
                     continue;
                 };
-                tokio::task::spawn_local(handle(worker.clone(), listener, stream, remote));
+                if let Some(waiting) = Waiting::admit(&worker, &listener) {
+                    let accepted = Accepted::new(worker.clone(), listener, stream, remote, waiting);
+                    tokio::task::spawn_local(handle(accepted));
+                }
             }
             Err(error) => {
                 tracing::debug!(%error, listener = %name, "cannot accept");
                 tokio::time::sleep(ACCEPT_PAUSE).await;
             }
         }
+    }
+}
+
+/// Counts a connection while listener filters look at it.
+struct Waiting {
+    stats: Arc<PerWorker<ListenerStats>>,
+    worker: usize,
+}
+
+impl Waiting {
+    /// `None` when the listener holds as many connections as it may, over all workers.
+    fn admit(worker: &Worker, listener: &Listener) -> Option<Self> {
+        let stats = listener.stats.clone();
+        let open = |stats: &ListenerStats| {
+            stats.downstream_pre_cx_active.get().wrapping_add(stats.downstream_cx_active.get())
+        };
+        let own = stats.of(worker.id);
+        if stats.iter().map(open).sum::<u64>() >= worker.shared.connections_per_listener {
+            own.downstream_cx_overflow.inc();
+            return None;
+        }
+        own.downstream_pre_cx_active.inc();
+        Some(Waiting { stats, worker: worker.id })
+    }
+}
+
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        self.stats.of(self.worker).downstream_pre_cx_active.dec();
     }
 }
 
@@ -67,51 +97,96 @@ impl Drop for Active<'_> {
     }
 }
 
-async fn handle(worker: Rc<Worker>, listener: Arc<Listener>, mut stream: TcpStream, remote: SocketAddr) {
-    let start = now();
-    let Ok(bound) = stream.local_addr() else { return };
-    let _ = stream.set_nodelay(true);
-    if let Some(keepalive) = &listener.keepalive {
-        let _ = socket2::SockRef::from(&stream).set_tcp_keepalive(keepalive);
-    }
-    // `use_original_dst` brings the listener filter along, as in Envoy.
-    let asks = listener.filters.original_dst || listener.use_original_dst;
-    let original = if asks { original_dst(&stream) } else { None };
-    let restored = original.is_some_and(|original| original != bound);
-    let local = original.unwrap_or(bound);
-    let listener = match restored && listener.use_original_dst {
-        true => hand_over(&worker, &listener, local),
-        false => listener,
-    };
-    let stats = listener.stats.clone();
-    let stats = stats.of(worker.id);
+/// A connection whose filter chain is not known yet.
+struct Accepted {
+    worker: Rc<Worker>,
+    listener: Arc<Listener>,
+    stream: TcpStream,
+    remote: SocketAddr,
+    start: Instant,
+    waiting: Waiting,
+    /// What was read before its protocol takes over.
+    prefix: BytesMut,
+    found: Inspected,
+}
 
-    let mut prefix = BytesMut::new();
-    let mut found = Inspected::default();
-    let port = local.port();
-    let tls = listener.filters.tls_inspector.as_ref().is_some_and(|inspector| inspector.applies(port));
-    let http = listener.filters.http_inspector.as_ref().is_some_and(|inspector| inspector.applies(port));
-    if tls || http {
-        let inspecting = inspect(&mut stream, &mut prefix, tls, http, &mut found);
-        let result = match listener.inspect_timeout {
-            None => inspecting.await,
-            Some(limit) => match tokio::time::timeout(limit, inspecting).await {
-                Ok(result) => result,
-                Err(_) => {
-                    stats.downstream_pre_cx_timeout.inc();
-                    if !listener.continue_on_timeout {
-                        return;
+/// Where a connection was meant for.
+#[derive(Clone, Copy)]
+struct Destination {
+    address: SocketAddr,
+    /// It was redirected to us.
+    restored: bool,
+}
+
+impl Accepted {
+    fn new(
+        worker: Rc<Worker>,
+        listener: Arc<Listener>,
+        stream: TcpStream,
+        remote: SocketAddr,
+        waiting: Waiting,
+    ) -> Self {
+        let _ = stream.set_nodelay(true);
+        if let Some(keepalive) = &listener.keepalive {
+            let _ = socket2::SockRef::from(&stream).set_tcp_keepalive(keepalive);
+        }
+        let (prefix, found) = Default::default();
+        Accepted { worker, listener, stream, remote, start: now(), waiting, prefix, found }
+    }
+
+    /// Where it was meant for; hands it over to the listener of that place. `None` when it is gone, or too many there.
+    fn destination(&mut self) -> Option<Destination> {
+        let bound = self.stream.local_addr().ok()?;
+        let original = self.listener.restores_destination().then(|| original_dst(&self.stream)).flatten();
+        let restored = original.is_some_and(|original| original != bound);
+        let address = original.unwrap_or(bound);
+        if restored
+            && self.listener.use_original_dst
+            && let Some(other) = self.worker.snapshot().handed_over(address)
+        {
+            self.waiting = Waiting::admit(&self.worker, other)?;
+            self.listener = other.clone();
+        }
+        Some(Destination { address, restored })
+    }
+
+    /// Shows the first bytes to the listener filters. False when the connection is to be closed.
+    async fn inspect(&mut self, port: u16) -> bool {
+        let Accepted { listener, stream, prefix, found, .. } = self;
+        let mut filters = listener.filters.iter().filter_map(|filter| filter.of_port(port)).peekable();
+        if filters.peek().is_none() {
+            return true;
+        }
+        let reading = async {
+            for filter in filters {
+                while filter.inspect(prefix, found) == Verdict::More {
+                    if prefix.len() > MAX_INSPECTED || stream.read_buf(prefix).await? == 0 {
+                        return Ok(());
                     }
-                    Ok(())
                 }
-            },
+            }
+            Ok::<_, std::io::Error>(())
         };
-        if result.is_err() {
-            return;
+        let Some(limit) = listener.inspect_timeout else { return reading.await.is_ok() };
+        match tokio::time::timeout(limit, reading).await {
+            Ok(result) => result.is_ok(),
+            Err(_) => {
+                listener.stats.of(self.worker.id).downstream_pre_cx_timeout.inc();
+                listener.continue_on_timeout
+            }
         }
     }
+}
+
+async fn handle(mut accepted: Accepted) {
+    let Some(destination) = accepted.destination() else { return };
+    if !accepted.inspect(destination.address.port()).await {
+        return;
+    }
+    let Accepted { worker, listener, stream, remote, start, waiting, prefix, found } = accepted;
+    let stats = listener.stats.of(worker.id);
     let seen = Observed {
-        local,
+        local: destination.address,
         remote,
         sni: found.sni.as_deref(),
         is_tls: found.is_tls,
@@ -119,11 +194,12 @@ async fn handle(worker: Rc<Worker>, listener: Arc<Listener>, mut stream: TcpStre
     };
     let Some(chain) = listener.choose(&seen).cloned() else {
         stats.no_filter_chain_match.inc();
-        log_unmatched(&worker, &listener, local, remote, &found, start);
+        log_unmatched(&worker, &listener, destination.address, remote, &found, start);
         return;
     };
     // Counted from here on, as in Envoy: what no chain takes is not a connection yet.
     let _active = Active::new(stats);
+    drop(waiting);
     let raw = RawStream { prefix, socket: Socket::Tcp(stream) };
     let (stream, tls) = match &chain.tls {
         None => (Stream::Plain(raw), None),
@@ -133,19 +209,29 @@ async fn handle(worker: Rc<Worker>, listener: Arc<Listener>, mut stream: TcpStre
             None => return,
         },
     };
-    let sni = found.sni.filter(|sni| !sni.is_empty());
     let info = Rc::new(ConnectionInfo {
         facts: ConnectionFacts {
             id: worker.next_connection_id(),
             remote,
-            local,
-            restored,
-            sni,
+            local: destination.address,
+            restored: destination.restored,
+            sni: found.sni.filter(|sni| !sni.is_empty()),
             tls,
             own_principal: worker.node.node.principal.load_full(),
         },
         drain: chain.drain.clone(),
     });
+    serve(worker, &chain, info, stream, start).await;
+}
+
+/// Gives the connection to the filters of its chain.
+async fn serve(
+    worker: Rc<Worker>,
+    chain: &FilterChain,
+    info: Rc<ConnectionInfo>,
+    stream: Stream,
+    start: Instant,
+) {
     let mut x = ConnectionView { connection: &info, cluster: None, counts: false };
     for filter in &chain.filters {
         if let Err(Denied(details)) = filter.on_connection(&mut x) {
@@ -173,75 +259,6 @@ fn original_dst(stream: &TcpStream) -> Option<SocketAddr> {
         SocketAddr::V6(_) => socket.original_dst_v6(),
     };
     found.ok()?.as_socket()
-}
-
-/// The listener that was configured for the original destination: its address, else the wildcard address with its
-/// port, else the one that accepted (spec/dataplane.md 57).
-fn hand_over(worker: &Worker, accepted: &Arc<Listener>, wanted: SocketAddr) -> Arc<Listener> {
-    let snapshot = worker.snapshot();
-    let mut wildcard = None;
-    for active in snapshot.listeners.values() {
-        let listener = &active.listener;
-        if listener.bind.is_some() || listener.address.port() != wanted.port() {
-            continue;
-        }
-        if listener.address.ip() == wanted.ip() {
-            return listener.clone();
-        }
-        if listener.address.ip().is_unspecified() && listener.address.is_ipv4() == wanted.is_ipv4() {
-            wildcard = Some(listener.clone());
-        }
-    }
-    wildcard.unwrap_or_else(|| accepted.clone())
-}
-
-async fn accept_tls(
-    chain: &Arc<FilterChain>,
-    raw: RawStream,
-    found: &Inspected,
-    stats: &ListenerStats,
-    listener: &str,
-) -> Option<(Stream, TlsInfo)> {
-    let tls = chain.tls.as_ref()?;
-    // Without the inspector the client's list is not known; then the configured one is offered.
-    let config = if found.is_tls { tls.config(&found.protocols) } else { tls.config_any() }?;
-    let accepting = TlsAcceptor::from(config).accept(raw);
-    let stream = match tokio::time::timeout(chain.handshake_timeout, accepting).await {
-        Ok(Ok(stream)) => stream,
-        Ok(Err(error)) => {
-            match HandshakeFault::of(&error) {
-                HandshakeFault::NoCertificate => stats.ssl_fail_verify_no_cert.inc(),
-                HandshakeFault::Chain => stats.ssl_fail_verify_error.inc(),
-                HandshakeFault::Name => stats.ssl_fail_verify_san.inc(),
-                HandshakeFault::Other => stats.ssl_connection_error.inc(),
-            }
-            tracing::debug!(listener = %listener, chain = %chain.name, %error, "TLS handshake failed");
-            return None;
-        }
-        Err(_) => {
-            stats.downstream_cx_transport_socket_connect_timeout.inc();
-            return None;
-        }
-    };
-    stats.ssl_handshake.inc();
-    let session = stream.get_ref().1;
-    if session.handshake_kind() == Some(rustls::HandshakeKind::Resumed) {
-        stats.ssl_session_reused.inc();
-    }
-    let peer = session.peer_certificates().and_then(|chain| chain.first()).and_then(|leaf| {
-        let facts = CertificateFacts::from_der(leaf).ok()?;
-        let hash = sha2::Sha256::digest(leaf.as_ref()).iter().map(|byte| format!("{byte:02x}")).collect();
-        Some(PeerCertificate { facts, hash })
-    });
-    if peer.is_none() {
-        stats.ssl_no_certificate.inc();
-    }
-    let version = match session.protocol_version() {
-        Some(rustls::ProtocolVersion::TLSv1_3) => "TLSv1.3",
-        _ => "TLSv1.2",
-    };
-    let info = TlsInfo { version, alpn: session.alpn_protocol().map(<[u8]>::to_vec), peer };
-    Some((Stream::Server(Box::new(stream)), info))
 }
 
 /// A connection that no chain takes is closed; the listener's own log says so.

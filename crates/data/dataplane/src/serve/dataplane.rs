@@ -16,6 +16,10 @@ use crate::telemetry::peer::LocalNode;
 /// `drainDuration`.
 pub const DEFAULT_DRAIN_TIME: Duration = Duration::from_secs(45);
 
+/// Connections of one listener at a time, over all workers: what Envoy's guide for edge proxies recommends as the limit of
+/// a process ("Configuring Envoy as an edge proxy", `global_downstream_max_connections`). Further ones are closed at once.
+pub const DEFAULT_CONNECTIONS_PER_LISTENER: u64 = 50_000;
+
 /// What the data path must know before it gets its first resource.
 #[derive(Debug, Clone)]
 pub struct DataPlaneOptions {
@@ -31,6 +35,8 @@ pub struct DataPlaneOptions {
     pub locality: (String, String, String),
     /// Deadline of a drain.
     pub drain_time: Duration,
+    /// Connections of one listener at a time, over all workers.
+    pub connections_per_listener: u64,
 }
 
 impl Default for DataPlaneOptions {
@@ -42,6 +48,7 @@ impl Default for DataPlaneOptions {
             node_metadata: Struct::default(),
             locality: Default::default(),
             drain_time: DEFAULT_DRAIN_TIME,
+            connections_per_listener: DEFAULT_CONNECTIONS_PER_LISTENER,
         }
     }
 }
@@ -81,7 +88,8 @@ impl DataPlane {
             count => count,
         };
         let node = LocalNode::new(&options.node_id, &options.node_metadata);
-        let shared = Arc::new(Shared::new(workers, node, options.drain_time));
+        let shared =
+            Arc::new(Shared::new(workers, node, options.drain_time, options.connections_per_listener));
         let config = ConfigStore::new(shared.clone());
         let stats = StatsHandle::new(config.clone(), shared.clone());
         let stop = CancellationToken::new();

@@ -129,8 +129,7 @@ mod tests {
                 _ = ticker.tick() => {}
             }
         }
-        let seen = seen.lock().unwrap().clone();
-        seen
+        seen.lock().unwrap().clone()
     }
 
     #[tokio::test(start_paused = true)]

@@ -2,6 +2,7 @@
 
 pub(crate) mod accept;
 mod dataplane;
+mod handshake;
 pub(crate) mod housekeeping;
 pub(crate) mod http;
 mod outliers;
@@ -10,4 +11,6 @@ mod schedule;
 mod tcp;
 pub(crate) mod worker;
 
-pub use dataplane::{DEFAULT_DRAIN_TIME, DataPlane, DataPlaneOptions, StartError};
+pub use dataplane::{
+    DEFAULT_CONNECTIONS_PER_LISTENER, DEFAULT_DRAIN_TIME, DataPlane, DataPlaneOptions, StartError,
+};

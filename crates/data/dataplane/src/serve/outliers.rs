@@ -64,6 +64,7 @@ mod tests {
             1,
             LocalNode::new("", &Struct::default()),
             Duration::from_secs(1),
+            u64::MAX,
         )));
         let endpoints = (1..=hosts).map(|port| {
             let address = core::address::Address::SocketAddress(core::SocketAddress {

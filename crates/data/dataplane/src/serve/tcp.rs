@@ -1,4 +1,4 @@
-//! `envoy.filters.network.tcp_proxy` (spec/dataplane.md 64).
+//! `envoy.filters.network.tcp_proxy` (Envoy: "TCP proxy").
 
 use std::cell::RefCell;
 use std::rc::Rc;

@@ -135,8 +135,6 @@ pub enum ResourceState {
     Warming,
     /// In use.
     Active,
-    /// Replaced or removed, its last connections are finishing.
-    Draining,
 }
 
 /// Facts about one listener for `/listeners` and readiness.

@@ -244,12 +244,17 @@ impl ConfigStore {
             let listener = entry.active.clone()?;
             Some((name.as_str().into(), ActiveListener { listener, bound: entry.bound.clone() }))
         });
+        let unbound = state.listeners.values().filter_map(|entry| {
+            let listener = entry.active.clone().filter(|listener| listener.bind.is_none())?;
+            Some((listener.address, listener))
+        });
         let clusters = state.clusters.values().filter_map(|entry| entry.active.clone());
         let snapshot = Snapshot {
             generation: state.generation,
             listeners: listeners.collect(),
             routes: state.routes.clone(),
             clusters: clusters.map(|cluster| (cluster.name.clone(), cluster)).collect(),
+            unbound: unbound.collect(),
         };
         self.inner.snapshots.send_replace(Arc::new(snapshot));
         let needs = state.needs();

@@ -16,6 +16,7 @@ mod export;
 mod handle;
 mod shared;
 mod snapshot;
+mod stats;
 mod status;
 
 pub use api::{

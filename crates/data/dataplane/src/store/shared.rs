@@ -16,6 +16,8 @@ pub(crate) struct Shared {
     pub(crate) workers: usize,
     pub(crate) node: Arc<Node>,
     pub(crate) drain_time: Duration,
+    /// Connections of one listener at a time, over all workers.
+    pub(crate) connections_per_listener: u64,
     /// Workers that took over a snapshot.
     pub(crate) started: AtomicUsize,
     pub(crate) istio: Arc<IstioRegistry>,
@@ -24,11 +26,17 @@ pub(crate) struct Shared {
 }
 
 impl Shared {
-    pub(crate) fn new(workers: usize, local: LocalNode, drain_time: Duration) -> Self {
+    pub(crate) fn new(
+        workers: usize,
+        local: LocalNode,
+        drain_time: Duration,
+        connections_per_listener: u64,
+    ) -> Self {
         Shared {
             workers,
             node: Arc::new(Node::new(local)),
             drain_time,
+            connections_per_listener,
             started: AtomicUsize::new(0),
             istio: Arc::new(IstioRegistry::new(workers)),
             watcher: Arc::default(),

@@ -63,7 +63,7 @@ struct View<'a> {
 }
 
 impl View<'_> {
-    fn to_labels(&self) -> Labels {
+    fn to_labels(self) -> Labels {
         Labels {
             tcp: self.tcp,
             destination_reporter: self.destination_reporter,

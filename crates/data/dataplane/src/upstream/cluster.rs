@@ -174,7 +174,9 @@ impl WorkerCluster {
     /// Chooses a host.
     pub(crate) fn pick(&self, context: &LbContext<'_>) -> Option<Arc<Host>> {
         let cluster = self.cluster.borrow();
-        pick(&cluster, &mut self.picker.borrow_mut(), context, self.stats_of(&cluster))
+        let active = cluster.shared.usage.iter().map(|usage| usage.requests.load(Relaxed)).sum();
+        let stats = self.stats_of(&cluster);
+        pick(&cluster.config, &mut self.picker.borrow_mut(), context, active, stats)
     }
 
     /// The pool of one key.

@@ -75,6 +75,8 @@ pub(crate) struct OutgoingHead<'a> {
     pub(crate) path: &'a str,
     /// Changed as the connection needs it; another attempt may start from the result.
     pub(crate) headers: &'a mut HeaderMap,
+    /// There will be no other attempt: the fields may be taken.
+    pub(crate) last: bool,
     /// Body length if known.
     pub(crate) length: Option<u64>,
     /// Value of `Upgrade` for an HTTP/1 upgrade.
@@ -130,7 +132,7 @@ impl Exchange {
         *request.method_mut() = head.method.clone();
         *request.uri_mut() = uri;
         *request.version_mut() = http::Version::HTTP_2;
-        *request.headers_mut() = head.headers.clone();
+        *request.headers_mut() = if head.last { std::mem::take(head.headers) } else { head.headers.clone() };
         // Left by an attempt over HTTP/1; here it is the authority.
         request.headers_mut().remove(header::HOST);
         let end = head.length == Some(0);
@@ -196,11 +198,11 @@ impl Receiver {
         matches!(self, Receiver::H1(receiver) if receiver.is_stale())
     }
 
-    /// A 1xx head that came in.
+    /// The next 1xx head that came in.
     pub(crate) fn take_interim(&mut self) -> Option<ResponseHead> {
         match self {
-            Receiver::H1(receiver) => receiver.interim.take(),
-            Receiver::H2(_) => None,
+            Receiver::H1(receiver) => receiver.interim.pop_front(),
+            Receiver::H2(receiver) => receiver.interim.pop_front(),
         }
     }
 }

@@ -1,13 +1,14 @@
 //! HTTP/1.1 to upstream hosts.
 
 use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use http::{HeaderMap, Method, StatusCode};
 use portolan_h1::{
-    BodyDecoder, BodyFraming, BodyLength, HeaderCase, Limits, ResponseParser, encode_chunk_head,
+    BodyDecoder, BodyError, BodyFraming, BodyLength, HeaderCase, Limits, ResponseParser, encode_chunk_head,
     encode_last_chunk, encode_request_head,
 };
 
@@ -20,7 +21,7 @@ use crate::message::body::{BodySource, RawConnection};
 use crate::message::{Body, ResponseHead};
 
 /// 1xx heads that are skipped before a response is taken for an attack.
-const MAX_INFORMATIONAL: usize = 16;
+pub(crate) const MAX_INFORMATIONAL: usize = 16;
 
 /// The sending half of an exchange.
 #[derive(Debug)]
@@ -51,7 +52,7 @@ pub(crate) struct H1Receiver {
     informational: usize,
     any_byte: bool,
     /// `100 Continue` and the like to be passed on.
-    pub(crate) interim: Option<ResponseHead>,
+    pub(crate) interim: VecDeque<ResponseHead>,
 }
 
 /// Starts an exchange: queues the head.
@@ -94,7 +95,7 @@ pub(crate) fn start(
         trailers,
         informational: 0,
         any_byte: false,
-        interim: None,
+        interim: VecDeque::new(),
     };
     Ok((sender, receiver))
 }
@@ -175,11 +176,15 @@ impl H1Receiver {
             };
             let Some(head) = parsed else {
                 if io.eof {
+                    connection.cut_by_peer();
                     // Part of a head is not an answer.
                     let fail = if self.any_byte { UpstreamFail::Protocol } else { UpstreamFail::Closed };
                     return Poll::Ready(Err(fail));
                 }
-                ready!(io.poll_fill(cx)).map_err(|_| UpstreamFail::Closed)?;
+                if ready!(io.poll_fill(cx)).is_err() {
+                    connection.cut_by_peer();
+                    return Poll::Ready(Err(UpstreamFail::Closed));
+                }
                 continue;
             };
             let response = ResponseHead { status: head.status, headers: head.headers };
@@ -188,7 +193,7 @@ impl H1Receiver {
                 if self.informational > MAX_INFORMATIONAL {
                     return Poll::Ready(Err(UpstreamFail::Protocol));
                 }
-                self.interim = Some(response);
+                self.interim.push_back(response);
                 continue;
             }
             let Some((connection, pool)) = self.connection.take() else {
@@ -256,7 +261,12 @@ impl BodySource for H1ClientBody {
         match &frame {
             Ok(Frame::End | Frame::Trailers(_)) => self.finish(),
             Ok(Frame::Data(_)) => {}
-            Err(_) => self.connection = None,
+            Err(fail) => {
+                if matches!(fail, BodyFail::Reset | BodyFail::Protocol(BodyError::UnexpectedEof)) {
+                    connection.cut_by_peer();
+                }
+                self.connection = None;
+            }
         }
         Poll::Ready(frame.map(|frame| frame.with(self.trailers)))
     }

@@ -1,6 +1,7 @@
 //! HTTP/2 to upstream hosts.
 
 use std::cell::Cell;
+use std::collections::VecDeque;
 use std::future::Future as _;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
@@ -11,8 +12,10 @@ use h2::client::{ResponseFuture, SendRequest};
 
 use super::cluster::Cluster;
 use super::exchange::{SendFail, UpstreamFail};
+use super::h1_client::MAX_INFORMATIONAL;
 use super::pool::{H2Lease, OpenGuard};
 use crate::io::Frame;
+use crate::io::metered::Metered;
 use crate::io::stream::Stream;
 use crate::message::{Body, ResponseHead};
 
@@ -27,13 +30,15 @@ const MAX_FRAME: u32 = 64 * 1024;
 /// Bytes queued in a stream towards a slow peer.
 const MAX_SEND_BUFFER: usize = 256 * 1024;
 
-/// Starts a connection and its driver task.
+/// Starts a connection and its driver task. The task says by the first cell when the connection is closed; the second holds
+/// the number of requests that are under way.
 pub(crate) async fn handshake(
     cluster: &Cluster,
     stream: Stream,
-    closed: Rc<Cell<bool>>,
+    (closed, active): (Rc<Cell<bool>>, Rc<Cell<usize>>),
     open: OpenGuard,
 ) -> Result<SendRequest<Bytes>, h2::Error> {
+    let stream = Metered::new(stream, open.meter());
     let handshake = h2::client::Builder::new()
         .initial_window_size(STREAM_WINDOW)
         .initial_connection_window_size(CONNECTION_WINDOW)
@@ -48,9 +53,11 @@ pub(crate) async fn handshake(
     };
     let (send, connection) = done?;
     tokio::task::spawn_local(async move {
-        let _open = open;
         if let Err(error) = connection.await {
             tracing::debug!(%error, "upstream HTTP/2 connection ended");
+        }
+        if active.get() > 0 {
+            open.cut_by_peer();
         }
         closed.set(true);
     });
@@ -125,19 +132,30 @@ pub(crate) fn poll_data(
 #[derive(Debug)]
 pub(crate) struct H2Receiver {
     response: ResponseFuture,
+    /// 1xx heads to be passed on.
+    pub(crate) interim: VecDeque<ResponseHead>,
+    informational: usize,
     /// The stream counts until the response was read.
     _lease: H2Lease,
 }
 
 impl H2Receiver {
     pub(crate) fn new(response: ResponseFuture, lease: H2Lease) -> Self {
-        H2Receiver { response, _lease: lease }
+        H2Receiver { response, interim: VecDeque::new(), informational: 0, _lease: lease }
     }
 
     pub(crate) fn poll_head(
         &mut self,
         cx: &mut Context<'_>,
     ) -> Poll<Result<(ResponseHead, Body), UpstreamFail>> {
+        while let Poll::Ready(Some(Ok(head))) = self.response.poll_informational(cx) {
+            self.informational += 1;
+            if self.informational > MAX_INFORMATIONAL {
+                return Poll::Ready(Err(UpstreamFail::Protocol));
+            }
+            let (parts, ()) = head.into_parts();
+            self.interim.push_back(ResponseHead { status: parts.status, headers: parts.headers });
+        }
         let response = match ready!(std::pin::Pin::new(&mut self.response).poll(cx)) {
             Ok(response) => response,
             Err(error) => {

@@ -16,3 +16,6 @@ pub(crate) use cluster::{Cluster, ClusterShared, WorkerCluster};
 pub(crate) use portolan_balance::breaker;
 pub(crate) use portolan_dataplane_config::cluster as host;
 pub(crate) use portolan_dataplane_config::cluster::Host;
+
+#[cfg(test)]
+pub(crate) mod testing;

@@ -1,12 +1,10 @@
 //! Choosing a host for a request.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering::Relaxed;
 
 use portolan_balance::{Picker, Request};
 
-use super::cluster::Cluster;
-use super::config::Discovery;
+use super::config::{ClusterConfig, Discovery};
 use super::environment::Here;
 use super::host::{Endpoint, Host};
 use crate::stats::metrics::ClusterStats;
@@ -26,17 +24,17 @@ pub(crate) struct LbContext<'a> {
     pub(crate) subset: Option<&'a [(String, String)]>,
 }
 
-/// Chooses a host of the cluster with the turns that `picker` keeps.
+/// Chooses a host with the turns that `picker` keeps. `active` are the active requests of the cluster.
 pub(crate) fn pick(
-    cluster: &Cluster,
+    config: &ClusterConfig,
     picker: &mut Picker<Endpoint>,
     context: &LbContext<'_>,
+    active: u64,
     stats: &ClusterStats,
 ) -> Option<Arc<Host>> {
-    if cluster.config.discovery == Discovery::OriginalDst {
-        return context.original_dst.map(|address| cluster.config.original_dst_host(address));
+    if config.discovery == Discovery::OriginalDst {
+        return context.original_dst.map(|address| config.original_dst_host(address));
     }
-    let active: u64 = cluster.shared.usage.iter().map(|usage| usage.requests.load(Relaxed)).sum();
     let request = Request {
         hash: context.hash,
         criteria: context.subset.unwrap_or_default(),

@@ -59,6 +59,8 @@ pub(crate) struct OpenGuard {
     host: Arc<Host>,
     worker: usize,
     pool: Weak<HostPool>,
+    /// The peer ended it while a request was under way.
+    cut: Cell<bool>,
 }
 
 impl OpenGuard {
@@ -74,11 +76,33 @@ impl OpenGuard {
         if let Some(pool) = pool.upgrade() {
             pool.open.set(pool.open.get() + 1);
         }
-        OpenGuard { _held: held, cluster: cluster.clone(), host: host.clone(), worker, pool }
+        OpenGuard {
+            _held: held,
+            cluster: cluster.clone(),
+            host: host.clone(),
+            worker,
+            pool,
+            cut: Cell::new(false),
+        }
     }
 
     fn stats(&self) -> &ClusterStats {
         self.cluster.shared.stats.of(self.worker)
+    }
+
+    /// Counts the bytes of a connection as they come and go.
+    pub(crate) fn meter(&self) -> impl Fn(u64, u64) + Unpin + use<> {
+        let (cluster, worker) = (self.cluster.clone(), self.worker);
+        move |read, written| {
+            let stats = cluster.shared.stats.of(worker);
+            stats.upstream_cx_rx_bytes_total.add(read);
+            stats.upstream_cx_tx_bytes_total.add(written);
+        }
+    }
+
+    /// Takes note that the peer ended the connection while a request was under way.
+    pub(crate) fn cut_by_peer(&self) {
+        self.cut.set(true);
     }
 }
 
@@ -87,6 +111,9 @@ impl Drop for OpenGuard {
         let stats = self.stats();
         stats.upstream_cx_active.dec();
         stats.upstream_cx_destroy.inc();
+        if self.cut.get() {
+            stats.upstream_cx_destroy_remote_with_active_rq.inc();
+        }
         self.host.state.cx_active.fetch_sub(1, Relaxed);
         if let Some(pool) = self.pool.upgrade() {
             pool.open.set(pool.open.get().saturating_sub(1));
@@ -105,13 +132,37 @@ pub(crate) struct H1Connection {
     open: OpenGuard,
 }
 
+impl H1Connection {
+    /// Takes note that the peer ended the connection while a request was under way.
+    pub(crate) fn cut_by_peer(&self) {
+        self.open.cut_by_peer();
+    }
+}
+
+impl H1Connection {
+    /// Counts the bytes since the last time.
+    fn count_bytes(&self) {
+        let Ok(mut io) = self.io.try_borrow_mut() else { return };
+        let stats = self.open.stats();
+        stats.upstream_cx_rx_bytes_total.add(std::mem::take(&mut io.rx_bytes));
+        stats.upstream_cx_tx_bytes_total.add(std::mem::take(&mut io.tx_bytes));
+    }
+}
+
+impl Drop for H1Connection {
+    fn drop(&mut self) {
+        self.count_bytes();
+    }
+}
+
 /// An HTTP/2 connection, shared by many requests.
 #[derive(Debug)]
 pub(crate) struct H2Connection {
     pub(crate) send: RefCell<SendRequest<Bytes>>,
     pub(crate) local: Option<SocketAddr>,
     pub(crate) principal: Option<Arc<str>>,
-    pub(crate) active: Cell<usize>,
+    /// Requests under way.
+    pub(crate) active: Rc<Cell<usize>>,
     requests: Cell<u32>,
     idle_since: Cell<Instant>,
     pub(crate) closed: Rc<Cell<bool>>,
@@ -164,6 +215,31 @@ impl Drop for Connecting<'_> {
     }
 }
 
+/// Counts a request that waits for a connection.
+struct Pending<'a> {
+    _held: Held,
+    stats: &'a ClusterStats,
+}
+
+impl<'a> Pending<'a> {
+    /// `None` when the circuit breaker is open.
+    fn new(cluster: &Cluster, high: bool, stats: &'a ClusterStats) -> Option<Self> {
+        let Some(held) = Held::take(&cluster.usage(high).pending, cluster.limits(high).pending) else {
+            stats.upstream_rq_pending_overflow.inc();
+            return None;
+        };
+        stats.upstream_rq_pending_total.inc();
+        stats.upstream_rq_pending_active.inc();
+        Some(Pending { _held: held, stats })
+    }
+}
+
+impl Drop for Pending<'_> {
+    fn drop(&mut self) {
+        self.stats.upstream_rq_pending_active.dec();
+    }
+}
+
 /// Gets a connection: an idle one, a share of one, or a new one within the circuit breakers' limits.
 pub(crate) async fn acquire(
     owner: &WorkerCluster,
@@ -184,12 +260,7 @@ pub(crate) async fn acquire(
             return Ok(Acquired::H1(connection, pool));
         }
         if pending.is_none() {
-            let Some(held) = Held::take(&cluster.usage(high).pending, cluster.limits(high).pending) else {
-                stats.upstream_rq_pending_overflow.inc();
-                return Err(AcquireError::Overflow);
-            };
-            pending = Some(held);
-            stats.upstream_rq_pending_total.inc();
+            pending = Some(Pending::new(cluster, high, stats).ok_or(AcquireError::Overflow)?);
         }
         if pool.speaks_h2.get() && pool.connecting.get() > 0 {
             pool.changed.notified().await;
@@ -220,8 +291,9 @@ pub(crate) async fn acquire(
         if connected.is_h2 || plain_h2 {
             stats.upstream_cx_http2_total.add(u64::from(!plain));
             let (local, principal) = (connected.local, connected.principal.clone());
-            let closed = Rc::new(Cell::new(false));
-            let send = h2_client::handshake(cluster, connected.stream, closed.clone(), open)
+            let (closed, active) = (Rc::new(Cell::new(false)), Rc::new(Cell::new(0)));
+            let ends = (closed.clone(), active.clone());
+            let send = h2_client::handshake(cluster, connected.stream, ends, open)
                 .await
                 .map_err(|error| AcquireError::Connect(ConnectFailure::Io(format!("HTTP/2: {error}"))))?;
             pool.speaks_h2.set(true);
@@ -229,7 +301,7 @@ pub(crate) async fn acquire(
                 send: RefCell::new(send),
                 local,
                 principal,
-                active: Cell::new(0),
+                active,
                 requests: Cell::new(0),
                 idle_since: Cell::new(now()),
                 closed,
@@ -282,6 +354,7 @@ impl HostPool {
     /// Takes a connection back whose exchange is over.
     pub(crate) fn give_back(&self, mut connection: H1Connection, max_requests: u32) {
         connection.requests += 1;
+        connection.count_bytes();
         let spent = max_requests > 0 && connection.requests >= max_requests;
         if spent {
             connection.open.stats().upstream_cx_max_requests.inc();
@@ -342,4 +415,151 @@ fn is_alive(connection: &H1Connection) -> bool {
     let mut buf = ReadBuf::new(&mut byte);
     let mut cx = Context::from_waker(Waker::noop());
     matches!(Pin::new(&mut io.stream).poll_read(&mut cx, &mut buf), Poll::Pending)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write as _;
+    use std::os::unix::net::UnixStream;
+
+    use envoy_types::pb::google::protobuf::UInt32Value;
+
+    use super::*;
+    use crate::upstream::testing::{Backend, breakers};
+
+    const LIMIT: Duration = Duration::from_secs(7);
+
+    async fn http1(backend: &Backend) -> (H1Connection, Rc<HostPool>) {
+        match acquire(&backend.own, &backend.cluster, &backend.host, Offer::Http1, false).await {
+            Ok(Acquired::H1(connection, pool)) => (connection, pool),
+            Ok(Acquired::H2(_)) => panic!("HTTP/2"),
+            Err(error) => panic!("{error:?}"),
+        }
+    }
+
+    fn stats(backend: &Backend) -> &ClusterStats {
+        backend.own.stats_of(&backend.cluster)
+    }
+
+    /// An idle connection, the host's end of it, and the pool that it waits in.
+    async fn idle(backend: &Backend) -> (UnixStream, Rc<HostPool>) {
+        let (connection, pool) = http1(backend).await;
+        let (host, _) = backend.socket.accept().unwrap();
+        pool.give_back(connection, 0);
+        (host, pool)
+    }
+
+    fn one_connection() -> Backend {
+        Backend::new(|cluster| {
+            cluster.circuit_breakers = Some(breakers(|limits| {
+                limits.max_connections = Some(UInt32Value { value: 1 });
+            }));
+        })
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_connection_that_was_used_last_is_used_again() {
+        let backend = Backend::new(|_| {});
+        let ((first, pool), (second, _)) = (http1(&backend).await, http1(&backend).await);
+        let io = second.io.clone();
+        pool.give_back(first, 0);
+        pool.give_back(second, 0);
+        assert!(Rc::ptr_eq(&http1(&backend).await.0.io, &io));
+        assert_eq!(stats(&backend).upstream_cx_total.get(), 2);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_connection_that_the_host_closed_is_not_used_again() {
+        let backend = Backend::new(|_| {});
+        let (host, _) = idle(&backend).await;
+        drop(host);
+        // The runtime learns of it when it looks at its sockets.
+        tokio::time::sleep(Duration::from_millis(1)).await;
+        http1(&backend).await;
+        assert_eq!(stats(&backend).upstream_cx_total.get(), 2);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_connection_on_which_the_host_talks_out_of_turn_is_not_used_again() {
+        let backend = Backend::new(|_| {});
+        let (mut host, _) = idle(&backend).await;
+        host.write_all(b"HTTP/1.1 200 OK\r\n").unwrap();
+        tokio::time::sleep(Duration::from_millis(1)).await;
+        http1(&backend).await;
+        assert_eq!(stats(&backend).upstream_cx_total.get(), 2);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_connection_is_spent_after_its_requests() {
+        let backend = Backend::new(|_| {});
+        for _ in 0..2 {
+            let (connection, pool) = http1(&backend).await;
+            pool.give_back(connection, 2);
+        }
+        assert_eq!(stats(&backend).upstream_cx_total.get(), 1);
+        assert_eq!(stats(&backend).upstream_cx_max_requests.get(), 1);
+        assert_eq!(stats(&backend).upstream_cx_active.get(), 0);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_connection_that_was_idle_for_too_long_is_closed() {
+        let backend = Backend::new(|_| {});
+        let (_host, pool) = idle(&backend).await;
+        tokio::time::advance(LIMIT - Duration::from_secs(1)).await;
+        pool.sweep(now(), Some(LIMIT), stats(&backend));
+        assert_eq!(stats(&backend).upstream_cx_active.get(), 1);
+        tokio::time::advance(Duration::from_secs(1)).await;
+        pool.sweep(now(), Some(LIMIT), stats(&backend));
+        assert_eq!(stats(&backend).upstream_cx_active.get(), 0);
+        assert_eq!(stats(&backend).upstream_cx_idle_timeout.get(), 1);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_closed_pool_keeps_nothing() {
+        let backend = Backend::new(|_| {});
+        let (connection, pool) = http1(&backend).await;
+        pool.close();
+        pool.give_back(connection, 0);
+        assert_eq!(stats(&backend).upstream_cx_active.get(), 0);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_request_over_the_limit_of_connections_waits_for_one() {
+        let backend = one_connection();
+        let (connection, pool) = http1(&backend).await;
+        let io = connection.io.clone();
+        let release = async {
+            tokio::time::sleep(LIMIT).await;
+            assert_eq!(stats(&backend).upstream_rq_pending_active.get(), 1);
+            pool.give_back(connection, 0);
+        };
+        let start = tokio::time::Instant::now();
+        let ((second, _), ()) = tokio::join!(http1(&backend), release);
+        assert!(Rc::ptr_eq(&second.io, &io));
+        assert_eq!(start.elapsed(), LIMIT);
+        assert_eq!(stats(&backend).upstream_cx_overflow.get(), 1);
+        assert_eq!(stats(&backend).upstream_rq_pending_active.get(), 0);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_request_that_gives_up_waits_no_longer() {
+        let backend = one_connection();
+        let _held = http1(&backend).await;
+        let waiting = tokio::time::timeout(LIMIT, http1(&backend)).await;
+        assert!(waiting.is_err());
+        assert_eq!(stats(&backend).upstream_rq_pending_active.get(), 0);
+        assert_eq!(backend.cluster.usage(false).pending.load(Relaxed), 0);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn nobody_waits_when_the_queue_is_full() {
+        let backend = Backend::new(|cluster| {
+            cluster.circuit_breakers = Some(breakers(|limits| {
+                limits.max_pending_requests = Some(UInt32Value { value: 0 });
+            }));
+        });
+        let refused = acquire(&backend.own, &backend.cluster, &backend.host, Offer::Http1, false).await;
+        assert!(matches!(refused, Err(AcquireError::Overflow)));
+        assert_eq!(stats(&backend).upstream_rq_pending_overflow.get(), 1);
+    }
 }

@@ -224,17 +224,3 @@ fn bad_resources_are_refused_whole() {
     let at = plane.listen(&listener("other", vec![chain(any(&hcm))]));
     assert_eq!(status(&get(at, "/", "")), 200);
 }
-
-#[test]
-fn drains() {
-    let backend = Backend::ok("x");
-    let plane = Plane::new();
-    let at = plane.simple(&[backend.address]);
-    let mut idle = connect(at);
-    idle.write_all(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n").unwrap();
-    assert_eq!(status(&read_message(&mut idle).unwrap()), 200);
-    plane.plane.config().drain(portolan_dataplane::config::DrainKind::All);
-    // The idle connection is closed, new ones are not taken.
-    assert_eq!(idle.read(&mut [0; 10]).unwrap(), 0);
-    eventually(|| std::net::TcpStream::connect(at).err());
-}

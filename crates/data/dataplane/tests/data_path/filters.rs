@@ -25,7 +25,6 @@ fn delayed(
                 seconds,
                 nanos: 0,
             })),
-            ..Default::default()
         }),
         ..Default::default()
     };

@@ -143,9 +143,20 @@ pub(crate) struct Plane {
 }
 
 impl Plane {
+    /// With two workers, and half a second to drain.
     pub(crate) fn new() -> Plane {
-        let options =
+        Plane::with(|_| {})
+    }
+
+    /// One whose drain does not end before the test does.
+    pub(crate) fn patient() -> Plane {
+        Plane::with(|options| options.drain_time = 10 * WAIT)
+    }
+
+    pub(crate) fn with(change: impl FnOnce(&mut DataPlaneOptions)) -> Plane {
+        let mut options =
             DataPlaneOptions { concurrency: 2, drain_time: Duration::from_millis(500), ..Default::default() };
+        change(&mut options);
         Plane { plane: DataPlane::start(options).unwrap() }
     }
 
@@ -316,6 +327,15 @@ impl Backend {
         Backend::new(move |_, _| respond(200, text))
     }
 
+    /// One that never answers.
+    pub(crate) fn silent() -> Backend {
+        Backend::new(|_, _| {
+            loop {
+                std::thread::park();
+            }
+        })
+    }
+
     pub(crate) fn last(&self) -> String {
         self.requests.lock().unwrap().last().cloned().unwrap_or_default()
     }
@@ -327,4 +347,53 @@ impl Backend {
 
 pub(crate) fn respond(code: u16, text: &str) -> String {
     format!("HTTP/1.1 {code} X\r\nContent-Length: {}\r\n\r\n{text}", text.len())
+}
+
+/// An HTTP/2 backend in plaintext that answers each request by a function.
+pub(crate) fn http2_backend<F>(
+    answer: impl Fn(h2::server::SendResponse<bytes::Bytes>) -> F + Send + 'static,
+) -> SocketAddr
+where
+    F: Future<Output = ()>,
+{
+    let socket = TcpListener::bind(loopback()).unwrap();
+    socket.set_nonblocking(true).unwrap();
+    let address = socket.local_addr().unwrap();
+    std::thread::spawn(move || {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async move {
+            let socket = tokio::net::TcpListener::from_std(socket).unwrap();
+            while let Ok((stream, _)) = socket.accept().await {
+                let Ok(mut connection) = h2::server::handshake(stream).await else { continue };
+                while let Some(Ok((_, respond))) = connection.accept().await {
+                    answer(respond).await;
+                }
+            }
+        });
+    });
+    address
+}
+
+/// A listening socket whose queue is full, so that further connects neither succeed nor fail.
+pub(crate) struct FullListener {
+    pub(crate) address: SocketAddr,
+    _socket: socket2::Socket,
+    _waiting: Vec<socket2::Socket>,
+}
+
+impl FullListener {
+    pub(crate) fn new() -> FullListener {
+        use socket2::{Domain, Socket, Type};
+        let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+        socket.bind(&loopback().into()).unwrap();
+        socket.listen(0).unwrap();
+        let address = socket.local_addr().unwrap();
+        let waiting = (0..4).map(|_| {
+            let client = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+            client.set_nonblocking(true).unwrap();
+            let _ = client.connect(&address);
+            client
+        });
+        FullListener { address: address.as_socket().unwrap(), _waiting: waiting.collect(), _socket: socket }
+    }
 }

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use super::{list, text, texts};
 use crate::status::FieldError;
-use crate::validate::names as syntax;
+use crate::syntax;
 
 /// Checks everything but the schemas.
 pub(super) fn check(crd: &Value) -> Vec<FieldError> {

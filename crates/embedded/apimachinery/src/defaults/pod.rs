@@ -11,7 +11,7 @@ const TOKEN_SECONDS: i64 = 3600;
 /// Life of the token that every Pod gets; one hour and the seven seconds by which clients recognise it.
 const MOUNTED_TOKEN_SECONDS: i64 = 3607;
 /// Where every container finds its service account's token.
-const TOKEN_PATH: &str = "/var/run/secrets/kubernetes.io/serviceaccount";
+const TOKEN_PATH: &str = portolan_names::paths::SERVICE_ACCOUNT_DIR;
 
 pub(super) fn pod(object: &mut Value) {
     set(object, "/spec", "enableServiceLinks", true);

@@ -2,7 +2,7 @@
 //! `$setElementOrder/<list>` and `$deleteFromPrimitiveList/<list>`.
 //!
 //! Behaviour: Kubernetes' "Update API objects in place using kubectl patch" and the design note
-//! "preserve order in strategic merge patch" (spec/platform.md 4.4).
+//! "preserve order in strategic merge patch" (Kubernetes design proposals, api-machinery).
 
 use serde_json::{Map, Value};
 

@@ -2,6 +2,8 @@
 
 use serde_json::{Value, json};
 
+use super::policy::SUPERUSERS;
+
 const READ: &[&str] = &["get", "list", "watch"];
 const WRITE: &[&str] = &["create", "delete", "deletecollection", "patch", "update"];
 const ALL: &[&str] = &["create", "delete", "deletecollection", "get", "list", "patch", "update", "watch"];
@@ -175,7 +177,7 @@ pub fn default_objects() -> Vec<Value> {
                 review("authorization.k8s.io", &["subjectaccessreviews"]),
             ],
         ),
-        binding("cluster-admin", &[super::SUPERUSERS]),
+        binding("cluster-admin", &[SUPERUSERS]),
         binding("system:basic-user", &["system:authenticated"]),
         binding("system:discovery", &["system:authenticated"]),
         binding("system:public-info-viewer", &["system:authenticated", "system:unauthenticated"]),

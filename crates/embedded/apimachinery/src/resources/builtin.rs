@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use super::{ALL_VERBS, REVIEW_VERBS, Resource, StorageKey, Subresource};
 use crate::gvk::GroupVersionKind;
+use crate::printers;
 use crate::schema::Schema;
-use crate::table;
 
 /// One row: plural, kind, short names, flags.
 struct Row {
@@ -217,7 +217,7 @@ fn resource(&(group, version, prefix, _): &Group, row: &Row) -> Resource {
         },
         schema_name: format!("{prefix}.{}", row.kind),
         schema: Arc::new(Schema::builtin(&format!("{prefix}.{}", row.kind))),
-        columns: table::builtin_columns(group, row.kind).into(),
+        columns: printers::builtin_columns(group, row.kind).into(),
         custom: None,
         counts_generation: has("gen"),
     }

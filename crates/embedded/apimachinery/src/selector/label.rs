@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use crate::status::ApiStatus;
-use crate::validate::names;
+use crate::syntax;
 
 /// Requirements in one selector; more is an attack, not a query.
 const MAX_REQUIREMENTS: usize = 1000;
@@ -111,11 +111,11 @@ impl LabelSelector {
     fn push(&mut self, requirement: Requirement) -> Result<(), ApiStatus> {
         let fault = match &requirement.operator {
             Operator::In(values) | Operator::NotIn(values) => {
-                values.iter().find_map(|v| names::label_value(v))
+                values.iter().find_map(|v| syntax::label_value(v))
             }
             _ => None,
         };
-        if let Some(why) = names::qualified(&requirement.key).or(fault) {
+        if let Some(why) = syntax::qualified(&requirement.key).or(fault) {
             return Err(ApiStatus::bad_request(format!(
                 "unable to parse requirement: {}: {why}",
                 requirement.key

@@ -2,8 +2,9 @@
 
 use serde_json::{Value, json};
 
-use super::{list, names, text};
+use super::{list, text};
 use crate::status::{FieldError, FieldErrorKind};
+use crate::syntax;
 
 /// Bytes of a ConfigMap's or Secret's data; the limit of the real server.
 const MAX_DATA: usize = 1024 * 1024;
@@ -50,7 +51,7 @@ fn keys(object: &Value, field: &str, errors: &mut Vec<FieldError>) -> usize {
     let mut size = 0;
     for (key, value) in object.get(field).and_then(Value::as_object).into_iter().flatten() {
         size += key.len() + value.as_str().map_or(0, str::len);
-        if let Some(why) = names::config_key(key) {
+        if let Some(why) = syntax::config_key(key) {
             errors.push(FieldError::invalid(format!("{field}[{key}]"), key.as_str(), why));
         }
     }

@@ -2,9 +2,10 @@
 
 use serde_json::Value;
 
-use super::{list, names, text};
+use super::{list, text};
 use crate::resources::Resource;
 use crate::status::{FieldError, FieldErrorKind};
+use crate::syntax;
 
 /// Bytes of all annotations together; the limit of the real server.
 const MAX_ANNOTATIONS: usize = 256 * 1024;
@@ -21,7 +22,7 @@ pub(super) fn check(resource: &Resource, object: &Value) -> Vec<FieldError> {
     if resource.namespaced {
         if namespace.is_empty() {
             errors.push(FieldError::required("metadata.namespace", ""));
-        } else if let Some(why) = names::dns_label(namespace) {
+        } else if let Some(why) = syntax::dns_label(namespace) {
             errors.push(FieldError::invalid("metadata.namespace", namespace, why));
         }
     }
@@ -31,7 +32,7 @@ pub(super) fn check(resource: &Resource, object: &Value) -> Vec<FieldError> {
         object.pointer("/metadata/annotations").and_then(Value::as_object).into_iter().flatten()
     {
         size += key.len() + value.as_str().map_or(0, str::len);
-        if let Some(why) = names::qualified(&key.to_lowercase()) {
+        if let Some(why) = syntax::qualified(&key.to_lowercase()) {
             errors.push(FieldError::invalid("metadata.annotations", key.as_str(), why));
         }
     }
@@ -41,7 +42,7 @@ pub(super) fn check(resource: &Resource, object: &Value) -> Vec<FieldError> {
         errors.push(FieldError { kind: FieldErrorKind::TooLong, ..error });
     }
     for (i, finalizer) in list(object, "/metadata/finalizers").iter().filter_map(Value::as_str).enumerate() {
-        if let Some(why) = names::qualified(finalizer) {
+        if let Some(why) = syntax::qualified(finalizer) {
             errors.push(FieldError::invalid(format!("metadata.finalizers[{i}]"), finalizer, why));
         }
     }
@@ -73,11 +74,11 @@ pub(super) fn check_update(old: &Value, new: &Value, errors: &mut Vec<FieldError
 /// Labels of an object, or of a selector or template.
 pub(super) fn labels(labels: Option<&Value>, field: &str, errors: &mut Vec<FieldError>) {
     for (key, value) in labels.and_then(Value::as_object).into_iter().flatten() {
-        if let Some(why) = names::qualified(key) {
+        if let Some(why) = syntax::qualified(key) {
             errors.push(FieldError::invalid(field, key.as_str(), why));
         }
         let value = value.as_str().unwrap_or_default();
-        if let Some(why) = names::label_value(value) {
+        if let Some(why) = syntax::label_value(value) {
             errors.push(FieldError::invalid(field, value, why));
         }
     }
@@ -85,10 +86,10 @@ pub(super) fn labels(labels: Option<&Value>, field: &str, errors: &mut Vec<Field
 
 fn name_syntax(resource: &Resource) -> fn(&str) -> Option<String> {
     match (resource.group.as_str(), resource.kind.as_str()) {
-        ("", "Namespace") => names::dns_label,
-        ("", "Service") => names::dns_1035_label,
-        ("rbac.authorization.k8s.io", _) => names::path_segment,
-        _ => names::dns_subdomain,
+        ("", "Namespace") => syntax::dns_label,
+        ("", "Service") => syntax::dns_1035_label,
+        ("rbac.authorization.k8s.io", _) => syntax::path_segment,
+        _ => syntax::dns_subdomain,
     }
 }
 

@@ -4,8 +4,9 @@ use std::collections::BTreeSet;
 
 use serde_json::Value;
 
-use super::{list, names, one_of, port, text};
+use super::{list, one_of, port, text};
 use crate::status::FieldError;
+use crate::syntax;
 
 /// What a Pod's user may still change, in the words of the real server.
 const UPDATE_RULE: &str = "pod updates may not change fields other than `spec.containers[*].image`,`spec.initContainers[*].image`,`spec.activeDeadlineSeconds`,`spec.tolerations` (only additions to existing tolerations),`spec.terminationGracePeriodSeconds` (allow it to be set to 1 if it was previously negative)";
@@ -25,7 +26,7 @@ pub(super) fn spec(spec: Option<&Value>, path: &str, errors: &mut Vec<FieldError
             let name = text(container, "/name");
             if name.is_empty() {
                 errors.push(FieldError::required(format!("{path}.name"), ""));
-            } else if let Some(why) = names::dns_label(name) {
+            } else if let Some(why) = syntax::dns_label(name) {
                 errors.push(FieldError::invalid(format!("{path}.name"), name, why));
             } else if !seen.insert(name) {
                 errors.push(FieldError::duplicate(format!("{path}.name"), name));
@@ -46,7 +47,7 @@ pub(super) fn spec(spec: Option<&Value>, path: &str, errors: &mut Vec<FieldError
         errors,
     );
     let account = text(spec, "/serviceAccountName");
-    if let Some(why) = names::dns_subdomain(account).filter(|_| !account.is_empty()) {
+    if let Some(why) = syntax::dns_subdomain(account).filter(|_| !account.is_empty()) {
         errors.push(FieldError::invalid(format!("{path}.serviceAccountName"), account, why));
     }
     for key in ["terminationGracePeriodSeconds", "activeDeadlineSeconds"] {
@@ -68,7 +69,7 @@ fn volumes<'a>(spec: &'a Value, path: &str, errors: &mut Vec<FieldError>) -> BTr
         let name = text(volume, "/name");
         if name.is_empty() {
             errors.push(FieldError::required(format!("{path}.name"), ""));
-        } else if let Some(why) = names::dns_label(name) {
+        } else if let Some(why) = syntax::dns_label(name) {
             errors.push(FieldError::invalid(format!("{path}.name"), name, why));
         } else if !seen.insert(name) {
             errors.push(FieldError::duplicate(format!("{path}.name"), name));
@@ -111,7 +112,7 @@ fn check_container(container: &Value, path: &str, volumes: &BTreeSet<&str>, erro
         one_of(text(entry, "/protocol"), &["SCTP", "TCP", "UDP"], format!("{path}.protocol"), errors);
         let name = text(entry, "/name");
         if !name.is_empty() {
-            if let Some(why) = names::port_name(name) {
+            if let Some(why) = syntax::port_name(name) {
                 errors.push(FieldError::invalid(format!("{path}.name"), name, why));
             } else if !port_names.insert(name) {
                 errors.push(FieldError::duplicate(format!("{path}.name"), name));
@@ -123,7 +124,7 @@ fn check_container(container: &Value, path: &str, volumes: &BTreeSet<&str>, erro
         let name = text(env, "/name");
         if name.is_empty() {
             errors.push(FieldError::required(format!("{path}.name"), ""));
-        } else if let Some(why) = names::environment_variable(name) {
+        } else if let Some(why) = syntax::environment_variable(name) {
             errors.push(FieldError::invalid(format!("{path}.name"), name, why));
         }
         if env.get("valueFrom").is_some() && !text(env, "/value").is_empty() {

@@ -5,8 +5,9 @@ use std::net::IpAddr;
 
 use serde_json::Value;
 
-use super::{list, names, one_of, port, text};
+use super::{list, one_of, port, text};
 use crate::status::FieldError;
+use crate::syntax;
 
 const PROTOCOLS: &[&str] = &["SCTP", "TCP", "UDP"];
 const NOT_AN_ADDRESS: &str = "must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)";
@@ -33,7 +34,7 @@ pub(super) fn service(object: &Value, errors: &mut Vec<FieldError>) {
         let name = text(object, "/spec/externalName").trim_end_matches('.');
         if name.is_empty() {
             errors.push(FieldError::required("spec.externalName", ""));
-        } else if let Some(why) = names::dns_subdomain(name) {
+        } else if let Some(why) = syntax::dns_subdomain(name) {
             errors.push(FieldError::invalid("spec.externalName", name, why));
         }
     }
@@ -50,7 +51,7 @@ pub(super) fn service(object: &Value, errors: &mut Vec<FieldError>) {
             if ports.len() > 1 {
                 errors.push(FieldError::required(format!("{path}.name"), ""));
             }
-        } else if let Some(why) = names::dns_label(name) {
+        } else if let Some(why) = syntax::dns_label(name) {
             errors.push(FieldError::invalid(format!("{path}.name"), name, why));
         } else if !seen_names.insert(name) {
             errors.push(FieldError::duplicate(format!("{path}.name"), name));

@@ -4,9 +4,10 @@ use std::collections::BTreeSet;
 
 use serde_json::Value;
 
-use super::{list, names, one_of, text};
+use super::{list, one_of, text};
 use crate::selector::LabelSelector;
 use crate::status::FieldError;
+use crate::syntax;
 
 pub(super) fn webhooks(object: &Value, errors: &mut Vec<FieldError>) {
     let mut seen = BTreeSet::new();
@@ -15,7 +16,7 @@ pub(super) fn webhooks(object: &Value, errors: &mut Vec<FieldError>) {
         let name = text(webhook, "/name");
         if name.is_empty() {
             errors.push(FieldError::required(format!("{path}.name"), ""));
-        } else if let Some(why) = names::dns_subdomain(name) {
+        } else if let Some(why) = syntax::dns_subdomain(name) {
             errors.push(FieldError::invalid(format!("{path}.name"), name, why));
         } else if name.split('.').count() < 3 {
             let why = "should be a domain with at least three segments separated by dots";

@@ -1,12 +1,12 @@
 //! Pods: their ServiceAccount, and the time that they get to end.
 
-use portolan_apimachinery::strategy::NAME_ALPHABET;
 use portolan_apimachinery::{ApiStatus, defaults};
 use serde_json::Value;
 
 use super::steps::Kind;
 use crate::api::Api;
 use crate::keys::SERVICE_ACCOUNTS;
+use crate::random::suffix;
 use crate::writing::{Writing, name_of};
 
 /// Grace of a Pod that names none, in seconds.
@@ -55,12 +55,6 @@ fn service_account(api: &Api, writing: &Writing, pod: &mut Value) -> Result<(), 
         return Err(ApiStatus::forbidden("", "pods", name_of(pod), &why));
     };
     let automount = found.value.get("automountServiceAccountToken").and_then(Value::as_bool);
-    defaults::admit_service_account(pod, automount, &volume_suffix());
+    defaults::admit_service_account(pod, automount, &suffix());
     Ok(())
-}
-
-/// Random characters for the name of the credentials' volume.
-fn volume_suffix() -> String {
-    let alphabet = NAME_ALPHABET.as_bytes();
-    (0..5).map(|_| char::from(alphabet[fastrand::usize(..alphabet.len())])).collect()
 }

@@ -1,4 +1,4 @@
-//! Watching: the changes of a resource, as they come (spec/platform.md 4.4).
+//! Watching: the changes of a resource, as they come (Kubernetes documentation, "Efficient detection of changes").
 
 use std::collections::VecDeque;
 use std::io;

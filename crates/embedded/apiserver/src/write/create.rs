@@ -1,6 +1,6 @@
 //! Creating an object.
 
-use portolan_apimachinery::strategy::{self, Fresh, NAME_ALPHABET};
+use portolan_apimachinery::strategy::{self, Fresh};
 use portolan_apimachinery::{ApiStatus, convert, defaults, managed, validate};
 use serde_json::Value;
 
@@ -11,6 +11,7 @@ use crate::clock;
 use crate::keys::{CRDS, NAMESPACES};
 use crate::kinds;
 use crate::limits;
+use crate::random::suffix;
 use crate::store::Parent;
 use crate::writing::{Writing, Written, is_terminating, name_of};
 
@@ -61,12 +62,6 @@ async fn create_once(api: &Api, writing: &Writing, mut object: Value) -> Result<
     let stored = Commit::new(api, writing, &name, taken, turn).create(stored, parents).await;
     let stored = stored.map_err(|error| writing.error(&name, error))?;
     Ok(Written { object: writing.serve(&stored), warnings, created: true })
-}
-
-/// Random characters for generated names.
-fn suffix() -> String {
-    let alphabet = NAME_ALPHABET.as_bytes();
-    (0..5).map(|_| char::from(alphabet[fastrand::usize(..alphabet.len())])).collect()
 }
 
 /// What a new object lives below: its namespace, and the definition of its kind. Both exist and stay.

@@ -1,5 +1,5 @@
 //! Namespace life cycle: a deleted namespace loses its content first, then its finalizer. Every namespace that
-//! lives has a ServiceAccount `default` and a ConfigMap `kube-root-ca.crt` (spec/platform.md 4.2, item 4).
+//! lives has a ServiceAccount `default` and a ConfigMap `kube-root-ca.crt`.
 
 use std::collections::BTreeMap;
 use std::time::Duration;

@@ -1,6 +1,6 @@
-//! istiod: account, rights, settings, Deployment and Service (spec/istio.md 2.1).
+//! istiod: account, rights, settings, Deployment and Service, as Istio's istiod chart has them.
 
-use portolan_names::{labels, names, ports};
+use portolan_names::{env, labels, names, ports};
 use serde_json::{Value, json};
 
 use super::{CONTROL_PLANE_IMAGE, Options, port, probe};
@@ -156,9 +156,9 @@ fn deployment(options: &Options) -> Value {
                         "name": "discovery",
                         "image": CONTROL_PLANE_IMAGE,
                         "env": [
-                            {"name": "POD_NAME", "valueFrom": field("metadata.name")},
-                            {"name": "POD_NAMESPACE", "valueFrom": field("metadata.namespace")},
-                            {"name": "SERVICE_ACCOUNT", "valueFrom": field("spec.serviceAccountName")},
+                            {"name": env::POD_NAME, "valueFrom": field("metadata.name")},
+                            {"name": env::POD_NAMESPACE, "valueFrom": field("metadata.namespace")},
+                            {"name": env::SERVICE_ACCOUNT, "valueFrom": field("spec.serviceAccountName")},
                             {"name": "CLUSTER_ID", "value": options.cluster_id},
                             {"name": "PILOT_ENABLE_FEDERATION", "value": "true"},
                         ],

@@ -15,7 +15,7 @@ pub const CONTROL_PLANE_IMAGE: &str = "portolan/control-plane";
 /// The proxy image; injected containers that say `auto` get it too.
 pub const PROXY_IMAGE: &str = "portolan/proxy";
 
-/// A pair of gateways for one peer of a federation (spec/federation.md 6, row 2).
+/// A pair of gateways for one peer of a federation.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct FederationGateways {
@@ -106,7 +106,7 @@ fn probe(path: &str, port: u16) -> Value {
     })
 }
 
-/// The readiness probe of every proxy (spec/istio.md 2.5).
+/// The readiness probe of every proxy (Istio documentation, "Health Checking of Istio Services").
 fn proxy_probe() -> Value {
     probe("/healthz/ready", ports::HEALTH)
 }

@@ -70,7 +70,7 @@ fn validator() -> Value {
                 "resources": ["*"],
                 "scope": "*",
             }],
-            // istiod sets Fail once it has seen a bad object refused (spec/istio.md 2.6).
+            // istiod sets Fail once it has seen a bad object refused (Istio 1.9, `pkg/webhooks/validation/controller`).
             "failurePolicy": "Ignore",
             "sideEffects": "None",
             "admissionReviewVersions": ["v1", "v1beta1"],

@@ -26,7 +26,7 @@ const DEFAULT_MODE: i32 = 0o644;
 /// Name of the volume that stands for the service account's credentials when the Pod declares none.
 pub(crate) const ACCESS_VOLUME: &str = "kube-api-access";
 /// Where containers look for them.
-pub(crate) const ACCESS_PATH: &str = "/var/run/secrets/kubernetes.io/serviceaccount";
+pub(crate) const ACCESS_PATH: &str = portolan_names::paths::SERVICE_ACCOUNT_DIR;
 
 /// Why a volume is not there (event `FailedMount`).
 #[derive(Debug, thiserror::Error)]

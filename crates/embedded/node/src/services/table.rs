@@ -135,11 +135,24 @@ fn ready_endpoints(
 
 /// The text for `nft -f -`; replaces the table in one transaction.
 pub(crate) fn render(forwards: &[Forward], plan: &Plan) -> String {
-    let node = plan.node_address();
-    let pods = plan.pod_cidr();
-    let services = plan.service_cidr();
     let mut out = format!("table ip {TABLE}\ndelete table ip {TABLE}\ntable ip {TABLE} {{\n");
+    hairpins(forwards, &mut out);
+    let dispatch = port_chains(forwards, &mut out);
+    out.push_str("\tchain services {\n");
+    if !dispatch.is_empty() {
+        let _ = writeln!(
+            out,
+            "\t\tip daddr . meta l4proto . th dport vmap {{\n\t\t\t{}\n\t\t}}",
+            dispatch.join(",\n\t\t\t")
+        );
+    }
+    out.push_str("\t}\n");
+    fixed_chains(plan, &mut out);
+    out
+}
 
+/// Endpoints that may call themselves through their own Service.
+fn hairpins(forwards: &[Forward], out: &mut String) {
     let hairpins: BTreeSet<Ipv4Addr> =
         forwards.iter().flat_map(|f| f.endpoints.iter().map(|(address, _)| *address)).collect();
     out.push_str("\tset hairpins {\n\t\ttype ipv4_addr . ipv4_addr\n");
@@ -148,7 +161,10 @@ pub(crate) fn render(forwards: &[Forward], plan: &Plan) -> String {
         let _ = writeln!(out, "\t\telements = {{ {} }}", list.join(", "));
     }
     out.push_str("\t}\n");
+}
 
+/// A chain per port that has endpoints; answers which address, protocol and port lead to which chain.
+fn port_chains(forwards: &[Forward], out: &mut String) -> Vec<String> {
     let mut dispatch = Vec::new();
     let mut taken = BTreeSet::new();
     for (n, forward) in forwards.iter().enumerate() {
@@ -177,15 +193,14 @@ pub(crate) fn render(forwards: &[Forward], plan: &Plan) -> String {
             }
         }
     }
-    out.push_str("\tchain services {\n");
-    if !dispatch.is_empty() {
-        let _ = writeln!(
-            out,
-            "\t\tip daddr . meta l4proto . th dport vmap {{\n\t\t\t{}\n\t\t}}",
-            dispatch.join(",\n\t\t\t")
-        );
-    }
-    out.push_str("\t}\n");
+    dispatch
+}
+
+/// What does not depend on the Services: refusals, source translation, and the border of the cluster.
+fn fixed_chains(plan: &Plan, out: &mut String) {
+    let node = plan.node_address();
+    let pods = plan.pod_cidr();
+    let services = plan.service_cidr();
     // A ClusterIP that was not translated has no endpoints or does not exist: refuse at once instead of a time-out.
     // By reset where it can be: the kernel sends few ICMP errors a second.
     let _ = write!(
@@ -227,7 +242,6 @@ pub(crate) fn render(forwards: &[Forward], plan: &Plan) -> String {
          \t\toifname \"{LINK_LEG}\" jump refuse\n\
          \t}}\n}}\n"
     );
-    out
 }
 
 #[cfg(test)]

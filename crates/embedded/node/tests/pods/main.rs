@@ -474,7 +474,7 @@ async fn services_and_names(bed: &Bed) {
         ("nobody:80", "Name or service not known"),
         (&format!("{base}9.9:80"), "connection refused"),
         ("240.241.0.1:80", "connection refused"),
-        ("kubernetes.default.svc:443", "connection refused"),
+        ("kubernetes.default.svc:443", "Name or service not known"),
     ]
     .into_iter()
     .enumerate()

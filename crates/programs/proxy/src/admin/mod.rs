@@ -1,4 +1,4 @@
-//! Envoy-compatible admin endpoints (spec/dataplane.md 81-84), on loopback only.
+//! The admin endpoints of Envoy's administration interface, on loopback only.
 //!
 //! One file per family of endpoints; [`ENDPOINTS`] registers them all. What changes the proxy is POST only.
 

@@ -10,7 +10,6 @@ use serde_json::{Value, json};
 
 use super::AdminState;
 use portolan_agent::serve::{json as json_response, param, query, text, with_type};
-use portolan_dataplane::config::ResourceState;
 use portolan_dataplane::stats::SampleValue;
 
 /// Longest `filter`.
@@ -34,7 +33,8 @@ pub(super) fn stats(state: &AdminState, request: &Request<Bytes>) -> Response<Fu
     if param(&query, "format") == Some("prometheus") {
         return stats_prometheus(state, request);
     }
-    let mut numbers = server_numbers(state);
+    let mut numbers: Vec<_> =
+        server_numbers(state).into_iter().map(|(name, value, _)| (name, value)).collect();
     let mut histograms = Vec::new();
     for sample in state.stats.samples() {
         match sample.value {
@@ -48,7 +48,6 @@ pub(super) fn stats(state: &AdminState, request: &Request<Bytes>) -> Response<Fu
     numbers.retain(|(name, value)| shown(name) && (!used_only || *value > 0));
     histograms.retain(|(name, histogram)| shown(name) && (!used_only || histogram.count > 0));
     numbers.sort();
-    numbers.dedup_by(|a, b| a.0 == b.0);
     histograms.sort_by(|a, b| a.0.cmp(&b.0));
     if param(&query, "format") == Some("json") {
         let mut list: Vec<Value> =
@@ -75,49 +74,26 @@ pub(super) fn stats_prometheus(state: &AdminState, _: &Request<Bytes>) -> Respon
 /// All statistics of the proxy in the Prometheus text format.
 pub fn prometheus(state: &AdminState) -> String {
     let mut out = state.stats.prometheus();
-    for (name, value) in server_numbers(state) {
+    for (name, value, is_gauge) in server_numbers(state) {
         let family = format!("envoy_{}", name.replace(['.', '-'], "_"));
-        if !out.contains(&format!("# TYPE {family} ")) {
-            let kind = if is_gauge(&name) { "gauge" } else { "counter" };
-            let _ = writeln!(out, "# TYPE {family} {kind}\n{family}{{}} {value}");
-        }
+        let kind = if is_gauge { "gauge" } else { "counter" };
+        let _ = writeln!(out, "# TYPE {family} {kind}\n{family}{{}} {value}");
     }
     out
 }
 
-fn is_gauge(name: &str) -> bool {
-    name.starts_with("server.")
-        || name.ends_with("_state")
-        || name.contains("_active")
-        || name.ends_with("_warming")
-        || name.ends_with("_draining")
-        || name.ends_with("_clusters")
-        || name.ends_with("workers_started")
-}
-
-/// Statistics of the process as a whole, under Envoy's names.
-fn server_numbers(state: &AdminState) -> Vec<(String, u64)> {
-    let status = state.store.status();
-    let listeners = |wanted| status.listeners.iter().filter(|l| l.state == wanted).count() as u64;
-    let clusters = |wanted| status.clusters.iter().filter(|c| c.state == wanted).count() as u64;
+/// What the program knows besides the data plane, under Envoy's names: name, value, whether it is a gauge.
+fn server_numbers(state: &AdminState) -> Vec<(String, u64, bool)> {
     let server = state.state();
-    let mut out: Vec<(String, u64)> = [
-        ("cluster_manager.active_clusters", clusters(ResourceState::Active)),
-        ("cluster_manager.warming_clusters", clusters(ResourceState::Warming)),
-        ("listener_manager.total_listeners_active", listeners(ResourceState::Active)),
-        ("listener_manager.total_listeners_warming", listeners(ResourceState::Warming)),
-        ("listener_manager.total_listeners_draining", listeners(ResourceState::Draining)),
-        ("listener_manager.workers_started", u64::from(status.workers_started)),
+    let mut out: Vec<(String, u64, bool)> = [
         ("server.concurrency", state.concurrency as u64),
         ("server.live", u64::from(server == super::ServerState::Live)),
         ("server.state", server.number()),
         ("server.uptime", state.started.elapsed().unwrap_or_default().as_secs()),
     ]
-    .map(|(name, value)| (name.to_owned(), value))
+    .map(|(name, value)| (name.to_owned(), value, true))
     .into();
-    if let Some(xds) = &state.xds {
-        out.extend(xds.stats().into_iter().map(|(name, value, _)| (name, value)));
-    }
+    out.extend(state.xds.iter().flat_map(|xds| xds.stats()));
     out
 }
 

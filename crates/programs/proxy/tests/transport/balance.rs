@@ -11,8 +11,8 @@ use tokio::net::TcpStream;
 
 use crate::support::config::*;
 use crate::support::http2::{H2Client, describe, get, h2_peer};
-use crate::support::peers::{Busy, Peer};
 use crate::support::{Config, Proxy, eventually, http, on_each};
+use portolan_testing::{Busy, Peer};
 
 /// An HTTP/1 server that answers with its name, and a status that can be changed.
 struct Named {
@@ -363,7 +363,7 @@ async fn hashes_belong_to_the_hosts_that_envoy_gives_them_to() {
 async fn with_cookie(mut stream: TcpStream, fields: &str) -> (String, Option<String>) {
     let request = format!("GET / HTTP/1.1\r\nhost: x\r\nconnection: close\r\n{fields}\r\n");
     stream.write_all(request.as_bytes()).await.unwrap();
-    let text = crate::support::peers::read_all(stream).await;
+    let text = portolan_testing::read_all(stream).await;
     let (head, body) = text.split_once("\r\n\r\n").unwrap();
     let cookie = head.lines().find_map(|line| line.strip_prefix("set-cookie: ")).map(str::to_owned);
     (body.to_owned(), cookie)

@@ -166,8 +166,7 @@ fn sidecar() -> Config {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn captured_connections_go_where_they_were_meant_for() {
-    if !rustix::process::geteuid().is_root() {
-        eprintln!("SKIPPED: network namespaces need root");
+    if !portolan_testing::needs::root() {
         return;
     }
     on_each(async |program| {

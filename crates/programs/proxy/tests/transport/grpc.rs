@@ -9,8 +9,8 @@ use serde_json::json;
 
 use crate::support::config::*;
 use crate::support::http2::*;
-use crate::support::peers::{Peer, nobody};
 use crate::support::{Config, Proxy, in_time, on_each};
+use portolan_testing::{Peer, nobody};
 
 fn call(path: &str) -> http::request::Builder {
     post(path).header("content-type", "application/grpc").header("te", "trailers")

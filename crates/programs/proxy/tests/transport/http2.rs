@@ -13,9 +13,9 @@ use tokio::net::TcpStream;
 
 use crate::support::config::*;
 use crate::support::http2::{self, *};
-use crate::support::peers::Peer;
 use crate::support::tls::{Authority, Client};
 use crate::support::{Config, Program, Proxy, eventually, http, in_time, on_each};
+use portolan_testing::Peer;
 
 fn trailers(name: &'static str, value: &'static str) -> HeaderMap {
     let mut map = HeaderMap::new();

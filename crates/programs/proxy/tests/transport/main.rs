@@ -1,7 +1,7 @@
 //! What happens below the meaning of HTTP requests: TLS, HTTP/2, gRPC, TCP, load balancing, captured traffic, the admin
 //! pages, Istio's metrics.
 //!
-//! One static bootstrap drives our program and, when `PORTOLAN_ENVOY` names one, Envoy; both are held to the same
+//! One static bootstrap drives our program and the Envoy that `PORTOLAN_ENVOY` names; both are held to the same
 //! expectations.
 //!
 //! Known differences; each case says so where it meets one:
@@ -15,7 +15,7 @@
 //! 5. `lb_subset_config` is refused, and `metadata_match` chooses hosts by itself: the control plane makes a cluster of
 //!    every subset.
 //! 6. Maglev is served by the hash ring: keys stick, but to other hosts than with Envoy's table.
-//! 7. There are no counters by single status code, and bytes of HTTP/2 and upstream HTTP connections are not counted.
+//! 7. There are no counters by single status code.
 //! 8. Istio's metadata exchange over TCP is not spoken: `istio_tcp_*` has `unknown` for what neither the endpoint's
 //!    metadata nor the certificate says.
 //! 9. `/ready` does not wait for the first DNS answer of static clusters.

@@ -8,9 +8,9 @@ use tokio::net::TcpStream;
 
 use crate::support::config::*;
 use crate::support::http2::describing;
-use crate::support::peers::{Peer, read_all};
 use crate::support::tls::{Authority, Identity};
 use crate::support::{Config, Program, Proxy, eventually, http};
+use portolan_testing::{Peer, read_all};
 
 fn node(name: &str) -> Value {
     json!({

@@ -6,9 +6,9 @@ use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 use crate::support::config::*;
-use crate::support::peers::Peer;
 use crate::support::tls::{Authority, Client, Identity, V12, V13, server};
 use crate::support::{Config, Program, Proxy, eventually, http, http_on, on_each};
+use portolan_testing::Peer;
 
 const COUNTERS: [&str; 6] = [
     "handshake",

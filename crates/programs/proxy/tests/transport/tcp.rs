@@ -7,9 +7,9 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
 use crate::support::config::*;
-use crate::support::peers::{Busy, Peer, nobody, read_all};
 use crate::support::tls::{Authority, Client, server, server_uri};
 use crate::support::{Config, Proxy, in_time, on_each};
+use portolan_testing::{Busy, Peer, nobody, read_all};
 
 const LOG: [&str; 6] = [
     "RESPONSE_FLAGS",

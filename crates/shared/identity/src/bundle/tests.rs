@@ -28,7 +28,7 @@ fn roots_are_kept_in_order_and_once() {
 fn a_bundle_has_at_most_32_roots() {
     let pem = roots(MAX_ROOTS_PER_BUNDLE + 1);
     assert_eq!(read(&pem[1..].concat()).map(|found| found.roots().len()), Ok(32));
-    assert_eq!(read(&pem.concat()), Err(BundleError::TooMany));
+    assert_eq!(read(&pem.concat()), Err(BundleError::TooMany(MAX_ROOTS_PER_BUNDLE)));
 }
 
 #[test]
@@ -36,7 +36,20 @@ fn a_bundle_has_at_most_64_kibibytes() {
     let pem = roots(1).concat();
     let padded = |length: usize| format!("{pem}{}", "\n".repeat(length - pem.len()));
     assert_eq!(read(&padded(64 * 1024)).map(|found| found.roots().len()), Ok(1));
-    assert_eq!(read(&padded(64 * 1024 + 1)), Err(BundleError::TooLarge(64 * 1024 + 1)));
+    assert_eq!(
+        read(&padded(64 * 1024 + 1)),
+        Err(BundleError::TooLarge { bytes: 64 * 1024 + 1, limit: 64 * 1024 })
+    );
+}
+
+#[test]
+fn public_authorities_may_be_as_many_as_a_system_has() {
+    let pem = roots(MAX_ROOTS_PER_BUNDLE + 1).concat();
+    let padded = format!("{pem}{}", "\n".repeat(256 * 1024));
+    let read = |pem: &str| TrustBundle::authorities_from_pem(pem.as_bytes());
+    assert_eq!(read(&padded).map(|found| found.roots().len()), Ok(MAX_ROOTS_PER_BUNDLE + 1));
+    let huge = format!("{pem}{}", "\n".repeat(MAX_AUTHORITIES_BYTES));
+    assert!(matches!(read(&huge), Err(BundleError::TooLarge { limit: MAX_AUTHORITIES_BYTES, .. })));
 }
 
 #[test]

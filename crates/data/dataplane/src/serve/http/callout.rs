@@ -48,6 +48,7 @@ async fn exchange(worker: Rc<Worker>, callout: Callout) -> Result<Answer, Callou
         authority: &authority,
         path: &path,
         headers: &mut headers,
+        last: true,
         length: body.length(),
         upgrade: None,
     };

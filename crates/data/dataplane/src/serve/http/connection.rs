@@ -2,8 +2,11 @@
 
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 
+use bytes::BytesMut;
 use tokio::io::AsyncReadExt as _;
+use tokio_util::sync::CancellationToken;
 
 use super::{h1_server, h2_server};
 use crate::io::prefixed::Prefixed;
@@ -38,7 +41,7 @@ pub(crate) async fn serve(worker: Rc<Worker>, hcm: Arc<Hcm>, info: Rc<Connection
         stats.downstream_cx_ssl_total.inc();
     }
     let alpn = info.tls.as_ref().and_then(|tls| tls.alpn.as_deref());
-    let mut first = bytes::BytesMut::new();
+    let mut first = BytesMut::new();
     let http2 = match (hcm.codec, alpn) {
         (Codec::Http1, _) => false,
         (Codec::Http2, _) => true,
@@ -47,17 +50,13 @@ pub(crate) async fn serve(worker: Rc<Worker>, hcm: Arc<Hcm>, info: Rc<Connection
         (Codec::Auto, _) => {
             // No ALPN says it: the first bytes do.
             let limit = hcm.idle_timeout.unwrap_or(hcm.head_timeout);
-            loop {
-                let seen = first.len().min(PREFACE.len());
-                if first[..seen] != PREFACE[..seen] {
-                    break false;
-                }
-                if seen == PREFACE.len() {
-                    break true;
-                }
-                match tokio::time::timeout(limit, stream.read_buf(&mut first)).await {
-                    Ok(Ok(count)) if count > 0 => {}
-                    _ => return,
+            match begins_http2(&mut stream, &mut first, limit, &info.drain).await {
+                First::Http2 => true,
+                First::Other => false,
+                First::Nothing => return,
+                First::Drained => {
+                    stats.downstream_cx_drain_close.inc();
+                    return;
                 }
             }
         }
@@ -69,5 +68,42 @@ pub(crate) async fn serve(worker: Rc<Worker>, hcm: Arc<Hcm>, info: Rc<Connection
     } else {
         stats.downstream_cx_http1_total.inc();
         h1_server::serve(worker, hcm, info, stream, first).await;
+    }
+}
+
+/// What a connection begins with.
+enum First {
+    Http2,
+    Other,
+    /// The client ended before it was clear, or waited too long.
+    Nothing,
+    /// It had not spoken when its listener began to drain: there is nothing to wait for.
+    Drained,
+}
+
+/// Reads until the first bytes say whether they are HTTP/2's.
+async fn begins_http2(
+    stream: &mut Stream,
+    first: &mut BytesMut,
+    limit: Duration,
+    drain: &CancellationToken,
+) -> First {
+    loop {
+        let seen = first.len().min(PREFACE.len());
+        if first[..seen] != PREFACE[..seen] {
+            return First::Other;
+        }
+        if seen == PREFACE.len() {
+            return First::Http2;
+        }
+        let reading = tokio::time::timeout(limit, stream.read_buf(first));
+        tokio::select! {
+            biased;
+            read = reading => match read {
+                Ok(Ok(count)) if count > 0 => {}
+                _ => return First::Nothing,
+            },
+            () = drain.cancelled(), if seen == 0 => return First::Drained,
+        }
     }
 }

@@ -1,4 +1,4 @@
-//! Fields about the client: x-forwarded-*, x-request-id, x-forwarded-client-cert (spec/dataplane.md 7 to 11).
+//! Fields about the client: x-forwarded-*, x-request-id, x-forwarded-client-cert (Envoy: "HTTP header manipulation").
 
 use std::net::{IpAddr, SocketAddr};
 

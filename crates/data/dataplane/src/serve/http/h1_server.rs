@@ -50,29 +50,22 @@ pub(crate) async fn serve(
     // Read to see which protocol it is; these bytes count too.
     io.borrow_mut().rx_bytes = first.len() as u64;
     io.borrow_mut().input = first;
-    let mut parser = RequestParser::new(scope.hcm.limits);
-    let mut alarm = Alarm::default();
-    let mut served = 0u32;
-    loop {
-        match read_head(&scope, &io, &mut parser, &mut alarm).await {
-            Head::Request(head) => {
-                served += 1;
-                if !serve_one(&scope, &io, *head, served, &mut alarm).await {
-                    break;
-                }
+    {
+        let mut serving = std::pin::pin!(serve_requests(&scope, &io));
+        let drain = &scope.connection.drain;
+        let cut = async {
+            drain.cancelled().await;
+            tokio::time::sleep(scope.worker.shared.drain_time).await;
+        };
+        tokio::select! {
+            biased;
+            () = &mut serving => {}
+            () = cut => {
+                // The request that is under way ends as if its client had left, and is logged.
+                io.borrow_mut().abort();
+                serving.await;
             }
-            Head::Refused(reject) => {
-                Box::pin(manager::refuse(&scope, &io, reject, &mut alarm)).await;
-                break;
-            }
-            Head::TooSlow => {
-                scope.stats().downstream_rq_timeout.inc();
-                Box::pin(manager::refuse_slow(&scope, &io, &mut alarm)).await;
-                break;
-            }
-            Head::Closed => break,
         }
-        io.borrow_mut().park();
     }
     let stats = scope.stats();
     {
@@ -81,6 +74,32 @@ pub(crate) async fn serve(
         stats.downstream_cx_tx_bytes_total.add(io.tx_bytes);
     }
     linger(&io).await;
+}
+
+/// Serves one request after the other, until the connection is of no more use.
+async fn serve_requests(scope: &Scope, io: &Rc<RefCell<BufferedIo>>) {
+    let mut parser = RequestParser::new(scope.hcm.limits);
+    let mut alarm = Alarm::default();
+    let mut served = 0u32;
+    loop {
+        match read_head(scope, io, &mut parser, &mut alarm).await {
+            Head::Request(head) => {
+                served += 1;
+                if !serve_one(scope, io, *head, served, &mut alarm).await {
+                    return;
+                }
+            }
+            Head::Refused(reject) => {
+                return Box::pin(manager::refuse(scope, io, reject, &mut alarm)).await;
+            }
+            Head::TooSlow => {
+                scope.stats().downstream_rq_timeout.inc();
+                return Box::pin(manager::refuse_slow(scope, io, &mut alarm)).await;
+            }
+            Head::Closed => return,
+        }
+        io.borrow_mut().park();
+    }
 }
 
 async fn read_head(
@@ -216,4 +235,124 @@ async fn linger(io: &Rc<RefCell<BufferedIo>>) {
         }
     });
     let _ = tokio::time::timeout(LINGER, reading).await;
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    use tokio::net::UnixStream;
+    use tokio::task::{JoinHandle, LocalSet, spawn_local};
+
+    use super::super::testing::{DRAIN_TIME, pair, scope};
+    use super::*;
+    use crate::pb::hcm::HttpConnectionManager;
+
+    const LIMIT: Duration = Duration::from_secs(7);
+
+    /// A connection that is served, the client's end of it, and what it is served with.
+    fn served(change: impl FnOnce(&mut HttpConnectionManager)) -> (Scope, UnixStream, JoinHandle<()>) {
+        let scope = scope(change);
+        let (stream, client) = pair();
+        let (worker, hcm, info) = (scope.worker.clone(), scope.hcm.clone(), scope.connection.clone());
+        let task = spawn_local(serve(worker, hcm, info, stream, BytesMut::new()));
+        (scope, client, task)
+    }
+
+    fn seconds(limit: Duration) -> Option<envoy_types::pb::google::protobuf::Duration> {
+        Some(envoy_types::pb::google::protobuf::Duration { seconds: limit.as_secs().cast_signed(), nanos: 0 })
+    }
+
+    /// What the client reads to the end, and how long that took.
+    async fn rest(client: &mut UnixStream) -> (String, Duration) {
+        let start = tokio::time::Instant::now();
+        let mut text = String::new();
+        client.read_to_string(&mut text).await.unwrap();
+        (text, start.elapsed())
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_idle_connection_is_closed_after_the_idle_timeout() {
+        let test = async {
+            let (scope, mut client, _task) = served(|hcm| {
+                hcm.common_http_protocol_options.get_or_insert_default().idle_timeout = seconds(LIMIT);
+            });
+            let (text, after) = rest(&mut client).await;
+            assert_eq!((text.as_str(), after.as_secs()), ("", LIMIT.as_secs()));
+            assert_eq!(scope.stats().downstream_cx_idle_timeout.get(), 1);
+        };
+        LocalSet::new().run_until(test).await;
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_idle_timeout_begins_anew_with_each_request() {
+        let test = async {
+            let (_scope, mut client, _task) = served(|hcm| {
+                hcm.common_http_protocol_options.get_or_insert_default().idle_timeout = seconds(LIMIT);
+            });
+            for _ in 0..3 {
+                tokio::time::sleep(LIMIT - Duration::from_secs(1)).await;
+                client.write_all(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n").await.unwrap();
+                let read = client.read(&mut [0; 1024]).await.unwrap();
+                assert_ne!(read, 0);
+            }
+            let (text, after) = rest(&mut client).await;
+            assert_eq!((text.as_str(), after.as_secs()), ("", LIMIT.as_secs()));
+        };
+        LocalSet::new().run_until(test).await;
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_head_that_comes_too_slowly_is_refused() {
+        let test = async {
+            let (scope, mut client, _task) = served(|hcm| hcm.request_headers_timeout = seconds(LIMIT));
+            client.write_all(b"GET / HTTP/1.1\r\nHo").await.unwrap();
+            let (text, after) = rest(&mut client).await;
+            assert!(text.starts_with("HTTP/1.1 408 "), "{text}");
+            assert!(after >= LIMIT && after < LIMIT + Duration::from_secs(3), "{after:?}");
+            assert_eq!(scope.stats().downstream_rq_timeout.get(), 1);
+        };
+        LocalSet::new().run_until(test).await;
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_head_that_goes_on_forever_does_not_outlast_its_limit() {
+        let test = async {
+            let (_scope, mut client, task) = served(|hcm| hcm.request_headers_timeout = seconds(LIMIT));
+            client.write_all(b"GET / HTTP/1.1\r\nHost: x\r\nX: ").await.unwrap();
+            let start = tokio::time::Instant::now();
+            while !task.is_finished() {
+                let _ = client.write_all(b"x").await;
+                tokio::time::sleep(Duration::from_secs(1)).await;
+            }
+            assert!(start.elapsed() < LIMIT + Duration::from_secs(5), "{:?}", start.elapsed());
+        };
+        LocalSet::new().run_until(test).await;
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_idle_connection_ends_when_the_drain_begins() {
+        let test = async {
+            let (scope, mut client, _task) = served(|_| {});
+            tokio::time::sleep(LIMIT).await;
+            scope.connection.drain.cancel();
+            let (text, after) = rest(&mut client).await;
+            assert_eq!((text.as_str(), after), ("", Duration::ZERO));
+            assert_eq!(scope.stats().downstream_cx_drain_close.get(), 1);
+        };
+        LocalSet::new().run_until(test).await;
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn half_a_head_ends_at_the_deadline_of_the_drain() {
+        let test = async {
+            let (scope, mut client, _task) =
+                served(|hcm| hcm.request_headers_timeout = seconds(2 * DRAIN_TIME));
+            client.write_all(b"GET / HTTP/1.1\r\nHo").await.unwrap();
+            tokio::time::sleep(LIMIT).await;
+            scope.connection.drain.cancel();
+            let (text, after) = rest(&mut client).await;
+            assert_eq!((text.as_str(), after.as_secs()), ("", DRAIN_TIME.as_secs()));
+        };
+        LocalSet::new().run_until(test).await;
+    }
 }

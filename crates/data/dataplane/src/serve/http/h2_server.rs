@@ -1,5 +1,6 @@
 //! Downstream HTTP/2 connections.
 
+use std::cell::Cell;
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -11,6 +12,7 @@ use http::{HeaderMap, HeaderValue, Request as HttpRequest, header};
 use super::incoming::Incoming;
 use super::manager::{self, Scope};
 use super::respond::Responder;
+use crate::io::metered::Metered;
 use crate::io::prefixed::Prefixed;
 use crate::io::timer::Alarm;
 use crate::io::timer::now;
@@ -33,6 +35,11 @@ const MAX_PENDING_RESETS: usize = 50;
 pub(crate) async fn serve(worker: Rc<Worker>, hcm: Arc<Hcm>, info: Rc<ConnectionInfo>, stream: Prefixed) {
     let scope = Rc::new(Scope { worker, hcm, connection: info });
     let hcm = &scope.hcm;
+    let (stats, id) = (hcm.stats.clone(), scope.worker.id);
+    let stream = Metered::new(stream, move |read, written| {
+        stats.of(id).downstream_cx_rx_bytes_total.add(read);
+        stats.of(id).downstream_cx_tx_bytes_total.add(written);
+    });
     let handshake = h2::server::Builder::new()
         .initial_window_size(STREAM_WINDOW)
         .initial_connection_window_size(CONNECTION_WINDOW)
@@ -49,7 +56,7 @@ pub(crate) async fn serve(worker: Rc<Worker>, hcm: Arc<Hcm>, info: Rc<Connection
             return;
         }
     };
-    let active = Rc::new(std::cell::Cell::new(0usize));
+    let active = Rc::new(Cell::new(0usize));
     let drain = scope.connection.drain.clone();
     let mut drained = std::pin::pin!(drain.cancelled());
     let mut draining = false;
@@ -74,11 +81,10 @@ pub(crate) async fn serve(worker: Rc<Worker>, hcm: Arc<Hcm>, info: Rc<Connection
                         draining = true;
                         connection.graceful_shutdown();
                     }
-                    active.set(active.get() + 1);
-                    let (scope, active) = (scope.clone(), active.clone());
+                    let (scope, stream) = (scope.clone(), ActiveStream::new(&active));
                     tokio::task::spawn_local(async move {
+                        let _stream = stream;
                         serve_stream(&scope, request, respond).await;
-                        active.set(active.get().saturating_sub(1));
                     });
                 }
                 Some(Err(error)) => {
@@ -107,6 +113,22 @@ pub(crate) async fn serve(worker: Rc<Worker>, hcm: Arc<Hcm>, info: Rc<Connection
                 }
             }
         }
+    }
+}
+
+/// Counts a stream as active while it lives, however its task ends.
+struct ActiveStream(Rc<Cell<usize>>);
+
+impl ActiveStream {
+    fn new(active: &Rc<Cell<usize>>) -> Self {
+        active.set(active.get() + 1);
+        ActiveStream(active.clone())
+    }
+}
+
+impl Drop for ActiveStream {
+    fn drop(&mut self) {
+        self.0.set(self.0.get().saturating_sub(1));
     }
 }
 
@@ -150,4 +172,46 @@ async fn serve_stream(scope: &Scope, request: HttpRequest<RecvStream>, respond: 
     let mut responder = Responder::h2(respond);
     scope.stats().downstream_rq_http2_total.inc();
     manager::handle(scope, incoming, body, &mut responder, &mut Alarm::default()).await;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::{pair, scope};
+    use super::*;
+
+    #[tokio::test]
+    async fn a_stream_whose_task_is_aborted_counts_no_longer() {
+        let active = Rc::new(Cell::new(0));
+        let local = tokio::task::LocalSet::new();
+        let stream = ActiveStream::new(&active);
+        let task = local.spawn_local(async move {
+            let _stream = stream;
+            std::future::pending::<()>().await;
+        });
+        assert_eq!(active.get(), 1);
+        task.abort();
+        local.await;
+        assert_eq!(active.get(), 0);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_idle_connection_ends_after_the_idle_timeout() {
+        const LIMIT: std::time::Duration = std::time::Duration::from_secs(7);
+        let test = async {
+            let scope = scope(|hcm| {
+                let idle = envoy_types::pb::google::protobuf::Duration { seconds: 7, nanos: 0 };
+                hcm.common_http_protocol_options.get_or_insert_default().idle_timeout = Some(idle);
+            });
+            let (stream, client) = pair();
+            let (worker, hcm, info) = (scope.worker.clone(), scope.hcm.clone(), scope.connection.clone());
+            let stream = Prefixed { first: bytes::BytesMut::new(), stream };
+            tokio::task::spawn_local(serve(worker, hcm, info, stream));
+            let start = tokio::time::Instant::now();
+            let (_send, connection) = h2::client::handshake(client).await.unwrap();
+            let _ = connection.await;
+            assert_eq!(start.elapsed().as_secs(), LIMIT.as_secs());
+            assert_eq!(scope.stats().downstream_cx_idle_timeout.get(), 1);
+        };
+        tokio::task::LocalSet::new().run_until(test).await;
+    }
 }

@@ -298,7 +298,7 @@ impl<'a> RequestState<'a> {
         match stop {
             Stop::Reply(reply) => self.answer(*reply, responder, alarm).await,
             Stop::Gone => {
-                note_gone(self);
+                note_gone(self, responder);
                 self.finish(None, None);
                 false
             }

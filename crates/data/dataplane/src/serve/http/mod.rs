@@ -14,3 +14,6 @@ pub(crate) mod normalize;
 pub(crate) mod respond;
 pub(crate) mod tunnel;
 mod waiting;
+
+#[cfg(test)]
+mod testing;

@@ -1,4 +1,5 @@
-//! Makes the one normalised request of what a codec read (spec/dataplane.md A, spec/reliability.md 0.2).
+//! Makes the one normalised request of what a codec read (Envoy: "HTTP header sanitizing", path
+//! normalization; RFC 9110, 7.2).
 
 use http::{HeaderMap, HeaderName, Method, StatusCode, header};
 use portolan_h1::{connection_tokens, is_valid_authority};

@@ -142,10 +142,13 @@ impl Responder {
     pub(crate) fn poll_gone(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         match self {
             Responder::H1(h1) => {
+                let mut io = h1.io.borrow_mut();
+                if io.is_aborted() {
+                    return Poll::Ready(());
+                }
                 if !h1.decoder.borrow().is_done() {
                     return Poll::Pending;
                 }
-                let mut io = h1.io.borrow_mut();
                 while !io.eof && io.input.len() < MAX_READ_AHEAD {
                     match io.poll_fill(cx) {
                         Poll::Pending => return Poll::Pending,
@@ -165,6 +168,14 @@ impl Responder {
                     _ => Poll::Ready(()),
                 }
             }
+        }
+    }
+
+    /// Whether the connection was given up from our side.
+    pub(crate) fn is_aborted(&self) -> bool {
+        match self {
+            Responder::H1(h1) => h1.io.borrow().is_aborted(),
+            Responder::H2(_) => false,
         }
     }
 

@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
-use super::peers::Peer;
+use portolan_testing::Peer;
 
 /// A whole answer.
 #[derive(Debug, Default)]

@@ -2,7 +2,6 @@
 
 pub(crate) mod config;
 pub(crate) mod http2;
-pub(crate) mod peers;
 pub(crate) mod tls;
 
 use std::net::SocketAddr;
@@ -10,13 +9,11 @@ use std::path::PathBuf;
 use std::process::Stdio;
 use std::time::Duration;
 
+pub(crate) use portolan_testing::http::{request as http, request_on as http_on};
+use portolan_testing::needs;
+pub(crate) use portolan_testing::{PATIENCE, eventually, in_time};
 use serde_json::{Value, json};
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::TcpStream;
 use tokio::process::{Child, Command};
-
-/// Longest wait for anything.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Program {
@@ -25,15 +22,15 @@ pub(crate) enum Program {
 }
 
 impl Program {
-    fn path(self) -> Option<String> {
+    fn path(self) -> Option<PathBuf> {
         match self {
-            Program::Ours => Some(env!("CARGO_BIN_EXE_portolan-proxy").to_owned()),
-            Program::Envoy => std::env::var("PORTOLAN_ENVOY").ok().filter(|path| !path.is_empty()),
+            Program::Ours => Some(env!("CARGO_BIN_EXE_portolan-proxy").into()),
+            Program::Envoy => needs::envoy(),
         }
     }
 }
 
-/// Runs a case on our program, and on Envoy if there is one.
+/// Runs a case on our program and on Envoy.
 pub(crate) async fn on_each(mut case: impl AsyncFnMut(Program)) {
     let only = std::env::var("ONLY").unwrap_or_default();
     for program in [Program::Ours, Program::Envoy] {
@@ -41,7 +38,6 @@ pub(crate) async fn on_each(mut case: impl AsyncFnMut(Program)) {
             continue;
         }
         if program.path().is_none() {
-            eprintln!("SKIPPED: PORTOLAN_ENVOY does not name an Envoy program");
             continue;
         }
         // Shown when the test fails: whose behaviour it was.
@@ -215,89 +211,4 @@ pub(crate) async fn log_lines(path: &std::path::Path, count: usize) -> Vec<Value
         (lines.len() >= count).then_some(lines)
     })
     .await
-}
-
-/// Waits until `check` returns something.
-pub(crate) async fn eventually<T>(what: &str, mut check: impl AsyncFnMut() -> Option<T>) -> T {
-    let deadline = tokio::time::Instant::now() + PATIENCE;
-    loop {
-        if let Some(value) = check().await {
-            return value;
-        }
-        assert!(tokio::time::Instant::now() < deadline, "waited {PATIENCE:?} in vain for: {what}");
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
-}
-
-/// Fails when something takes for ever.
-pub(crate) async fn in_time<T>(future: impl Future<Output = T>) -> T {
-    tokio::time::timeout(PATIENCE, future).await.expect("took too long")
-}
-
-/// One HTTP/1 request on a connection of its own; status and body.
-pub(crate) async fn http(
-    to: SocketAddr,
-    method: &str,
-    path: &str,
-    fields: &str,
-) -> std::io::Result<(u16, String)> {
-    let stream = TcpStream::connect(to).await?;
-    http_on(stream, method, path, fields).await
-}
-
-/// The same on a connection that is there.
-pub(crate) async fn http_on(
-    mut stream: impl tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin,
-    method: &str,
-    path: &str,
-    fields: &str,
-) -> std::io::Result<(u16, String)> {
-    let request =
-        format!("{method} {path} HTTP/1.1\r\nhost: test.example\r\nconnection: close\r\n{fields}\r\n");
-    stream.write_all(request.as_bytes()).await?;
-    let mut answer = Vec::new();
-    // Not to the end of the connection: Envoy lets a client wait for that.
-    in_time(async {
-        while !is_whole(&answer) {
-            if stream.read_buf(&mut answer).await? == 0 {
-                break;
-            }
-        }
-        Ok::<_, std::io::Error>(())
-    })
-    .await?;
-    parse(&answer).ok_or_else(|| std::io::Error::other(format!("no answer: {answer:?}")))
-}
-
-/// Whether an answer says that nothing more follows.
-fn is_whole(answer: &[u8]) -> bool {
-    let text = String::from_utf8_lossy(answer);
-    let Some((head, body)) = text.split_once("\r\n\r\n") else { return false };
-    let head = head.to_ascii_lowercase();
-    match head.lines().find_map(|line| line.strip_prefix("content-length: ")) {
-        Some(length) => length.parse().is_ok_and(|length: usize| body.len() >= length),
-        None => head.contains("transfer-encoding: chunked") && body.ends_with("0\r\n\r\n"),
-    }
-}
-
-/// Status and body of an HTTP/1 answer.
-fn parse(answer: &[u8]) -> Option<(u16, String)> {
-    let split = answer.windows(4).position(|window| window == b"\r\n\r\n")?;
-    let head = std::str::from_utf8(&answer[..split]).ok()?;
-    let mut rest = &answer[split + 4..];
-    let mut body = Vec::new();
-    if head.to_ascii_lowercase().contains("transfer-encoding: chunked") {
-        loop {
-            let line = rest.windows(2).position(|window| window == b"\r\n")?;
-            let size = usize::from_str_radix(std::str::from_utf8(&rest[..line]).ok()?, 16).ok()?;
-            if size == 0 {
-                break;
-            }
-            body.extend_from_slice(rest.get(line + 2..line + 2 + size)?);
-            rest = rest.get(line + size + 4..)?;
-        }
-    } else {
-        body.extend_from_slice(rest);
-    }
-    Some((head.split(' ').nth(1)?.parse().ok()?, String::from_utf8_lossy(&body).into_owned()))
 }

@@ -163,6 +163,7 @@ fn start_exchange(
     acquired: Acquired,
     host: &Host,
 ) -> Result<Exchange, UpstreamFail> {
+    let last = forwarding.retries.are_spent();
     let Forwarding { target, action, outgoing, upload, .. } = forwarding;
     let request = &state.request;
     let head = OutgoingHead {
@@ -171,6 +172,7 @@ fn start_exchange(
         authority: headers::host_names(action, host).unwrap_or(&outgoing.authority),
         path: &outgoing.path,
         headers: &mut outgoing.headers,
+        last,
         length: upload_length(upload, &request.headers),
         upgrade: request.upgrade.as_deref(),
     };

@@ -152,3 +152,45 @@ fn grpc_timeout(text: &[u8]) -> Option<Duration> {
         _ => return None,
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn grpc_timeouts_have_a_number_and_a_unit() {
+        for (text, wanted) in [
+            ("1H", Some(Duration::from_secs(3600))),
+            ("2M", Some(Duration::from_secs(120))),
+            ("3S", Some(Duration::from_secs(3))),
+            ("250m", Some(Duration::from_millis(250))),
+            ("5u", Some(Duration::from_micros(5))),
+            ("7n", Some(Duration::from_nanos(7))),
+            ("99999999S", Some(Duration::from_secs(99_999_999))),
+            ("100000000S", None),
+            ("S", None),
+            ("1", None),
+            ("1x", None),
+            ("-1S", None),
+            ("", None),
+        ] {
+            assert_eq!(grpc_timeout(text.as_bytes()), wanted, "{text:?}");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_earliest_deadline_rings_and_says_which_it_was() {
+        let start = now();
+        let at = |seconds| Some(start + Duration::from_secs(seconds));
+        for (running, wanted, after) in [
+            (Running { request: at(1), idle: at(2), ..Running::default() }, Expired::Request, 1),
+            (Running { response: at(5), attempt: at(4), ..Running::default() }, Expired::Response, 4),
+            (Running { stream: at(8), idle: at(9), ..Running::default() }, Expired::Stream, 8),
+            (Running { stream: at(12), idle: at(11), ..Running::default() }, Expired::Idle, 11),
+        ] {
+            let mut alarm = Alarm::default();
+            let expired = std::future::poll_fn(|cx| running.poll(&mut alarm, cx)).await;
+            assert_eq!((expired, (now() - start).as_secs()), (wanted, after));
+        }
+    }
+}

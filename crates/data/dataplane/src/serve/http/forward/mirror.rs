@@ -99,6 +99,7 @@ impl Copy {
             authority: &self.outgoing.authority,
             path: &self.outgoing.path,
             headers: &mut self.outgoing.headers,
+            last: true,
             length: self.body.length(),
             upgrade: None,
         };

@@ -102,6 +102,7 @@ pub(crate) async fn forward<'a>(
 ) -> Outcome<'a> {
     let stats = target.stats();
     if target.cluster.hosts.drop_overload.iter().any(|share| drawn(*share)) {
+        stats.upstream_rq_drop_overload.inc();
         let reply = LocalReply::new(StatusCode::SERVICE_UNAVAILABLE, "drop_overload");
         return answer(stats, reply.body("no healthy upstream").flag(Flags::NO_HEALTHY_UPSTREAM));
     }
@@ -121,12 +122,12 @@ pub(crate) async fn forward<'a>(
         match forwarding.next(state, ended) {
             Next::Send(answered) => return forwarding.respond(state, *answered),
             Next::Answer(reply) => return answer(stats, *reply),
-            Next::Gone => return gone(state, stats),
+            Next::Gone => return gone(state, stats, down),
             Next::Again => forwarding.upload.rewind(),
             Next::AgainAfter(pause) => {
                 forwarding.upload.rewind();
                 if !retry::wait(pause, down).await {
-                    return gone(state, stats);
+                    return gone(state, stats, down);
                 }
             }
         }
@@ -139,17 +140,19 @@ fn answer(stats: &ClusterStats, reply: LocalReply) -> Outcome<'static> {
     Outcome::Answer(Box::new(reply))
 }
 
-fn gone(state: &mut RequestState<'_>, stats: &ClusterStats) -> Outcome<'static> {
+fn gone(state: &mut RequestState<'_>, stats: &ClusterStats, down: &Downstream<'_>) -> Outcome<'static> {
     stats.upstream_rq_cancelled.inc();
-    note_gone(state);
+    note_gone(state, down.responder);
     Outcome::Gone
 }
 
-/// The client left before its response was complete.
-pub(crate) fn note_gone(state: &mut RequestState<'_>) {
+/// The client left before its response was complete, or was left.
+pub(crate) fn note_gone(state: &mut RequestState<'_>, responder: &Responder) {
     state.scope.stats().downstream_rq_rx_reset.inc();
     state.info.flags.insert(Flags::DOWNSTREAM_CONNECTION_TERMINATION);
-    state.info.details = "downstream_remote_disconnect".into();
+    let left = responder.is_aborted();
+    state.info.details =
+        if left { "downstream_local_disconnect" } else { "downstream_remote_disconnect" }.into();
 }
 
 impl<'a> Forwarding<'a> {

@@ -107,7 +107,7 @@ impl Response<'_> {
         let length = response_length(&head, &body, &state.request.method);
         if down.responder.start(&head, length).is_err() {
             target.stats().upstream_rq_cancelled.inc();
-            note_gone(state);
+            note_gone(state, down.responder);
             return Sent { head, trailers: None, whole: false };
         }
         let (mut exchange, mut upload, mut download) = (exchange, upload, Download::new(body));
@@ -213,7 +213,7 @@ fn note_end(
         End::Complete => return,
         End::Gone => {
             stats.upstream_rq_tx_reset.inc();
-            note_gone(state);
+            note_gone(state, responder);
             return;
         }
         End::Cut(fail) => {
@@ -244,6 +244,7 @@ fn note_end(
     };
     state.info.flags.insert(flag);
     state.info.details = details.into();
+    state.scope.stats().downstream_rq_tx_reset.inc();
     responder.abort();
 }
 

@@ -85,6 +85,11 @@ impl<'a> Retries<'a> {
         self.policy.as_deref()
     }
 
+    /// Whether the policy allows no further retry.
+    pub(super) fn are_spent(&self) -> bool {
+        self.policy().is_none_or(|policy| self.made >= policy.retries)
+    }
+
     /// A retry counts as long as its attempt lasts.
     pub(super) fn attempt_ended(&mut self) {
         self.slot = None;
@@ -198,4 +203,121 @@ pub(super) async fn wait(pause: Duration, down: &mut Downstream<'_>) -> bool {
         down.alarm.poll(cx, Some(wake)).map(|()| true)
     })
     .await
+}
+
+#[cfg(test)]
+mod tests {
+    use envoy_types::pb::google::protobuf::UInt32Value;
+
+    use super::*;
+    use crate::io::timer::Alarm;
+    use crate::pb::{cluster, route};
+    use crate::serve::http::testing::{pair, responder};
+    use crate::upstream::testing::{Backend, breakers};
+
+    const PAUSE: Duration = Duration::from_secs(7);
+
+    fn policy(retries: u32) -> RetryPolicy {
+        RetryPolicy::compile(&route::RetryPolicy {
+            retry_on: "5xx".into(),
+            num_retries: Some(UInt32Value { value: retries }),
+            ..Default::default()
+        })
+        .unwrap()
+    }
+
+    /// Calls `with` with the retries of a request whose policy allows two.
+    fn retrying(change: impl FnOnce(&mut cluster::Cluster), with: impl FnOnce(&mut Retries<'_>)) {
+        let backend = Backend::new(change);
+        let target = Target { cluster: &backend.cluster, own: &backend.own, high_priority: false };
+        let policy = Some(Cow::Owned(policy(2)));
+        with(&mut Retries { policy, target, made: 0, stale: 0, slot: None });
+    }
+
+    #[tokio::test]
+    async fn a_retry_holds_a_slot_until_its_attempt_has_ended() {
+        retrying(
+            |cluster| {
+                cluster.circuit_breakers =
+                    Some(breakers(|limits| limits.max_retries = Some(UInt32Value { value: 1 })));
+            },
+            |retries| {
+                assert_eq!(retries.decide(true, true), Decision::Retry);
+                let other = retries.target;
+                let mut others = Retries {
+                    policy: Some(Cow::Owned(policy(2))),
+                    target: other,
+                    made: 0,
+                    stale: 0,
+                    slot: None,
+                };
+                assert_eq!(others.decide(true, true), Decision::Overflow);
+                retries.attempt_ended();
+                assert_eq!(others.decide(true, true), Decision::Retry);
+            },
+        );
+    }
+
+    #[tokio::test]
+    async fn there_are_as_many_retries_as_the_policy_says() {
+        retrying(
+            |_| {},
+            |retries| {
+                for _ in 0..2 {
+                    assert_eq!(retries.decide(true, true), Decision::Retry);
+                    retries.again();
+                    retries.attempt_ended();
+                }
+                assert_eq!(retries.decide(true, true), Decision::Limit);
+                assert_eq!(retries.target.stats().upstream_rq_retry.get(), 2);
+            },
+        );
+    }
+
+    #[tokio::test]
+    async fn what_is_not_wanted_or_not_possible_is_kept() {
+        retrying(
+            |_| {},
+            |retries| {
+                assert_eq!(retries.decide(false, true), Decision::Keep);
+                assert_eq!(retries.decide(true, false), Decision::Keep);
+                assert!(retries.slot.is_none());
+            },
+        );
+    }
+
+    #[tokio::test]
+    async fn without_a_policy_nothing_is_tried_again() {
+        retrying(
+            |_| {},
+            |retries| {
+                retries.policy = None;
+                assert_eq!(retries.decide(true, true), Decision::Keep);
+            },
+        );
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_next_attempt_waits_for_its_pause() {
+        let (stream, _client) = pair();
+        let (mut responder, mut alarm) = (responder(stream), Alarm::default());
+        let start = tokio::time::Instant::now();
+        assert!(wait(PAUSE, &mut Downstream { responder: &mut responder, alarm: &mut alarm }).await);
+        assert_eq!(start.elapsed().as_secs(), PAUSE.as_secs());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_client_that_leaves_ends_the_pause() {
+        let (stream, client) = pair();
+        let (mut responder, mut alarm) = (responder(stream), Alarm::default());
+        let start = tokio::time::Instant::now();
+        let mut down = Downstream { responder: &mut responder, alarm: &mut alarm };
+        let leave = async {
+            tokio::time::sleep(PAUSE / 2).await;
+            drop(client);
+        };
+        let (stayed, ()) = tokio::join!(wait(PAUSE, &mut down), leave);
+        assert!(!stayed);
+        assert!(start.elapsed() < PAUSE, "{:?}", start.elapsed());
+    }
 }

@@ -1,4 +1,4 @@
-//! Servers behind the proxy.
+//! Servers behind the program under test.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -8,14 +8,16 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 
 /// A server; accepts until the test's runtime ends.
-pub(crate) struct Peer {
-    pub(crate) address: SocketAddr,
-    pub(crate) connections: Arc<AtomicUsize>,
+#[derive(Debug)]
+pub struct Peer {
+    /// Where it listens.
+    pub address: SocketAddr,
+    connections: Arc<AtomicUsize>,
 }
 
 impl Peer {
-    /// Runs `serve` for each connection.
-    pub(crate) async fn new<F: Future<Output = ()> + Send>(
+    /// Runs `serve` for each connection, with its number, from 1 on.
+    pub async fn new<F: Future<Output = ()> + Send>(
         serve: impl Fn(TcpStream, usize) -> F + Clone + Send + 'static,
     ) -> Peer {
         let socket = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -33,7 +35,7 @@ impl Peer {
     }
 
     /// Sends everything back, and closes its half when the client did.
-    pub(crate) async fn echo() -> Peer {
+    pub async fn echo() -> Peer {
         Peer::new(async |mut stream: TcpStream, _| {
             let (mut read, mut write) = stream.split();
             let _ = tokio::io::copy(&mut read, &mut write).await;
@@ -43,7 +45,7 @@ impl Peer {
     }
 
     /// Says its name and closes.
-    pub(crate) async fn name(name: &'static str) -> Peer {
+    pub async fn name(name: &'static str) -> Peer {
         Peer::new(async move |mut stream: TcpStream, _| {
             let _ = stream.write_all(name.as_bytes()).await;
             let _ = stream.shutdown().await;
@@ -52,31 +54,36 @@ impl Peer {
         .await
     }
 
-    pub(crate) fn count(&self) -> usize {
+    /// Connections so far.
+    pub fn count(&self) -> usize {
         self.connections.load(Relaxed)
     }
 }
 
 /// An address where nobody listens.
-pub(crate) fn nobody() -> SocketAddr {
+pub fn nobody() -> SocketAddr {
     std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
 }
 
 /// Everything that comes until the end.
-pub(crate) async fn read_all(mut stream: impl tokio::io::AsyncRead + Unpin) -> String {
+pub async fn read_all(mut stream: impl tokio::io::AsyncRead + Unpin) -> String {
     let mut all = Vec::new();
-    let _ = super::in_time(stream.read_to_end(&mut all)).await;
+    let _ = crate::in_time(stream.read_to_end(&mut all)).await;
     String::from_utf8_lossy(&all).into_owned()
 }
 
 /// An address where nobody answers: its queue of connections is full.
-pub(crate) struct Busy {
-    pub(crate) address: SocketAddr,
+#[derive(Debug)]
+pub struct Busy {
+    /// The address.
+    pub address: SocketAddr,
     _sockets: Vec<socket2::Socket>,
 }
 
 impl Busy {
-    pub(crate) fn new() -> Busy {
+    /// Listens and fills the queue.
+    #[allow(clippy::new_without_default, reason = "opens sockets: more than a default should do")]
+    pub fn new() -> Busy {
         let new = || socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
         let socket = new();
         socket.bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into()).unwrap();

@@ -1,5 +1,8 @@
 //! The model over small meshes written in YAML.
 
+mod policies;
+mod visibility;
+
 use proptest::prelude::*;
 use serde_json::{Value, json};
 

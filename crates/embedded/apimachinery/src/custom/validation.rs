@@ -9,7 +9,7 @@ use indexmap::IndexMap;
 use regex::Regex;
 use serde_json::{Map, Value};
 
-use crate::body::join;
+use crate::path::join;
 use crate::status::{FieldError, FieldErrorKind};
 use crate::time;
 
@@ -20,7 +20,7 @@ const PATTERN_SIZE_LIMIT: usize = 1 << 20;
 
 /// The rules of one schema node.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Rules {
+pub(crate) struct Rules {
     kind: Option<Kind>,
     nullable: bool,
     allowed: Option<Vec<Value>>,
@@ -62,7 +62,7 @@ enum Kind {
 
 impl Rules {
     /// Compiles a schema; faults (bad patterns, mostly) go to `errors`.
-    pub(super) fn compile(schema: &Value, path: &str, errors: &mut Vec<FieldError>) -> Self {
+    pub(crate) fn compile(schema: &Value, path: &str, errors: &mut Vec<FieldError>) -> Self {
         let Some(map) = schema.as_object() else { return Self::default() };
         let number = |key: &str| map.get(key).and_then(Value::as_f64);
         let flag = |key: &str| map.get(key) == Some(&Value::Bool(true));

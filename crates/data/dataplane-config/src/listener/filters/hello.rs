@@ -1,13 +1,13 @@
 //! Reads SNI and ALPN from a TLS ClientHello without I/O, however it is cut into records and reads.
 
 /// Largest ClientHello (Envoy: 64 KiB); post-quantum key shares need a few.
-pub(crate) const MAX_HELLO: usize = 64 * 1024;
+pub(super) const MAX_HELLO: usize = 64 * 1024;
 /// Most ALPN names that are looked at.
 const MAX_PROTOCOLS: usize = 64;
 
 /// What was found.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Hello {
+pub(super) enum Hello {
     /// More bytes are needed.
     Partial,
     /// This is not TLS.
@@ -17,7 +17,7 @@ pub(crate) enum Hello {
 }
 
 /// Looks at the first bytes of a connection.
-pub(crate) fn parse(bytes: &[u8]) -> Hello {
+pub(super) fn parse(bytes: &[u8]) -> Hello {
     let mut handshake = Vec::new();
     let mut rest = bytes;
     loop {
