@@ -112,7 +112,6 @@ fn listener() -> listener::Listener {
                 nanos: 1,
             })),
             percentage: Some(types::FractionalPercent { numerator: 5, denominator: 1 }),
-            ..Default::default()
         }),
         ..Default::default()
     };
