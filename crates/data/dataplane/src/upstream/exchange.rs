@@ -9,36 +9,14 @@ use http::{HeaderMap, HeaderValue, Method, Uri, header};
 use portolan_h1::Limits;
 
 use super::cluster::Cluster;
+use super::fail::{SendFail, UpstreamFail};
 use super::h1_client::{self, H1Receiver, H1Sender};
 use super::h2_client::{H2Receiver, H2Sender};
 use super::pool::{Acquired, H2Lease};
-use crate::io::BodyFail;
 use crate::message::{Body, ResponseHead};
 
 /// Largest response head (Envoy's HTTP/1 client takes 80 KiB).
 const MAX_RESPONSE_HEAD: usize = 80 * 1024;
-
-/// Why a request could not be sent on.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum SendFail {
-    /// The client stopped or broke its framing.
-    Downstream(BodyFail),
-    /// The host stopped reading; an answer may still come.
-    Upstream,
-}
-
-/// Why there is no response.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum UpstreamFail {
-    /// The connection ended.
-    Closed,
-    /// The stream was reset.
-    Reset,
-    /// The stream was refused before any work.
-    Refused,
-    /// The response is malformed.
-    Protocol,
-}
 
 /// The sending half.
 #[derive(Debug)]

@@ -13,7 +13,7 @@ use portolan_h1::{
 };
 
 use super::config::ClusterConfig;
-use super::exchange::{SendFail, UpstreamFail};
+use super::fail::{SendFail, UpstreamFail};
 use super::pool::{H1Connection, HostPool};
 use crate::io::buffered::BufferedIo;
 use crate::io::{BodyFail, Frame, Trailers};

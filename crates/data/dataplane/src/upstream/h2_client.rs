@@ -1,68 +1,18 @@
 //! HTTP/2 to upstream hosts.
 
-use std::cell::Cell;
 use std::collections::VecDeque;
 use std::future::Future as _;
-use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use h2::SendStream;
-use h2::client::{ResponseFuture, SendRequest};
+use h2::client::ResponseFuture;
 
-use super::cluster::Cluster;
-use super::exchange::{SendFail, UpstreamFail};
+use super::fail::{SendFail, UpstreamFail};
 use super::h1_client::MAX_INFORMATIONAL;
-use super::pool::{H2Lease, OpenGuard};
+use super::pool::H2Lease;
 use crate::io::Frame;
-use crate::io::metered::Metered;
-use crate::io::stream::Stream;
 use crate::message::{Body, ResponseHead};
-
-/// Receive window of a stream: what a slow client may make us hold per request.
-const STREAM_WINDOW: u32 = 256 * 1024;
-/// Receive window of a connection.
-const CONNECTION_WINDOW: u32 = 4 * 1024 * 1024;
-/// Largest response head (Envoy: 60 KiB).
-const MAX_HEADER_LIST: u32 = 60 * 1024;
-/// Largest frame accepted.
-const MAX_FRAME: u32 = 64 * 1024;
-/// Bytes queued in a stream towards a slow peer.
-const MAX_SEND_BUFFER: usize = 256 * 1024;
-
-/// Starts a connection and its driver task. The task says by the first cell when the connection is closed; the second holds
-/// the number of requests that are under way.
-pub(crate) async fn handshake(
-    cluster: &Cluster,
-    stream: Stream,
-    (closed, active): (Rc<Cell<bool>>, Rc<Cell<usize>>),
-    open: OpenGuard,
-) -> Result<SendRequest<Bytes>, h2::Error> {
-    let stream = Metered::new(stream, open.meter());
-    let handshake = h2::client::Builder::new()
-        .initial_window_size(STREAM_WINDOW)
-        .initial_connection_window_size(CONNECTION_WINDOW)
-        .max_header_list_size(MAX_HEADER_LIST)
-        .max_frame_size(MAX_FRAME)
-        .max_send_buffer_size(MAX_SEND_BUFFER)
-        .enable_push(false)
-        .handshake::<_, Bytes>(stream);
-    let limit = cluster.config.connect_timeout;
-    let Ok(done) = tokio::time::timeout(limit, handshake).await else {
-        return Err(h2::Reason::SETTINGS_TIMEOUT.into());
-    };
-    let (send, connection) = done?;
-    tokio::task::spawn_local(async move {
-        if let Err(error) = connection.await {
-            tracing::debug!(%error, "upstream HTTP/2 connection ended");
-        }
-        if active.get() > 0 {
-            open.cut_by_peer();
-        }
-        closed.set(true);
-    });
-    Ok(send)
-}
 
 /// The sending half of an exchange.
 #[derive(Debug)]

@@ -17,9 +17,9 @@ use tokio::io::{AsyncRead as _, ReadBuf};
 use tokio::sync::Notify;
 
 use super::breaker::Held;
-use super::cluster::{Cluster, WorkerCluster};
+use super::cluster::Cluster;
 use super::connect::{ConnectFailure, connect};
-use super::h2_client;
+use super::h2_handshake::handshake;
 use super::host::Host;
 use crate::io::buffered::BufferedIo;
 use crate::io::timer::now;
@@ -241,16 +241,15 @@ impl Drop for Pending<'_> {
 }
 
 /// Gets a connection: an idle one, a share of one, or a new one within the circuit breakers' limits.
-pub(crate) async fn acquire(
-    owner: &WorkerCluster,
+pub(super) async fn acquire(
+    pool: Rc<HostPool>,
+    worker: usize,
     cluster: &Arc<Cluster>,
     host: &Arc<Host>,
     offer: Offer,
     high: bool,
 ) -> Result<Acquired, AcquireError> {
-    let stats = owner.stats_of(cluster);
-    let key = PoolKey { address: host.address.clone(), transport: host.transport, offer };
-    let pool = owner.pool(key);
+    let stats = cluster.shared.stats.of(worker);
     let mut pending = None;
     loop {
         if let Some(lease) = pool.take_h2(cluster, stats) {
@@ -286,14 +285,23 @@ pub(crate) async fn acquire(
             _ => {}
         }
         let connected = connect(cluster, host, offer, stats).await.map_err(AcquireError::Connect)?;
-        let open = OpenGuard::new(cluster, host, owner.worker, held, Rc::downgrade(&pool));
+        let open = OpenGuard::new(cluster, host, worker, held, Rc::downgrade(&pool));
         let plain_h2 = offer == Offer::Http2 && !connected.tls;
         if connected.is_h2 || plain_h2 {
             stats.upstream_cx_http2_total.add(u64::from(!plain));
             let (local, principal) = (connected.local, connected.principal.clone());
             let (closed, active) = (Rc::new(Cell::new(false)), Rc::new(Cell::new(0)));
-            let ends = (closed.clone(), active.clone());
-            let send = h2_client::handshake(cluster, connected.stream, ends, open)
+            let meter = open.meter();
+            let ended = {
+                let (closed, active) = (closed.clone(), active.clone());
+                move || {
+                    if active.get() > 0 {
+                        open.cut_by_peer();
+                    }
+                    closed.set(true);
+                }
+            };
+            let send = handshake(connected.stream, cluster.config.connect_timeout, meter, ended)
                 .await
                 .map_err(|error| AcquireError::Connect(ConnectFailure::Io(format!("HTTP/2: {error}"))))?;
             pool.speaks_h2.set(true);
@@ -430,7 +438,7 @@ mod tests {
     const LIMIT: Duration = Duration::from_secs(7);
 
     async fn http1(backend: &Backend) -> (H1Connection, Rc<HostPool>) {
-        match acquire(&backend.own, &backend.cluster, &backend.host, Offer::Http1, false).await {
+        match backend.own.acquire(&backend.cluster, &backend.host, Offer::Http1, false).await {
             Ok(Acquired::H1(connection, pool)) => (connection, pool),
             Ok(Acquired::H2(_)) => panic!("HTTP/2"),
             Err(error) => panic!("{error:?}"),
@@ -558,7 +566,7 @@ mod tests {
                 limits.max_pending_requests = Some(UInt32Value { value: 0 });
             }));
         });
-        let refused = acquire(&backend.own, &backend.cluster, &backend.host, Offer::Http1, false).await;
+        let refused = backend.own.acquire(&backend.cluster, &backend.host, Offer::Http1, false).await;
         assert!(matches!(refused, Err(AcquireError::Overflow)));
         assert_eq!(stats(&backend).upstream_rq_pending_overflow.get(), 1);
     }

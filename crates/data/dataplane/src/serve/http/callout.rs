@@ -15,7 +15,6 @@ use crate::tls::Offer;
 use crate::upstream::config::UpstreamProtocol;
 use crate::upstream::exchange::{Exchange, OutgoingHead};
 use crate::upstream::pick::LbContext;
-use crate::upstream::pool::acquire;
 
 /// Bytes of an answer's body.
 const MAX_ANSWER: usize = 1024 * 1024;
@@ -35,7 +34,7 @@ async fn exchange(worker: Rc<Worker>, callout: Callout) -> Result<Answer, Callou
     let host = own.pick(&LbContext::default()).ok_or(CalloutFail::Upstream)?;
     let h2 = cluster.config.protocol == UpstreamProtocol::Http2;
     let offer = if h2 { Offer::Http2 } else { Offer::Http1 };
-    let acquired = acquire(&own, &cluster, &host, offer, false).await.map_err(|_| CalloutFail::Upstream)?;
+    let acquired = own.acquire(&cluster, &host, offer, false).await.map_err(|_| CalloutFail::Upstream)?;
     own.stats_of(&cluster).upstream_rq_total.inc();
     let Callout { method, authority, path, mut headers, body, .. } = callout;
     let mut body = match body.is_empty() {

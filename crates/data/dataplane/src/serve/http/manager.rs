@@ -30,7 +30,7 @@ use crate::stats::metrics::HttpStats;
 use crate::telemetry::StreamInfo;
 use crate::telemetry::access_log;
 use crate::telemetry::format::Context;
-use crate::upstream::exchange::UpstreamFail;
+use crate::upstream::fail::UpstreamFail;
 
 /// Counts a request as active while it lives.
 struct Active<'a>(&'a HttpStats);

@@ -22,10 +22,11 @@ use crate::message::{Body, Protocol, ResponseHead};
 use crate::route::retry::Failure;
 use crate::serve::http::state::RequestState;
 use crate::upstream::Host;
-use crate::upstream::exchange::{Exchange, OutgoingHead, Sender, UpstreamFail};
+use crate::upstream::exchange::{Exchange, OutgoingHead, Sender};
+use crate::upstream::fail::UpstreamFail;
 use crate::upstream::outlier::{self, Outcome};
 use crate::upstream::pick::LbContext;
-use crate::upstream::pool::{AcquireError, Acquired, acquire};
+use crate::upstream::pool::{AcquireError, Acquired};
 
 pub(crate) const GRPC_DEADLINE_EXCEEDED: u32 = 4;
 
@@ -122,7 +123,7 @@ async fn connection<'a>(
     let target = forwarding.target;
     let deadlines = &forwarding.deadlines;
     let offer = headers::offer(&state.request, target, &attempt.host);
-    let acquiring = acquire(target.own, target.cluster, &attempt.host, offer, target.high_priority);
+    let acquiring = target.own.acquire(target.cluster, &attempt.host, offer, target.high_priority);
     let mut acquiring = pin!(acquiring);
     // The route's time runs from the end of the request.
     let response = deadlines.route.filter(|_| forwarding.upload.body.is_end());

@@ -14,7 +14,8 @@ use crate::io::BodyFail;
 use crate::io::timer::now;
 use crate::message::{Body, ResponseHead};
 use crate::serve::http::state::RequestState;
-use crate::upstream::exchange::{Exchange, SendFail, Sender, UpstreamFail};
+use crate::upstream::exchange::{Exchange, Sender};
+use crate::upstream::fail::{SendFail, UpstreamFail};
 
 /// How the wait for a response head ended.
 pub(super) enum Head {

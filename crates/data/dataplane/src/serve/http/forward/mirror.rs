@@ -18,7 +18,6 @@ use crate::tls::Offer;
 use crate::upstream::config::UpstreamProtocol;
 use crate::upstream::exchange::{Exchange, OutgoingHead};
 use crate::upstream::pick::LbContext;
-use crate::upstream::pool::acquire;
 use crate::upstream::{Cluster, WorkerCluster};
 use crate::value::drawn;
 
@@ -91,7 +90,7 @@ impl Copy {
         let host = own.pick(&LbContext { hash: self.hash, ..LbContext::default() })?;
         let h2 = cluster.config.protocol == UpstreamProtocol::Http2;
         let offer = if h2 { Offer::Http2 } else { Offer::Http1 };
-        let acquired = acquire(own, cluster, &host, offer, false).await.ok()?;
+        let acquired = own.acquire(cluster, &host, offer, false).await.ok()?;
         own.stats_of(cluster).upstream_rq_total.inc();
         let head = OutgoingHead {
             method: &self.method,

@@ -4,7 +4,7 @@ use http::{HeaderName, HeaderValue, StatusCode};
 
 use crate::message::{Flags, LocalReply};
 use crate::upstream::connect::ConnectFailure;
-use crate::upstream::exchange::UpstreamFail;
+use crate::upstream::fail::UpstreamFail;
 
 /// How Envoy begins the body of an answer for an upstream that failed; people search for it.
 const RESET_BODY: &str = "upstream connect error or disconnect/reset before headers. reset reason:";

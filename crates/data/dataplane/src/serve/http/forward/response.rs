@@ -17,7 +17,7 @@ use crate::serve::http::respond::Responder;
 use crate::serve::http::state::RequestState;
 use crate::serve::http::tunnel;
 use crate::upstream::breaker::Held;
-use crate::upstream::exchange::SendFail;
+use crate::upstream::fail::SendFail;
 use crate::upstream::outlier::{self, Outcome};
 
 const SERVICE_TIME: HeaderName = HeaderName::from_static("x-envoy-upstream-service-time");

@@ -17,7 +17,7 @@ use crate::route::retry::{Failure, RetryPolicy};
 use crate::serve::http::state::RequestState;
 use crate::upstream::breaker::Held;
 use crate::upstream::environment::Here;
-use crate::upstream::exchange::UpstreamFail;
+use crate::upstream::fail::UpstreamFail;
 
 /// Times that a request is sent again because an idle connection turned out to be dead.
 const MAX_STALE: u32 = 2;

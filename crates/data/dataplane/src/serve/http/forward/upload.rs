@@ -6,7 +6,8 @@ use bytes::Bytes;
 use http::{HeaderMap, StatusCode, header};
 
 use crate::message::Body;
-use crate::upstream::exchange::{SendFail, Sender};
+use crate::upstream::exchange::Sender;
+use crate::upstream::fail::SendFail;
 
 /// Request bytes that are kept for another try or a mirror (Envoy: the connection's buffer limit, 1 MiB). A longer
 /// request is sent once.
