@@ -4,7 +4,7 @@ use std::cell::RefCell;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 
-use super::manager::RequestState;
+use super::state::RequestState;
 use super::waiting::Waiting;
 use crate::filters::chain::{Chain, Side};
 use crate::filters::held::Held;

@@ -10,8 +10,7 @@ use std::time::Instant;
 use http::{StatusCode, header};
 
 use super::filtered_body::FilteredBody;
-use super::forward::Downstream;
-use super::manager::{RequestState, Scope, weighted_of};
+use super::state::{Downstream, RequestState, Scope, weighted_of};
 use super::waiting::{Happened, Waiting};
 use crate::filters::chain::{Chain, Side};
 use crate::filters::held::Held;
@@ -29,16 +28,6 @@ pub(super) enum Stop {
     Gone,
     /// The host ended its response too early.
     Cut,
-}
-
-/// The filters of one request, and what they still wait for.
-#[derive(Debug, Default)]
-pub(super) struct Filters {
-    /// `None`: not begun. Shared with bodies that run through the filters.
-    chain: Option<Rc<RefCell<Chain>>>,
-    waiting: Waiting,
-    /// Count the request in Istio's standard metrics.
-    standard_metrics: bool,
 }
 
 fn view<'v>(scope: &'v Scope, request: &'v mut Request, info: &'v mut StreamInfo) -> View<'v> {

@@ -14,8 +14,9 @@ use portolan_h1::{BodyDecoder, Reject, RequestHead, RequestParser, Target, Versi
 use tokio::io::AsyncWrite as _;
 
 use super::incoming::Incoming;
-use super::manager::{self, Scope};
+use super::manager;
 use super::respond::Responder;
+use super::state::Scope;
 use crate::io::buffered::BufferedIo;
 use crate::io::stream::Stream;
 use crate::io::timer::Alarm;

@@ -10,8 +10,9 @@ use h2::server::SendResponse;
 use http::{HeaderMap, HeaderValue, Request as HttpRequest, header};
 
 use super::incoming::Incoming;
-use super::manager::{self, Scope};
+use super::manager;
 use super::respond::Responder;
+use super::state::Scope;
 use crate::io::metered::Metered;
 use crate::io::prefixed::Prefixed;
 use crate::io::timer::Alarm;

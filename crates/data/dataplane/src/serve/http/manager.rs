@@ -3,65 +3,34 @@
 use std::cell::RefCell;
 use std::future::poll_fn;
 use std::rc::Rc;
-use std::sync::Arc;
 use std::task::Poll;
-use std::time::{Instant, SystemTime};
+use std::time::SystemTime;
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use portolan_h1::Reject;
 
-use super::filtering::{Filters, Stop};
-use super::forward::{Downstream, Outcome, Target, forward, note_gone, reset_reply};
+use super::filtering::Stop;
+use super::forward::{Outcome, Target, forward, note_gone, reset_reply};
 use super::forwarded::{self, Client};
 use super::incoming::Incoming;
 use super::normalize::{normalize, strip_hop_by_hop};
 use super::respond::Responder;
+use super::state::{Downstream, RequestState, Scope, weighted_of};
 use crate::io::Frame;
 use crate::io::buffered::BufferedIo;
 use crate::io::timer::Alarm;
 use crate::io::timer::now;
-use crate::listener::{Hcm, Routes, ServerHeader};
-use crate::message::{Body, ConnectionInfo, Flags, LocalReply, Protocol, Request, ResponseHead};
-use crate::route::action::{RouteAction, WeightedCluster};
+use crate::listener::{Routes, ServerHeader};
+use crate::message::{Body, Flags, LocalReply, Protocol, Request, ResponseHead};
+use crate::route::action::RouteAction;
 use crate::route::table::RequireTls;
 use crate::route::{Action, Matched};
-use crate::serve::worker::Worker;
 use crate::stats::metrics::HttpStats;
 use crate::telemetry::StreamInfo;
 use crate::telemetry::access_log;
 use crate::telemetry::format::Context;
 use crate::upstream::exchange::UpstreamFail;
-
-/// What a connection's requests have in common.
-pub(crate) struct Scope {
-    pub(crate) worker: Rc<Worker>,
-    pub(crate) hcm: Arc<Hcm>,
-    pub(crate) connection: Rc<ConnectionInfo>,
-}
-
-impl Scope {
-    pub(crate) fn stats(&self) -> &HttpStats {
-        self.hcm.stats.of(self.worker.id)
-    }
-}
-
-/// The state of one request.
-pub(crate) struct RequestState<'a> {
-    pub(crate) scope: &'a Scope,
-    pub(crate) request: Request,
-    pub(crate) info: StreamInfo,
-    pub(crate) client: Client,
-    pub(crate) matched: Option<Matched>,
-    /// Index of the chosen weighted cluster.
-    pub(crate) weighted: Option<usize>,
-    pub(super) filters: Filters,
-    /// A sticky-session cookie to be set.
-    pub(crate) set_cookie: Option<String>,
-    pub(crate) deadline: Option<Instant>,
-    /// There is no request that logs could show.
-    unread: bool,
-}
 
 /// Counts a request as active while it lives.
 struct Active<'a>(&'a HttpStats);
@@ -160,22 +129,7 @@ async fn answer_unread(scope: &Scope, io: &Rc<RefCell<BufferedIo>>, reply: Local
     state.answer(reply, &mut responder, alarm).await;
 }
 
-impl<'a> RequestState<'a> {
-    fn new(scope: &'a Scope, request: Request, info: StreamInfo, client: Client) -> Self {
-        RequestState {
-            scope,
-            request,
-            info,
-            client,
-            matched: None,
-            weighted: None,
-            filters: Filters::default(),
-            set_cookie: None,
-            deadline: None,
-            unread: false,
-        }
-    }
-
+impl RequestState<'_> {
     fn find_route(&mut self) {
         let scope = self.scope;
         let table = match &scope.hcm.routes {
@@ -414,34 +368,6 @@ impl<'a> RequestState<'a> {
         }
     }
 
-    /// Request header changes of all levels.
-    pub(crate) fn mutate_request(&mut self, matched: &Matched, headers: &mut HeaderMap) {
-        let context = Context {
-            info: &self.info,
-            request: Some(&self.request),
-            response: None,
-            trailers: None,
-            now: now(),
-        };
-        let weighted = weighted_of(matched, self.weighted).map(|weighted| &weighted.mutations);
-        let levels = [
-            weighted,
-            Some(&matched.route.mutations),
-            Some(&matched.host.mutations),
-            Some(&matched.table.mutations),
-        ];
-        let mut apply = |mutations: &crate::route::mutation::Mutations| {
-            if !mutations.request.is_empty() {
-                mutations.request.apply(headers, Some(&context));
-            }
-        };
-        if matched.table.most_specific_wins {
-            levels.into_iter().rev().flatten().for_each(&mut apply);
-        } else {
-            levels.into_iter().flatten().for_each(&mut apply);
-        }
-    }
-
     /// Statistics and logs at the end.
     pub(crate) fn finish(&mut self, head: Option<&ResponseHead>, trailers: Option<&HeaderMap>) {
         let stats = self.scope.stats();
@@ -471,14 +397,6 @@ impl<'a> RequestState<'a> {
             now: now(),
         };
         access_log::log(&self.scope.hcm.access_log, &context, &self.scope.worker.logs);
-    }
-}
-
-/// The weighted cluster that was chosen.
-pub(crate) fn weighted_of(matched: &Matched, index: Option<usize>) -> Option<&WeightedCluster> {
-    match &matched.route.action {
-        Action::Forward(action) => action.cluster.at(index?),
-        _ => None,
     }
 }
 

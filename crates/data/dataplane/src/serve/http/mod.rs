@@ -12,6 +12,7 @@ pub(crate) mod incoming;
 pub(crate) mod manager;
 pub(crate) mod normalize;
 pub(crate) mod respond;
+mod state;
 pub(crate) mod tunnel;
 mod waiting;
 

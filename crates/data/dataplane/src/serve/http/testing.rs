@@ -9,8 +9,8 @@ use prost::{Message as _, Name as _};
 use tokio::net::UnixStream;
 use tokio_util::sync::CancellationToken;
 
-use super::manager::Scope;
 use super::respond::Responder;
+use super::state::Scope;
 use crate::io::Trailers;
 use crate::io::buffered::BufferedIo;
 use crate::io::stream::{RawStream, Socket, Stream};

@@ -4,8 +4,8 @@ use std::cell::RefCell;
 use std::future::poll_fn;
 use std::rc::Rc;
 
-use super::manager::RequestState;
 use super::respond::Responder;
+use super::state::RequestState;
 use crate::io::relay::{RelayEnd, relay};
 use crate::message::{Body, Flags, ResponseHead};
 use crate::upstream::exchange::Exchange;

@@ -20,7 +20,7 @@ use crate::message::Flags;
 use crate::message::LocalReply;
 use crate::message::{Body, Protocol, ResponseHead};
 use crate::route::retry::Failure;
-use crate::serve::http::manager::RequestState;
+use crate::serve::http::state::RequestState;
 use crate::upstream::Host;
 use crate::upstream::exchange::{Exchange, OutgoingHead, Sender, UpstreamFail};
 use crate::upstream::outlier::{self, Outcome};

@@ -13,7 +13,7 @@ use super::{Downstream, Forwarding};
 use crate::io::BodyFail;
 use crate::io::timer::now;
 use crate::message::{Body, ResponseHead};
-use crate::serve::http::manager::RequestState;
+use crate::serve::http::state::RequestState;
 use crate::upstream::exchange::{Exchange, SendFail, Sender, UpstreamFail};
 
 /// How the wait for a response head ended.

@@ -9,7 +9,7 @@ use crate::io::timer::Alarm;
 use crate::io::timer::now;
 use crate::route::action::RouteAction;
 use crate::route::retry::RetryPolicy;
-use crate::serve::http::manager::RequestState;
+use crate::serve::http::state::RequestState;
 
 pub(super) const UPSTREAM_TIMEOUT: HeaderName = HeaderName::from_static("x-envoy-upstream-rq-timeout-ms");
 pub(super) const PER_TRY_TIMEOUT: HeaderName =

@@ -9,7 +9,7 @@ use crate::route::Matched;
 use crate::route::action::{HostRewrite, RouteAction};
 use crate::route::path::substitute;
 use crate::route::retry::{MAX_RETRIES_ASKED, RETRY_GRPC_ON, RETRY_ON, STATUS_CODES_ASKED};
-use crate::serve::http::manager::{RequestState, weighted_of};
+use crate::serve::http::state::{RequestState, weighted_of};
 use crate::tls::Offer;
 use crate::upstream::Host;
 use crate::upstream::config::UpstreamProtocol;

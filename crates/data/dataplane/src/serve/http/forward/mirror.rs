@@ -13,7 +13,7 @@ use super::upload::Upload;
 use crate::io::Frame;
 use crate::message::Body;
 use crate::route::action::{Mirror, RouteAction};
-use crate::serve::http::manager::RequestState;
+use crate::serve::http::state::RequestState;
 use crate::tls::Offer;
 use crate::upstream::config::UpstreamProtocol;
 use crate::upstream::exchange::{Exchange, OutgoingHead};

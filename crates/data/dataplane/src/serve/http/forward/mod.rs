@@ -30,9 +30,8 @@ pub(crate) use self::replies::reset_reply;
 pub(crate) use self::response::Response;
 use self::retry::{Next, Retries};
 use self::upload::{MAX_REPLAY, Upload};
-use super::manager::RequestState;
 use super::respond::Responder;
-use crate::io::timer::Alarm;
+use super::state::{Downstream, RequestState};
 use crate::message::Flags;
 use crate::message::{Body, LocalReply, ResponseHead};
 use crate::route::Matched;
@@ -56,12 +55,6 @@ impl<'a> Target<'a> {
     fn stats(self) -> &'a ClusterStats {
         self.own.stats_of(self.cluster)
     }
-}
-
-/// The side that asked: where the response goes, and the one timer of its task.
-pub(crate) struct Downstream<'a> {
-    pub(crate) responder: &'a mut Responder,
-    pub(crate) alarm: &'a mut Alarm,
 }
 
 /// What came of forwarding a request.

@@ -14,7 +14,7 @@ use crate::message::LocalReply;
 use crate::route::Matched;
 use crate::route::action::{RouteAction, is_idempotent};
 use crate::route::retry::{Failure, RetryPolicy};
-use crate::serve::http::manager::RequestState;
+use crate::serve::http::state::RequestState;
 use crate::upstream::breaker::Held;
 use crate::upstream::environment::Here;
 use crate::upstream::exchange::UpstreamFail;
