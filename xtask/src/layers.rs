@@ -16,7 +16,7 @@ use modules::Modules;
 use tree::Tree;
 
 /// Crates that take data and give data.
-const PURE: &[&str] = &[
+pub(crate) const PURE: &[&str] = &[
     "names",
     "envoy-api",
     "resources",

@@ -1,4 +1,4 @@
-//! Repository tasks: `demo`, `install`, `test`, `layers`, `bench`, `docs`, `fuzz`, `tools`.
+//! Repository tasks: `demo`, `install`, `test`, `layers`, `bench`, `docs`, `fuzz`, `mutants`, `tools`.
 //!
 //! Each task first makes sure that what it needs is there, says what it does, and can be run again at any time.
 //! The crate has no dependencies, so that it starts within seconds of a fresh clone.
@@ -7,6 +7,7 @@ mod dependencies;
 mod docs;
 mod fuzz;
 mod layers;
+mod mutants;
 mod packages;
 mod run;
 mod tasks;
@@ -30,6 +31,9 @@ Usage: cargo xtask <task> [arguments]
   fuzz [target] [seconds]
                      feed random messages to the codecs, each target for 60 seconds or as given;
                      needs a nightly compiler and cargo-fuzz
+  mutants [crate] [arguments of cargo-mutants]
+                     change the code of a pure crate, or of all, in many small ways, and show which changes its
+                     own tests do not notice (an hour or more for all; --shard 0/10 takes every tenth)
   tools              only fetch what demo and test need (Debian packages, kubectl, Envoy)
 ";
 
@@ -43,6 +47,7 @@ fn main() -> ExitCode {
         Some("install") => tasks::install(&rest),
         Some("fuzz") => fuzz::fuzz(&rest),
         Some("layers") => layers::layers(),
+        Some("mutants") => mutants::mutants(&rest),
         Some("docs") => docs::docs(),
         Some("bench") => tasks::bench(&rest),
         Some("tools") => tasks::tools(),

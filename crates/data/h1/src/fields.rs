@@ -14,9 +14,6 @@ pub(crate) fn collect(head: &Bytes, parsed: &[httparse::Header<'_>]) -> Result<H
     for field in parsed {
         let name = HeaderName::from_bytes(field.name.as_bytes()).map_err(|_| Reject::HeaderName)?;
         let value = field.value.trim_ascii();
-        if value.iter().any(|&byte| (byte < 0x20 && byte != b'\t') || byte == 0x7f) {
-            return Err(Reject::HeaderValue);
-        }
         let value = if value.is_empty() { Bytes::new() } else { head.slice_ref(value) };
         let value = HeaderValue::from_maybe_shared(value).map_err(|_| Reject::HeaderValue)?;
         headers.try_append(name, value).map_err(|_| Reject::TooManyHeaders)?;

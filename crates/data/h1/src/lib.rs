@@ -49,3 +49,6 @@ impl Version {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -93,3 +93,6 @@ fn run(program: &'static str, args: &[&str], input: &str) -> Result<(), ApplyErr
         other => ApplyError::Command(other),
     })
 }
+
+#[cfg(test)]
+mod tests;

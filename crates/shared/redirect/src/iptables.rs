@@ -138,3 +138,6 @@ fn dns_over_udp(rules: &Rules, family: Family) -> Vec<String> {
     }
     lines
 }
+
+#[cfg(test)]
+mod tests;

@@ -226,25 +226,4 @@ pub(crate) fn parse_ids(flag: &'static str, text: &str) -> Result<Vec<u32>, Rule
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn lists() {
-        assert_eq!(parse_ports("-b", "*"), Ok(Ports::All));
-        assert_eq!(parse_ports("-b", ""), Ok(Ports::List(vec![])));
-        assert_eq!(parse_ports("-b", "80, 443,"), Ok(Ports::List(vec![80, 443])));
-        assert!(matches!(parse_port_list("-d", "0"), Err(RulesError::Port { .. })));
-        assert!(matches!(parse_port_list("-d", "*"), Err(RulesError::Wildcard { .. })));
-        assert!(matches!(parse_port_list("-d", "80;flush ruleset"), Err(RulesError::Port { .. })));
-        assert!(matches!(parse_network_list("-x", "10.0.0.0/33"), Err(RulesError::Network { .. })));
-        let nets = parse_network_list("-x", "10.1.2.3/8,fd00::1,1.2.3.4").unwrap();
-        assert_eq!(
-            nets.iter().map(ToString::to_string).collect::<Vec<_>>(),
-            ["10.0.0.0/8", "fd00::1/128", "1.2.3.4/32"]
-        );
-        assert!(matches!(parse_ids("-u", "root"), Err(RulesError::Id { .. })));
-        let long = vec!["1"; MAX_LIST_ENTRIES + 1].join(",");
-        assert!(matches!(parse_port_list("-d", &long), Err(RulesError::TooMany { .. })));
-    }
-}
+mod tests;

@@ -148,3 +148,6 @@ fn loopback(family: Family) -> (&'static str, &'static str) {
         Family::V6 => ("ip6", "::1/128"),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -6,7 +6,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV4, TcpListener, TcpStrea
 use std::time::Duration;
 
 use ipnet::IpNet;
-use socket2::SockRef;
+use socket2::{SockAddr, SockRef};
 
 use crate::model::{Family, Rules};
 use portolan_names::ports;
@@ -65,10 +65,15 @@ pub fn validate(rules: &Rules) -> Result<bool, ValidateError> {
     let (accepted, _) = listener.accept().map_err(not_captured)?;
     let found = SockRef::from(&accepted).original_dst_v4();
     drop(probe);
+    kept(target, found)
+}
+
+/// Whether the kernel kept where a connection was going to.
+fn kept(expected: SocketAddr, found: io::Result<SockAddr>) -> Result<bool, ValidateError> {
     match found {
-        Ok(addr) if addr.as_socket() == Some(target) => Ok(true),
-        Ok(addr) => Err(ValidateError::OriginalDestination { expected: target, found: format!("{addr:?}") }),
-        Err(error) => Err(ValidateError::OriginalDestination { expected: target, found: error.to_string() }),
+        Ok(addr) if addr.as_socket() == Some(expected) => Ok(true),
+        Ok(addr) => Err(ValidateError::OriginalDestination { expected, found: format!("{addr:?}") }),
+        Err(error) => Err(ValidateError::OriginalDestination { expected, found: error.to_string() }),
     }
 }
 
@@ -83,3 +88,6 @@ fn probe_address(rules: &Rules) -> Option<Ipv4Addr> {
     let excluded = rules.networks_exclude.iter().any(|net| net.contains(&IpAddr::V4(candidate)));
     (!excluded && !rules.outbound_exclude.contains(&ports::CAPTURE_VALIDATION)).then_some(candidate)
 }
+
+#[cfg(test)]
+mod tests;

@@ -147,7 +147,8 @@ fn events(before: &[&str], after: &[&str]) -> Vec<String> {
 
 #[test]
 fn events_lead_from_one_list_to_the_next() {
-    let rows: [(&str, &[&str], &[&str], &[&str]); 7] = [
+    type List = &'static [&'static str];
+    let rows: [(&str, List, List, List); 7] = [
         ("nothing changed", &["a=x", "b=y"], &["a=x", "b=y"], &[]),
         ("the first export", &[], &["a=x"], &["Add x@80"]),
         ("one more", &["a=x"], &["a=x", "b=y"], &["Add y@80"]),

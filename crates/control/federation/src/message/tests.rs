@@ -255,6 +255,14 @@ fn services_beyond_the_limit_are_not_taken() {
 }
 
 #[test]
+fn a_full_list_fits_into_its_bytes() {
+    let list = ServiceList::new((0..MAX_SERVICES).map(|n| offer(&format!("s{n}"), "bookinfo")).collect());
+    let bytes = serde_json::to_vec(&list).unwrap().len();
+    assert!(bytes <= MAX_LIST_BYTES, "{bytes}");
+    assert_eq!(MAX_LIST_BYTES, 1 << 24);
+}
+
+#[test]
 fn reasons_do_not_repeat_endless_text() {
     let endless = "x".repeat(10_000);
     assert_eq!(accepted(|s| s.name = endless.clone()), Err(Refused::Name("x".repeat(80))));

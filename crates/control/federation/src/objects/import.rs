@@ -129,7 +129,7 @@ fn exported_service(state: &PeerState, message: &ServiceMessage) -> (Service, Se
     (service, endpoints)
 }
 
-/// The service as it is known here. Everybody sees it; its endpoints are our egress gateway.
+/// The service as it is known here. Everybody sees it, as by default; its endpoints are our egress gateway.
 fn local_service(
     mesh: &LocalMesh,
     state: &PeerState,
@@ -168,7 +168,6 @@ fn local_service(
         registry: Registry::Federation,
         ports,
         wants_auto_address: true,
-        visibility: Visibility::Public,
         // Known even while the gateway has no ready Pod, so that nobody else is believed meanwhile.
         subject_alt_names: BTreeSet::from([peer.gateway_identity(mesh, egress)]),
         ..Service::default()

@@ -17,7 +17,7 @@ pub(super) enum Side {
     Principal,
 }
 
-/// `None` for unknown attributes: a rule that names one never holds.
+/// `None` for unknown attributes.
 pub(super) fn side(key: &str) -> Option<Side> {
     match key {
         "destination.ip" | "destination.port" | "connection.sni" => Some(Side::Permission),

@@ -45,7 +45,14 @@ pub(super) fn policy(
     let mut principal_conditions = Parts::new(tcp, deny);
     for when in &rule.when {
         let http_only = conditions::is_http_only(&when.key);
-        match conditions::side(&when.key)? {
+        // What cannot be expressed never allows, and denies whatever the rest of the rule covers.
+        let Some(side) = conditions::side(&when.key) else {
+            if deny {
+                continue;
+            }
+            return None;
+        };
+        match side {
             Side::Permission => {
                 permission_conditions.add(&when.values, http_only, |v| conditions::permissions(&when.key, v));
                 permission_conditions.add(&when.not_values, http_only, |v| {

@@ -1,6 +1,7 @@
 //! The book shop and a federation with a peer `east`, generated for every kind of proxy: golden files of a compact text
-//! form, and a real Envoy's own validation.
+//! form, the data plane's own compiler, a real Envoy's own validation, and what policies mean.
 
+mod authz;
 mod contract;
 mod envoy;
 mod fixture;

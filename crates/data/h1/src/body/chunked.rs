@@ -132,10 +132,8 @@ fn check_size_prefix(src: &[u8]) -> Result<(), BodyError> {
 /// Size and number of extension bytes. Nothing but a semicolon may follow the digits: the optional white
 /// space of old senders is what parsers disagree on.
 fn parse_size_line(line: &[u8]) -> Result<(u64, usize), BodyError> {
+    // `check_size_prefix` has seen that there are some, and not too many.
     let digits = line.iter().take_while(|byte| byte.is_ascii_hexdigit()).count();
-    if digits == 0 || digits > MAX_CHUNK_SIZE_DIGITS {
-        return Err(BodyError::ChunkSize);
-    }
     let (number, extension) = line.split_at(digits);
     match extension.first() {
         None | Some(b';') => {}

@@ -155,23 +155,19 @@ mod tests {
         )
     }
 
+    type Start = Box<dyn Fn(Arc<Pod>, watch::Receiver<Desired>) -> futures::future::BoxFuture<'static, ()>>;
+
     /// Workers that run until their Pod is gone, and how often one was started.
-    fn roster(
-        limit: usize,
-    ) -> (
-        Roster<impl Fn(Arc<Pod>, watch::Receiver<Desired>) -> futures::future::BoxFuture<'static, ()>>,
-        Arc<AtomicUsize>,
-    ) {
+    fn roster(limit: usize) -> (Roster<Start>, Arc<AtomicUsize>) {
         let started = Arc::new(AtomicUsize::new(0));
         let count = started.clone();
-        let roster = Roster::new(limit, move |_, mut desired: watch::Receiver<Desired>| {
+        let start: Start = Box::new(move |_, mut desired| {
             count.fetch_add(1, Ordering::Relaxed);
-            let worker = async move {
+            Box::pin(async move {
                 let _ = desired.wait_for(|desired| matches!(desired, Desired::Gone)).await;
-            };
-            Box::pin(worker) as futures::future::BoxFuture<'static, ()>
+            })
         });
-        (roster, started)
+        (Roster::new(limit, start), started)
     }
 
     #[tokio::test]
