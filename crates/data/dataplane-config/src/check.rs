@@ -136,3 +136,6 @@ pub fn compile(kind: Kind, message: &[u8], load: Loader) -> Valid<Compiled> {
 fn decode<M: Message + Default>(message: &[u8]) -> Valid<M> {
     M::decode(message).map_err(|error| Invalid(format!("cannot decode: {error}")))
 }
+
+#[cfg(test)]
+mod tests;

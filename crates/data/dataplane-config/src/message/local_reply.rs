@@ -70,7 +70,7 @@ impl LocalReply {
         }
     }
 
-    /// Head and body for this request: gRPC callers get their status in the head (spec/dataplane.md 76).
+    /// Head and body for this request: gRPC callers get their status in the head.
     pub fn into_response(self, request: Option<&Request>) -> (ResponseHead, Bytes, Option<u32>) {
         let mut head = ResponseHead { status: self.status, headers: self.headers };
         if request.is_some_and(|request| request.is_grpc) {

@@ -1,5 +1,5 @@
 //! The one request object that filters, router, policy and logs read. Nothing looks at raw bytes again after it
-//! was made (spec/reliability.md 0.2).
+//! was made.
 
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 

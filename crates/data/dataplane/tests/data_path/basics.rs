@@ -224,3 +224,28 @@ fn bad_resources_are_refused_whole() {
     let at = plane.listen(&listener("other", vec![chain(any(&hcm))]));
     assert_eq!(status(&get(at, "/", "")), 200);
 }
+
+#[test]
+fn statistics_of_a_listener_that_is_gone_are_forgotten() {
+    let plane = Plane::new();
+    let apply = |version: u32, prefix: &str, name: &str| {
+        let mut manager = manager(table("r", vec![forward("/", to_cluster("backend"))]));
+        manager.stat_prefix = prefix.into();
+        manager.via = format!("v{version}");
+        plane.apply(ResourceKind::Listener, name, &listener(name, vec![chain(any(&manager))]));
+    };
+    let shows = |name: &str| plane.plane.stats().samples().iter().any(|sample| sample.stat_name == name);
+    apply(0, "gone", "first");
+    assert!(shows("http.gone.downstream_rq_total"));
+    let mut gone = ConfigUpdate::new(ResourceKind::Listener);
+    gone.removed.push("first".into());
+    plane.plane.config().apply(gone).unwrap();
+    // Workers hold on to a snapshot until they take the next one over.
+    let mut version = 0;
+    eventually(|| {
+        version += 1;
+        apply(version, "stays", "second");
+        (!shows("http.gone.downstream_rq_total")).then_some(())
+    });
+    assert!(shows("http.stays.downstream_rq_total"));
+}
