@@ -81,3 +81,17 @@ pub fn discovery_host(ns: &str, peer: &str) -> String {
 pub fn peer_network(peer: &str) -> String {
     format!("network-{peer}")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_made_of_other_names() {
+        assert_eq!(gateway_service_account("east-egress"), "east-egress-service-account");
+        assert_eq!(exports_domain("east"), "svc.east-exports.local");
+        assert_eq!(imports_domain("east"), "svc.east-imports.local");
+        assert_eq!(discovery_host("istio-system", "east"), "discovery.istio-system.svc.east.local");
+        assert_eq!(peer_network("east"), "network-east");
+    }
+}

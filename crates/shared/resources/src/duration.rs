@@ -98,6 +98,10 @@ mod tests {
             ("0s", 0),
             ("0", 0),
             ("0.1s", 100),
+            ("2000us", 2),
+            ("2000\u{b5}s", 2),
+            ("2000\u{3bc}s", 2),
+            ("3000000ns", 3),
         ] {
             assert_eq!(ProtoDuration::from(text).get(), Some(Duration::from_millis(millis)), "{text}");
         }

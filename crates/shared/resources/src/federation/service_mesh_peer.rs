@@ -195,3 +195,28 @@ pub struct DiscoveryRemoteStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_disconnect_status: Option<String>,
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ports_have_defaults() {
+        for (given, discovery, service) in [
+            (None, 8188, 15443),
+            (Some(0), 8188, 15443),
+            (Some(-1), 8188, 15443),
+            (Some(65_536), 8188, 15443),
+            (Some(1), 1, 1),
+            (Some(65_535), 65_535, 65_535),
+        ] {
+            let remote = PeerRemote { discovery_port: given, service_port: given, ..PeerRemote::default() };
+            assert_eq!((remote.discovery_port(), remote.service_port()), (discovery, service), "{given:?}");
+        }
+    }
+
+    #[test]
+    fn roots_are_in_a_config_map_of_the_peer() {
+        assert_eq!(default_root_config_map("east"), "east-ca-root-cert");
+    }
+}

@@ -453,3 +453,24 @@ pub struct RouteDestination {
 pub(crate) fn is_false(value: &bool) -> bool {
     !*value
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_string_match_is_empty_without_any_form() {
+        let regex = StringMatch { regex: Some("a".to_owned()), ..StringMatch::default() };
+        assert!(StringMatch::default().is_empty());
+        for given in [StringMatch::exact("a"), StringMatch::prefix("a"), regex] {
+            assert!(!given.is_empty(), "{given:?}");
+        }
+    }
+
+    #[test]
+    fn a_string_match_has_the_form_that_it_was_made_of() {
+        let form = |given: StringMatch| (given.exact, given.prefix, given.regex);
+        assert_eq!(form(StringMatch::exact("a")), (Some("a".to_owned()), None, None));
+        assert_eq!(form(StringMatch::prefix("a")), (None, Some("a".to_owned()), None));
+    }
+}
