@@ -1,5 +1,5 @@
 //! Who is calling: a workload proves its service account by its client certificate or by a token that the API server
-//! vouches for (spec/istio.md 2.4).
+//! vouches for (docs/reference/istiod.md).
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 

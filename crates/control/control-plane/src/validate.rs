@@ -1,4 +1,4 @@
-//! The validating webhook's judgement of one object (spec/istio.md 2.6).
+//! The validating webhook's judgement of one object (docs/reference/istiod.md).
 
 use portolan_resources::validation::{DecodeError, validate_json};
 use serde_json::Value;

@@ -1,4 +1,4 @@
-//! What we export to a peer (spec/federation.md 2.6).
+//! What we export to a peer (docs/reference/federation.md).
 
 use std::collections::BTreeMap;
 

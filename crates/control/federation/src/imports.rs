@@ -1,4 +1,4 @@
-//! What we import from a peer (spec/federation.md 1.3).
+//! What we import from a peer (docs/reference/federation.md).
 
 use portolan_resources::federation::{
     ImportedServiceSetSpec, ImportedServiceSetStatus, LocalServiceKey, MeshServiceMapping,

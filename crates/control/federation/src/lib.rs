@@ -1,5 +1,5 @@
 //! Mesh federation: what is exported and imported, the discovery protocol's messages, and the in-memory objects that
-//! carry the traffic of a peer through our gateways (spec/federation.md 1 to 3).
+//! carry the traffic of a peer through our gateways (docs/reference/federation.md).
 //!
 //! Invariants: nothing leaves this mesh that no export rule names, and nothing of a peer is reachable that no import
 //! rule names. A peer is hostile: everything that it sends passes [`ServiceList::accept`], which bounds it and refuses

@@ -50,7 +50,7 @@ impl Peer {
         format!("{}.{}.svc.{}", self.spec.gateways.egress.name, self.namespace, mesh.cluster_domain)
     }
 
-    /// Discovery host of the peer, an internal name (spec/federation.md 2.4).
+    /// Discovery host of the peer, an internal name (docs/reference/federation.md).
     pub fn discovery_host(&self) -> String {
         names::discovery_host(&self.namespace, &self.name)
     }

@@ -1,4 +1,4 @@
-//! Messages of the discovery protocol (spec/federation.md 2.3): JSON over HTTP.
+//! Messages of the discovery protocol (docs/reference/federation.md): JSON over HTTP.
 
 use std::collections::BTreeSet;
 use std::hash::Hasher;

@@ -6,7 +6,7 @@ use sha2::{Digest, Sha256};
 const MAX_NAME_LENGTH: usize = 63;
 
 /// Joins `parts` with dashes; a name that gets too long is cut and ends in eight hex digits of its SHA-256, as Service
-/// Mesh 2.2 and later do (spec/federation.md 3.1; 7.1 row 19).
+/// Mesh 2.2 and later do (docs/reference/federation.md).
 pub fn object_name(parts: &[&str]) -> String {
     let full = parts.join("-");
     if full.len() <= MAX_NAME_LENGTH {

@@ -1,4 +1,4 @@
-//! Export and import rules (spec/federation.md 1.2 and 1.3): ordered, the first that matches wins.
+//! Export and import rules (docs/reference/federation.md): ordered, the first that matches wins.
 
 use std::collections::BTreeMap;
 

@@ -1,4 +1,4 @@
-//! Effective mTLS mode of a workload's ports (spec/istio.md 1.7).
+//! Effective mTLS mode of a workload's ports (Istio 1.9 reference, Security).
 
 use std::collections::BTreeMap;
 

@@ -12,9 +12,9 @@ use crate::{
     snapshot::Snapshot,
 };
 
-/// First two bytes of the addresses of ServiceEntry hosts (spec/istio.md 1.4).
+/// First two bytes of the addresses of ServiceEntry hosts (Istio 1.9 reference, Service Entry and Workload Entry).
 pub const AUTO_VIP_SERVICE_ENTRY: [u8; 2] = [240, 240];
-/// First two bytes of the addresses of imported hosts (spec/federation.md 3.2).
+/// First two bytes of the addresses of imported hosts (docs/reference/federation.md).
 pub const AUTO_VIP_FEDERATION: [u8; 2] = [240, 241];
 
 /// What DNS answers for a host.

@@ -1,4 +1,4 @@
-//! Host names: short names, wildcards, specificity (spec/istio.md 1.1).
+//! Host names: short names, wildcards, specificity (Istio 1.9 reference, Virtual Service).
 
 use std::{cmp::Ordering, net::IpAddr};
 

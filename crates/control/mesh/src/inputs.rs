@@ -87,7 +87,7 @@ pub struct Inputs {
 }
 
 /// What federation adds to the model: a second registry, configuration that lives in memory only, and trust
-/// (spec/federation.md 3).
+/// (docs/reference/federation.md).
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct FederationInputs {
     /// Two services per import: the exported host (visible to gateways) and the local host.

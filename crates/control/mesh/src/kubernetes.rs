@@ -80,7 +80,7 @@ pub(crate) fn service(object: &KubeService, domain: &str, mesh: &MeshConfig) -> 
     })
 }
 
-/// Identities that annotations of a Service name (spec/federation.md 2.6).
+/// Identities that annotations of a Service name (docs/reference/federation.md).
 fn service_accounts<'a>(
     annotation: impl Fn(&str) -> Option<&'a String>,
     namespace: &str,

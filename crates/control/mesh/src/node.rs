@@ -1,4 +1,4 @@
-//! The proxy that asks (spec/istio.md 2.2).
+//! The proxy that asks (docs/reference/istiod.md).
 
 use std::{collections::BTreeMap, net::IpAddr};
 

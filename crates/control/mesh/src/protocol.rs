@@ -1,4 +1,4 @@
-//! Protocol of a port (spec/istio.md 3.3).
+//! Protocol of a port (docs/reference/xds.md).
 
 use portolan_names::ports;
 

@@ -31,7 +31,7 @@ pub(crate) struct Before<'a> {
 
 /// Services and endpoints of all registries, merged by host: Kubernetes first, then ServiceEntries by age, then
 /// federation. The first gives name, ports and addresses; endpoints and accepted identities are united, so that
-/// `importAsLocal` works (spec/federation.md 3.4).
+/// `importAsLocal` works (docs/reference/federation.md).
 pub(crate) fn merge(inputs: &Inputs, workloads: &Workloads, before: Option<Before<'_>>) -> Registered {
     let mesh = &inputs.mesh_config;
     let network = inputs.cluster.network.as_str();

@@ -1,4 +1,4 @@
-//! ServiceEntries and WorkloadEntries as services and endpoints (spec/istio.md 1.4).
+//! ServiceEntries and WorkloadEntries as services and endpoints (Istio 1.9 reference, Service Entry and Workload Entry).
 
 use std::{collections::BTreeMap, sync::Arc};
 

@@ -1,4 +1,4 @@
-//! Which Sidecar object holds for a proxy, and what it lets through (spec/istio.md 1.5).
+//! Which Sidecar object holds for a proxy, and what it lets through (Istio 1.9 reference, Sidecar).
 
 use std::{collections::BTreeMap, sync::Arc};
 

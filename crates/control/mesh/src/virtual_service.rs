@@ -57,7 +57,8 @@ pub(crate) fn resolve(
     Resolved { meta, spec }
 }
 
-/// Merges delegates into their roots (spec/istio.md 1.1): the root's match is put before each of the delegate's.
+/// Merges delegates into their roots (Istio 1.9 reference, Virtual Service): the root's match is put before
+/// each of the delegate's.
 /// A delegate that is missing or delegates further takes its rule with it; other rules stay.
 pub(crate) fn merge_delegates(all: Vec<ResolvedVirtualService>) -> Vec<ResolvedVirtualService> {
     let (delegates, roots): (Vec<_>, Vec<_>) = all.into_iter().partition(|v| v.spec.hosts.is_empty());

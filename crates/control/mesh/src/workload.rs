@@ -147,7 +147,8 @@ pub(crate) fn canonical_revision(labels: &BTreeMap<String, String>) -> &str {
         .map_or("latest", String::as_str)
 }
 
-/// Locality by label: the Pod's own, else the node labels that were copied to it (spec/istio.md 3.9).
+/// Locality by label: the Pod's own, else the node labels that were copied to it
+/// (Istio 1.9 reference, Locality Load Balancing).
 fn locality(map: &BTreeMap<String, String>) -> Locality {
     if let Some(text) = map.get(labels::LOCALITY) {
         return Locality::parse(&text.replace('.', "/"));

@@ -1,4 +1,4 @@
-//! Access logs as MeshConfig wants them (spec/istio.md 3.7).
+//! Access logs as MeshConfig wants them (docs/reference/xds.md).
 
 use portolan_resources::mesh_config::AccessLogEncoding;
 

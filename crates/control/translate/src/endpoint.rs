@@ -1,4 +1,4 @@
-//! Endpoints (EDS), with locality priorities (spec/istio.md 3.9).
+//! Endpoints (EDS), with locality priorities (Istio 1.9 reference, Locality Load Balancing).
 
 use std::collections::BTreeMap;
 

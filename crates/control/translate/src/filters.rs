@@ -1,4 +1,4 @@
-//! HTTP connection managers and their filters, in Istio's order (spec/istio.md 3.4 and 3.5).
+//! HTTP connection managers and their filters, in Istio's order (docs/reference/xds.md).
 
 use portolan_resources::mesh_config::PathNormalizationType;
 

@@ -1,5 +1,5 @@
 //! The mesh model and one proxy's identity in, Envoy's configuration out: clusters, endpoints, listeners, routes and the
-//! secrets that the control plane serves, with the names and the layout of Istio 1.9 (spec/istio.md 3) in the current
+//! secrets that the control plane serves, with the names and the layout of Istio 1.9 (docs/reference/xds.md) in the current
 //! Envoy API, so that our own proxies and stock Envoys take the same resources.
 //!
 //! Invariants: no I/O, no clock; the same model and node give the same bytes; an object that cannot be translated is

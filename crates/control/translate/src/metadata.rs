@@ -1,4 +1,4 @@
-//! Metadata that Istio's tools and statistics read (spec/istio.md 3.1).
+//! Metadata that Istio's tools and statistics read (docs/reference/xds.md).
 
 use portolan_mesh::{ObjectKey, Service};
 

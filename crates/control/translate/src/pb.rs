@@ -2,8 +2,8 @@
 
 use std::time::Duration as StdDuration;
 
-use envoy_types::pb::google::protobuf::value::Kind;
-pub(crate) use envoy_types::pb::{
+use portolan_envoy_api::pb::google::protobuf::value::Kind;
+pub(crate) use portolan_envoy_api::pb::{
     envoy::{
         config::{
             accesslog::v3 as accesslog, cluster::v3 as cluster, core::v3 as core, endpoint::v3 as endpoint,

@@ -15,7 +15,7 @@ fn inline(pem: &str) -> Option<core::DataSource> {
 }
 
 /// `ROOTCA` for the gateways that talk to peers with roots of their own: a validator with the roots of every trust
-/// domain, ours first (spec/federation.md 3.5). `None` for everybody else: their agent knows the mesh's root.
+/// domain, ours first (docs/reference/federation.md). `None` for everybody else: their agent knows the mesh's root.
 pub(crate) fn root_ca(ctx: &Context<'_>) -> Option<tls::Secret> {
     if !ctx.snapshot.gets_trust_bundles(ctx.node) || ctx.snapshot.root_certificates.is_empty() {
         return None;

@@ -1,4 +1,4 @@
-//! TLS contexts on both sides (spec/istio.md 3.6).
+//! TLS contexts on both sides (docs/reference/xds.md).
 
 use std::collections::BTreeSet;
 

@@ -3,8 +3,8 @@
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
-use envoy_types::pb::google::protobuf;
 use ipnet::IpNet;
+use portolan_envoy_api::pb::google::protobuf;
 use prost::Message;
 
 use crate::pb::{self, core};

@@ -5,12 +5,12 @@
 
 use std::collections::BTreeMap;
 
-use envoy_types::pb::google::protobuf::{Duration, UInt32Value};
 use portolan_dataplane_config::pb::{
     self, Any, accesslog, cluster, common_fault, core, endpoint, fault, file_log, hcm, http_rbac, listener,
     rbac, route, router, tcp_proxy, tls, types,
 };
 use portolan_dataplane_config::{Kind, check};
+use portolan_envoy_api::pb::google::protobuf::{Duration, UInt32Value};
 use proptest::prelude::{ProptestConfig, prop, proptest};
 use prost::{Message, Name};
 

@@ -2,7 +2,7 @@
 //!
 //! It exists beside hyper because a proxy must see what is wrong with a malformed message (access log,
 //! statistics, local reply) and must frame by the letter of RFC 9112: whenever two readings of a message are
-//! possible it is refused, never repaired (spec/dataplane.md 3, spec/reliability.md 3.1).
+//! possible it is refused, never repaired (RFC 9112, RFC 9112).
 //!
 //! Invariants:
 //! - the result does not depend on how the input was split into reads;

@@ -73,11 +73,12 @@ impl StandaloneError {
 /// Checks a bootstrap without serving (`--mode validate`).
 pub fn validate(loaded: &Loaded) -> Result<(), StandaloneError> {
     let data_plane = DataPlane::start(DataPlaneOptions { concurrency: 1, ..DataPlaneOptions::default() })?;
-    let clusters_only = envoy_types::pb::envoy::config::bootstrap::v3::Bootstrap {
+    let clusters_only = portolan_envoy_api::pb::envoy::config::bootstrap::v3::Bootstrap {
         static_resources: loaded.message.static_resources.clone().map(|mut resources| {
             // Ports stay closed: the file may belong to a proxy that runs right now.
             for listener in &mut resources.listeners {
-                listener.bind_to_port = Some(envoy_types::pb::google::protobuf::BoolValue { value: false });
+                listener.bind_to_port =
+                    Some(portolan_envoy_api::pb::google::protobuf::BoolValue { value: false });
             }
             resources
         }),

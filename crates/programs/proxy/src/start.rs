@@ -4,9 +4,9 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::{Duration, SystemTime};
 
-use envoy_types::pb::envoy::config::core::v3::Node;
 use portolan_agent::xds_client::XdsStatus;
 use portolan_dataplane::{DataPlane, DataPlaneOptions, StartError};
+use portolan_envoy_api::pb::envoy::config::core::v3::Node;
 use tokio_util::sync::CancellationToken;
 
 use crate::admin::AdminState;

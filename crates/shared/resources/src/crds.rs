@@ -10,7 +10,7 @@ use crate::{
 };
 
 /// All CRDs: structural schemas, status sub-resource, short names, categories, printer columns. The networking kinds
-/// serve `v1alpha3` and `v1beta1` (stored), which have the same schema (spec/istio.md 1).
+/// serve `v1alpha3` and `v1beta1` (stored), which have the same schema (Istio 1.9 configuration reference).
 pub fn crds() -> Vec<CustomResourceDefinition> {
     let networking = [
         VirtualService::crd(),

@@ -25,5 +25,3 @@ pub use federation::{ExportedServiceSet, ImportedServiceSet, ServiceMeshPeer};
 pub use mesh_config::MeshConfig;
 pub use networking::{DestinationRule, Gateway, ServiceEntry, Sidecar, VirtualService, WorkloadEntry};
 pub use security::{AuthorizationPolicy, PeerAuthentication, RequestAuthentication};
-// The former place of the names.
-pub use portolan_names as well_known;

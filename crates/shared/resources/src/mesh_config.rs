@@ -1,4 +1,5 @@
-//! MeshConfig: the part that is honoured, with Istio 1.9's defaults (spec/istio.md 1.8). Unknown fields are ignored.
+//! MeshConfig: the part that is honoured, with Istio 1.9's defaults (Istio 1.9 reference, Global Mesh
+//! Options). Unknown fields are ignored.
 
 use std::{collections::BTreeMap, time::Duration};
 

@@ -9,7 +9,7 @@ use std::{
     task::{Context, Poll},
 };
 
-use envoy_types::pb::envoy::service::discovery::v3::{DeltaDiscoveryRequest, DiscoveryRequest};
+use portolan_envoy_api::pb::envoy::service::discovery::v3::{DeltaDiscoveryRequest, DiscoveryRequest};
 use portolan_xds::wire::{DeltaDiscoveryResponse, WriteMessage};
 use tonic::{
     Request, Response, Status, Streaming,

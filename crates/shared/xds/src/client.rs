@@ -5,7 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use envoy_types::pb::{
+use portolan_envoy_api::pb::{
     envoy::{config::core::v3::Node, service::discovery::v3::DeltaDiscoveryRequest},
     google::rpc::Status,
 };

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use envoy_types::pb::google::protobuf::Struct;
+use portolan_envoy_api::pb::google::protobuf::Struct;
 use prost::Message;
 
 /// Asks for a certificate for the caller's own identity.

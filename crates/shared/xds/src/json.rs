@@ -39,7 +39,7 @@ pub enum JsonError {
 /// The descriptor set; empty when it can't be read, so that every type is unknown.
 pub fn pool() -> &'static DescriptorPool {
     static POOL: OnceLock<DescriptorPool> = OnceLock::new();
-    POOL.get_or_init(|| DescriptorPool::decode(envoy_types::DESCRIPTORS).unwrap_or_default())
+    POOL.get_or_init(|| DescriptorPool::decode(portolan_envoy_api::DESCRIPTORS).unwrap_or_default())
 }
 
 /// The JSON of an `Any`: the message's fields and `@type`.
@@ -346,7 +346,7 @@ fn redacted(value: &Value) -> Json {
 
 #[cfg(test)]
 mod tests {
-    use envoy_types::pb::{
+    use portolan_envoy_api::pb::{
         envoy::{
             config::{
                 cluster::v3::{Cluster, cluster},

@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
-use envoy_types::pb::{
+use portolan_envoy_api::pb::{
     envoy::{
         config::core::v3::Node,
         service::discovery::v3::{DiscoveryRequest, DiscoveryResponse},
@@ -225,7 +225,7 @@ impl SotwClient {
 /// Name and body of a resource, which may be wrapped.
 fn open(type_url: String, value: Bytes, expected: &str) -> Result<(String, Any), String> {
     if type_url == WRAPPED {
-        let wrapped = envoy_types::pb::envoy::service::discovery::v3::Resource::decode(value)
+        let wrapped = portolan_envoy_api::pb::envoy::service::discovery::v3::Resource::decode(value)
             .map_err(|error| format!("not a valid Resource: {error}"))?;
         let inner = wrapped.resource.ok_or("the wrapped resource has no body")?;
         let (name, body) = open(inner.type_url, inner.value.into(), expected)?;
@@ -244,7 +244,7 @@ fn open(type_url: String, value: Bytes, expected: &str) -> Result<(String, Any),
 
 #[cfg(test)]
 mod tests {
-    use envoy_types::pb::google::protobuf;
+    use portolan_envoy_api::pb::google::protobuf;
 
     use super::*;
     use crate::type_url::{CLUSTER, ENDPOINT};
@@ -325,7 +325,7 @@ mod tests {
     #[test]
     fn wrapped_and_wrong_resources() {
         let inner = protobuf::Any { type_url: CLUSTER.into(), value: body("a", 1) };
-        let wrapped = envoy_types::pb::envoy::service::discovery::v3::Resource {
+        let wrapped = portolan_envoy_api::pb::envoy::service::discovery::v3::Resource {
             name: "a".into(),
             resource: Some(inner),
             ..Default::default()

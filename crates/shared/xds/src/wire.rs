@@ -220,9 +220,10 @@ mod tests {
         assert_eq!(read.removed_resources, ["gone"]);
 
         // The generated type agrees.
-        let read =
-            envoy_types::pb::envoy::service::discovery::v3::DeltaDiscoveryResponse::decode(bytes.as_slice())
-                .unwrap();
+        let read = portolan_envoy_api::pb::envoy::service::discovery::v3::DeltaDiscoveryResponse::decode(
+            bytes.as_slice(),
+        )
+        .unwrap();
         assert_eq!(read.nonce, "n1");
         assert_eq!(read.resources[1].name, "b");
         assert_eq!(read.type_url, crate::type_url::CLUSTER);
@@ -239,9 +240,10 @@ mod tests {
         let mut bytes = Vec::new();
         response.write(&mut bytes);
         assert_eq!(bytes.len(), response.len());
-        let read =
-            envoy_types::pb::envoy::service::discovery::v3::DiscoveryResponse::decode(bytes.as_slice())
-                .unwrap();
+        let read = portolan_envoy_api::pb::envoy::service::discovery::v3::DiscoveryResponse::decode(
+            bytes.as_slice(),
+        )
+        .unwrap();
         assert_eq!(read.version_info, "7");
         assert_eq!(read.resources[0].value, response.resources[0].body);
     }

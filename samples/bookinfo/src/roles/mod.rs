@@ -120,7 +120,7 @@ fn details(id: u32) -> Value {
     })
 }
 
-/// The answer that the federation scenario expects to the letter (spec/federation.md 6, E).
+/// The answer that the federation scenario expects to the letter (docs/reference/federation.md).
 fn ratings(id: u32, stars: Option<u8>) -> Value {
     json!({"id": id, "ratings": {"Reviewer1": stars.unwrap_or(5), "Reviewer2": stars.unwrap_or(4)}})
 }

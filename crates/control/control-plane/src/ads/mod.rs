@@ -1,4 +1,4 @@
-//! xDS for proxies: aggregated discovery, delta and state-of-the-world, over gRPC (spec/istio.md 2.3).
+//! xDS for proxies: aggregated discovery, delta and state-of-the-world, over gRPC (docs/reference/istiod.md).
 //!
 //! One task per stream owns the stream's state machine. It wakes for requests and for new snapshots, generates what
 //! the proxy watches, and sends differences in the order CDS, EDS, LDS, RDS, SDS. Nothing is shared between streams but

@@ -7,10 +7,6 @@ use std::{
     time::Duration,
 };
 
-use envoy_types::pb::envoy::{
-    config::core::v3::{DataSource, data_source::Specifier},
-    extensions::transport_sockets::tls::v3::{CertificateValidationContext, Secret, TlsCertificate, secret},
-};
 use futures::StreamExt;
 use k8s_openapi::api::{
     authorization::v1::{ResourceAttributes, SubjectAccessReview, SubjectAccessReviewSpec},
@@ -22,6 +18,10 @@ use kube::{
     runtime::{WatchStreamExt, watcher::watch_object},
 };
 use parking_lot::Mutex;
+use portolan_envoy_api::pb::envoy::{
+    config::core::v3::{DataSource, data_source::Specifier},
+    extensions::transport_sockets::tls::v3::{CertificateValidationContext, Secret, TlsCertificate, secret},
+};
 use portolan_mesh::ProxyNode;
 use portolan_xds::{Resource, type_url};
 use prost::Message;

@@ -6,8 +6,8 @@ use std::{
     sync::Arc,
 };
 
-use envoy_types::pb::envoy::config::core::v3::{Node, node};
 use jiff::Timestamp;
+use portolan_envoy_api::pb::envoy::config::core::v3::{Node, node};
 use portolan_mesh::{ProxyNode, Snapshot};
 use portolan_translate::{Limitation, limitations};
 use portolan_xds::{

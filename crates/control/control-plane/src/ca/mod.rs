@@ -1,5 +1,5 @@
 //! The mesh's certificate authority: where its key lives, the service that signs for workloads, and how everybody
-//! learns its root (spec/istio.md 2.4).
+//! learns its root (docs/reference/istiod.md).
 
 mod publish;
 mod service;

@@ -15,7 +15,7 @@ use crate::{
     metrics::{Metric, Metrics},
 };
 
-/// Longest validity that a workload may ask for (spec/istio.md 2.4).
+/// Longest validity that a workload may ask for (docs/reference/istiod.md).
 const MAX_TTL: Duration = Duration::from_secs(90 * 24 * 3600);
 
 /// The service.

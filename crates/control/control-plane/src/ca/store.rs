@@ -11,7 +11,7 @@ use kube::{Api, Client, api::PostParams};
 use portolan_identity::{AuthorityError, CertificateAuthority};
 use portolan_names::names;
 
-/// Validity of a self-signed root (spec/istio.md 2.4).
+/// Validity of a self-signed root (docs/reference/istiod.md).
 const ROOT_VALIDITY: Duration = Duration::from_secs(3650 * 24 * 3600);
 
 const CERTIFICATE: &str = "ca-cert.pem";

@@ -1,4 +1,4 @@
-//! Metrics, health and what the control plane knows, for people and tools (spec/istio.md 2.7).
+//! Metrics, health and what the control plane knows, for people and tools (docs/reference/istiod.md).
 //!
 //! Metrics, version and readiness are open. What `/debug` shows is the mesh's whole configuration, so that callers off
 //! loopback need a token of a service account, unless the operator opened it.

@@ -1,4 +1,4 @@
-//! Services, endpoints and names of the mesh, in the shapes that Kiali and istioctl read (spec/istio.md 2.7).
+//! Services, endpoints and names of the mesh, in the shapes that Kiali and istioctl read (docs/reference/istiod.md).
 
 use std::fmt::Write as _;
 

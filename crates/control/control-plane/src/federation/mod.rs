@@ -1,5 +1,5 @@
 //! Federation's input and output: watches the three resources, asks peers what they export, answers what they ask, and
-//! hands what follows from it to the push loop (spec/federation.md 2 and 3). What is decided is decided in the
+//! hands what follows from it to the push loop (docs/reference/federation.md). What is decided is decided in the
 //! `federation` crate; here are only connections, clocks and the Kubernetes API.
 //!
 //! A peer that does not answer costs nobody else anything: each has a task of its own that holds no lock and hands over

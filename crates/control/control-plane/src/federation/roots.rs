@@ -1,4 +1,5 @@
-//! The roots of a peer's trust domain, out of the ConfigMap that its ServiceMeshPeer names (spec/federation.md 1.1).
+//! The roots of a peer's trust domain, out of the ConfigMap that its ServiceMeshPeer names
+//! (docs/reference/federation.md).
 
 use k8s_openapi::api::core::v1::ConfigMap;
 use kube::runtime::reflector::Store;

@@ -1,4 +1,4 @@
-//! The exporter's side of discovery (spec/federation.md 2.2): answers the gateways through which peers ask.
+//! The exporter's side of discovery (docs/reference/federation.md): answers the gateways through which peers ask.
 //!
 //! Who asks is known from the gateway: each peer has an ingress gateway of its own, whose identity is checked here and
 //! which checks the peer's. A watcher gets the difference between what it was told last and what holds now, so that a

@@ -1,4 +1,4 @@
-//! What federation writes: status of the three resources (spec/federation.md 1), and what peers last exported; each
+//! What federation writes: status of the three resources (docs/reference/federation.md), and what peers last exported; each
 //! when it differs from what was written last. Nothing waits for it.
 
 use std::{collections::BTreeMap, time::Duration};

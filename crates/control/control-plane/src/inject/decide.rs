@@ -62,7 +62,7 @@ pub enum Decision {
 }
 
 /// Decides. The Pod's label wins over its annotation, that over the namespace; nobody asking means no
-/// (spec/istio.md 0, "Injection").
+/// (docs/reference/istiod.md, "Injection").
 pub fn decide(pod: &Pod, namespace: &str, namespace_labels: &NamespaceLabels, revision: &str) -> Decision {
     if pod.spec.as_ref().and_then(|spec| spec.host_network) == Some(true) {
         return Decision::Skip(Skip::HostNetwork);

@@ -1,4 +1,4 @@
-//! Sidecar and gateway injection: what the mutating webhook does to a Pod (spec/istio.md 2.5).
+//! Sidecar and gateway injection: what the mutating webhook does to a Pod (docs/reference/istiod.md).
 //!
 //! Pure: a Pod's JSON and the mesh's settings in, a JSON patch out. Pods are edited as JSON, so that fields which our
 //! Kubernetes types do not know survive. A Pod that has been injected is left alone.

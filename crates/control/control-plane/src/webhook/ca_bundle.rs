@@ -1,5 +1,5 @@
 //! Our root in the webhook configurations, so that the API server trusts us, and refusal as the default once we are
-//! known to answer (spec/istio.md 2.6).
+//! known to answer (docs/reference/istiod.md).
 
 use std::{sync::Arc, time::Duration};
 

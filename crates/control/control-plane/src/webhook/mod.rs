@@ -1,4 +1,4 @@
-//! The webhooks' HTTPS server: `/inject` and `/validate` (spec/istio.md 2.1, 2.5, 2.6).
+//! The webhooks' HTTPS server: `/inject` and `/validate` (docs/reference/istiod.md).
 
 mod ca_bundle;
 

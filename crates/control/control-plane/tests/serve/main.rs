@@ -11,15 +11,15 @@ use std::{
 };
 
 use clap::Parser;
-use envoy_types::pb::{
+use fake::Running;
+use portolan_control_plane::Args;
+use portolan_envoy_api::pb::{
     envoy::{
         config::{core::v3::Node, endpoint::v3::ClusterLoadAssignment},
         service::discovery::v3::DeltaDiscoveryRequest,
     },
     google::protobuf::{Struct, Value as ProtoValue, value::Kind},
 };
-use fake::Running;
-use portolan_control_plane::Args;
 use portolan_xds::{
     client::{DeltaClient, Update},
     istio::{IstioCertificateRequest, NameTable},

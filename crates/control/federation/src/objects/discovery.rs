@@ -1,4 +1,4 @@
-//! How discovery requests travel through the gateways (spec/federation.md 2.4).
+//! How discovery requests travel through the gateways (docs/reference/federation.md).
 
 use std::collections::BTreeMap;
 use std::hash::Hasher;
@@ -173,7 +173,7 @@ fn add_ingress(configs: &mut Configs, mesh: &LocalMesh, peer: &Peer) {
     let gateway = GatewaySpec { servers: vec![server], selector: gateway_labels(ingress) };
     configs.gateways.push(Arc::new(Gateway { metadata: meta(), spec: gateway, status: None }));
 
-    // The asker does not say who it is: which gateway it comes through does (spec/federation.md 2.2).
+    // The asker does not say who it is: which gateway it comes through does (docs/reference/federation.md).
     let route = |asked: &str, what: &str| HttpRoute {
         match_: vec![HttpMatchRequest {
             uri: Some(StringMatch::exact(asked)),
@@ -200,7 +200,7 @@ fn add_ingress(configs: &mut Configs, mesh: &LocalMesh, peer: &Peer) {
     }));
 
     // Mutual TLS on this hop too, so that the control plane knows that it is the gateway that asks
-    // (spec/federation.md 7.1 row 11).
+    // (docs/reference/federation.md).
     let control_plane =
         format!("spiffe://{}/ns/{}/sa/{}", mesh.trust_domain, mesh.namespace, mesh.service_account);
     let per_port = PortTrafficPolicy {

@@ -1,4 +1,4 @@
-//! How a peer reaches what we export: through our ingress gateway, told apart by SNI (spec/federation.md 3.1).
+//! How a peer reaches what we export: through our ingress gateway, told apart by SNI (docs/reference/federation.md).
 
 use std::sync::Arc;
 

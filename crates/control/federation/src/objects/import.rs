@@ -1,5 +1,5 @@
 //! How our workloads reach what we import: a service here whose endpoints are our egress gateway, and a service there
-//! whose endpoints are the peer's ingress gateway (spec/federation.md 3.2).
+//! whose endpoints are the peer's ingress gateway (docs/reference/federation.md).
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;

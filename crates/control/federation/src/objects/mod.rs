@@ -1,4 +1,4 @@
-//! The in-memory objects of federation: ordinary Istio configuration that nobody stores (spec/federation.md 0.4).
+//! The in-memory objects of federation: ordinary Istio configuration that nobody stores (docs/reference/federation.md).
 //! Users see their effect and their names, and a VirtualService of their own for the same host wins over ours.
 
 mod discovery;

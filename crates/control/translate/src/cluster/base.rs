@@ -6,7 +6,7 @@ use crate::{context::Context, pb::*};
 
 /// Key of the HTTP options among a cluster's extensions.
 const HTTP_OPTIONS: &str = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions";
-/// Streams that we open at most on one HTTP/2 connection: no limit of our own (spec/istio.md 3.8).
+/// Streams that we open at most on one HTTP/2 connection: no limit of our own (docs/reference/xds.md).
 const MAX_CONCURRENT_STREAMS: u32 = 1_073_741_824;
 
 /// What a cluster speaks upstream.
@@ -67,7 +67,7 @@ pub(super) fn connect_timeout(ctx: &Context<'_>) -> Option<crate::pb::Duration> 
     Some(duration(ctx.mesh().connect_timeout()))
 }
 
-/// No limits but those that a DestinationRule sets (spec/istio.md 3.8).
+/// No limits but those that a DestinationRule sets (docs/reference/xds.md).
 pub(super) fn unlimited() -> cluster::circuit_breakers::Thresholds {
     cluster::circuit_breakers::Thresholds {
         max_connections: u32v(u32::MAX),

@@ -119,7 +119,7 @@ fn discovery(
     Some(())
 }
 
-/// Transport socket: as the DestinationRule says, else automatic mTLS (spec/istio.md 3.6).
+/// Transport socket: as the DestinationRule says, else automatic mTLS (docs/reference/xds.md).
 fn security(
     ctx: &Context<'_>,
     made: &mut cluster::Cluster,

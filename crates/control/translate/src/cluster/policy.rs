@@ -1,4 +1,4 @@
-//! DestinationRule policies on a cluster (spec/istio.md 1.2).
+//! DestinationRule policies on a cluster (Istio 1.9 reference, Destination Rule).
 
 use std::time::Duration as StdDuration;
 
@@ -120,7 +120,7 @@ fn outlier_detection(cluster: &mut cluster::Cluster, o: &OutlierDetection) {
     let percent = |v: Option<i32>| v.and_then(|v| u32::try_from(v).ok()).map(|v| v.min(100));
     out.max_ejection_percent = percent(o.max_ejection_percent).filter(|v| *v > 0).and_then(u32v);
     cluster.outlier_detection = Some(out);
-    // 0 turns panic mode off, which is what users of outlier detection expect (spec/istio.md 1.2).
+    // 0 turns panic mode off, which is what users of outlier detection expect (Istio 1.9 reference, Destination Rule).
     let threshold = f64::from(percent(o.min_health_percent).unwrap_or_default());
     let lb = cluster.common_lb_config.get_or_insert_with(Default::default);
     lb.healthy_panic_threshold = Some(types::Percent { value: threshold });

@@ -1,4 +1,4 @@
-//! Listeners of gateways (spec/istio.md 1.3; spec/federation.md 2.4, 3.1, 3.2).
+//! Listeners of gateways (Istio 1.9 reference, Gateway; docs/reference/federation.md).
 
 use portolan_mesh::{GatewayServer, ResolvedVirtualService};
 use portolan_resources::networking::{RouteDestination, ServerTlsMode, ServerTlsSettings};

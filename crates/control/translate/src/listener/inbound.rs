@@ -1,4 +1,4 @@
-//! `virtualInbound`: filter chains of every workload port (spec/istio.md 3.4).
+//! `virtualInbound`: filter chains of every workload port (docs/reference/xds.md).
 
 use std::{collections::BTreeMap, time::Duration as StdDuration};
 
@@ -17,7 +17,7 @@ use crate::{
     tls::{self, ISTIO_HTTP_ALPN, ISTIO_TCP_ALPN, PLAIN_HTTP_ALPN},
 };
 
-/// Mark of connections that TPROXY delivered (spec/istio.md 3.4).
+/// Mark of connections that TPROXY delivered (docs/reference/xds.md).
 const TPROXY_MARK: u32 = 1337;
 /// Longest wait for bytes that tell the protocol when the mesh sets none: a client of a server-first protocol sends none.
 const INBOUND_DETECTION_TIMEOUT: StdDuration = StdDuration::from_secs(1);

@@ -1,4 +1,4 @@
-//! Listeners of a sidecar's outbound traffic (spec/istio.md 3.3). None of them binds: `virtualOutbound` hands
+//! Listeners of a sidecar's outbound traffic (docs/reference/xds.md). None of them binds: `virtualOutbound` hands
 //! connections over by original destination.
 
 use std::{collections::BTreeMap, sync::Arc};

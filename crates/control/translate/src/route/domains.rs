@@ -1,4 +1,4 @@
-//! Domains of virtual hosts (spec/istio.md 3.1). A domain may stand in one virtual host only: a proxy rejects the whole
+//! Domains of virtual hosts (docs/reference/xds.md). A domain may stand in one virtual host only: a proxy rejects the whole
 //! configuration otherwise.
 
 use std::collections::HashSet;

@@ -45,7 +45,8 @@ pub(super) fn configuration(ctx: &Context<'_>, name: &str) -> Option<route::Rout
             if hosts.is_empty() {
                 continue;
             }
-            // All VirtualServices of a host on a gateway are put together, oldest first (spec/istio.md 1.1).
+            // All VirtualServices of a host on a gateway are put together, oldest first
+            // (Istio 1.9 reference, Virtual Service).
             let routes = http::routes(ctx, vs, &gateway, port);
             for host in hosts {
                 let list = by_host.entry(host).or_default();

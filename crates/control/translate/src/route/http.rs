@@ -1,4 +1,4 @@
-//! HTTP rules of VirtualServices as routes (spec/istio.md 1.1).
+//! HTTP rules of VirtualServices as routes (Istio 1.9 reference, Virtual Service).
 
 use portolan_mesh::ResolvedVirtualService;
 use portolan_resources::networking::{

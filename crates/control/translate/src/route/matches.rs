@@ -1,4 +1,4 @@
-//! Conditions of routes (spec/istio.md 1.1).
+//! Conditions of routes (Istio 1.9 reference, Virtual Service).
 
 use portolan_resources::networking::{HttpMatchRequest, StringMatch};
 

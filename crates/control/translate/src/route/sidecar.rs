@@ -1,4 +1,4 @@
-//! Routes of sidecars (spec/istio.md 3.1): `<port>`, or `<host>:<port>` where the protocol is sniffed.
+//! Routes of sidecars (docs/reference/xds.md): `<port>`, or `<host>:<port>` where the protocol is sniffed.
 
 use std::sync::Arc;
 

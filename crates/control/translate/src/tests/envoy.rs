@@ -2,7 +2,7 @@
 
 use std::{collections::HashMap, fs, process::Command};
 
-use envoy_types::pb::envoy::config::bootstrap::v3::{
+use portolan_envoy_api::pb::envoy::config::bootstrap::v3::{
     Bootstrap,
     bootstrap::{DynamicResources, StaticResources},
 };

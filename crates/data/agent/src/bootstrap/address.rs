@@ -1,7 +1,7 @@
 //! Addresses that a bootstrap names.
 
-use envoy_types::pb::envoy::config::bootstrap::v3::Bootstrap;
-use envoy_types::pb::envoy::config::core::v3::{Address, address, socket_address::PortSpecifier};
+use portolan_envoy_api::pb::envoy::config::bootstrap::v3::Bootstrap;
+use portolan_envoy_api::pb::envoy::config::core::v3::{Address, address, socket_address::PortSpecifier};
 
 /// The address of the admin endpoints, if the file asks for them.
 pub fn admin_address(bootstrap: &Bootstrap) -> Option<std::net::SocketAddr> {

@@ -2,14 +2,14 @@
 
 use std::path::PathBuf;
 
-use envoy_types::pb::envoy::config::bootstrap::v3::Bootstrap;
-use envoy_types::pb::envoy::config::cluster::v3::Cluster;
-use envoy_types::pb::envoy::config::core::v3::{
+use portolan_envoy_api::pb::envoy::config::bootstrap::v3::Bootstrap;
+use portolan_envoy_api::pb::envoy::config::cluster::v3::Cluster;
+use portolan_envoy_api::pb::envoy::config::core::v3::{
     ApiConfigSource, DataSource, address, config_source::ConfigSourceSpecifier, data_source,
     grpc_service::TargetSpecifier,
 };
-use envoy_types::pb::envoy::config::endpoint::v3::lb_endpoint::HostIdentifier;
-use envoy_types::pb::envoy::extensions::transport_sockets::tls::v3::{
+use portolan_envoy_api::pb::envoy::config::endpoint::v3::lb_endpoint::HostIdentifier;
+use portolan_envoy_api::pb::envoy::extensions::transport_sockets::tls::v3::{
     CommonTlsContext, UpstreamTlsContext, common_tls_context::ValidationContextType,
 };
 use prost::Message;
@@ -127,7 +127,7 @@ fn target(cluster: &Cluster) -> Option<Target> {
 }
 
 fn tls(cluster: &Cluster, target: &Target) -> Result<Option<UpstreamTls>, SourceError> {
-    use envoy_types::pb::envoy::config::core::v3::transport_socket::ConfigType;
+    use portolan_envoy_api::pb::envoy::config::core::v3::transport_socket::ConfigType;
     let Some(socket) = &cluster.transport_socket else { return Ok(None) };
     let invalid = || SourceError::TransportSocket(cluster.name.clone());
     let Some(ConfigType::TypedConfig(any)) = &socket.config_type else { return Err(invalid()) };

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use envoy_types::pb::envoy::config::bootstrap::v3::Bootstrap;
+use portolan_envoy_api::pb::envoy::config::bootstrap::v3::Bootstrap;
 use portolan_xds::json::JsonError;
 use prost::Message;
 use serde_json::Value;

@@ -11,8 +11,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use envoy_types::pb::envoy::config::bootstrap::v3::Bootstrap;
 use parking_lot::Mutex;
+use portolan_envoy_api::pb::envoy::config::bootstrap::v3::Bootstrap;
 use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 

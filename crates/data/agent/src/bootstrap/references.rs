@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use envoy_types::pb::envoy::config::core::v3::{ConfigSource, config_source::ConfigSourceSpecifier};
+use portolan_envoy_api::pb::envoy::config::core::v3::{ConfigSource, config_source::ConfigSourceSpecifier};
 use serde_json::Value;
 
 use portolan_dataplane::config::ResourceKind;

@@ -1,6 +1,6 @@
 //! The static resources of a bootstrap, given to the data path once and for good.
 
-use envoy_types::pb::envoy::config::bootstrap::v3::Bootstrap;
+use portolan_envoy_api::pb::envoy::config::bootstrap::v3::Bootstrap;
 use prost::Message;
 
 use portolan_dataplane::config::{ConfigStore, ConfigUpdate, Rejection, ResourceKind};

@@ -5,11 +5,11 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use envoy_types::pb::envoy::config::core::v3::{DataSource, data_source::Specifier};
-use envoy_types::pb::envoy::extensions::transport_sockets::tls::v3::{
+use parking_lot::Mutex;
+use portolan_envoy_api::pb::envoy::config::core::v3::{DataSource, data_source::Specifier};
+use portolan_envoy_api::pb::envoy::extensions::transport_sockets::tls::v3::{
     CertificateValidationContext, Secret, TlsCertificate, secret,
 };
-use parking_lot::Mutex;
 use prost::Message;
 use tokio::sync::watch;
 

@@ -1,8 +1,8 @@
 //! What of a delta stream between Envoy and the control plane is the agent's own: the roots of peers and the name table.
 
-use envoy_types::pb::envoy::service::discovery::v3::{DeltaDiscoveryRequest, DeltaDiscoveryResponse};
-use envoy_types::pb::google::rpc;
 use portolan_dataplane::config::ResourceKind;
+use portolan_envoy_api::pb::envoy::service::discovery::v3::{DeltaDiscoveryRequest, DeltaDiscoveryResponse};
+use portolan_envoy_api::pb::google::rpc;
 use portolan_xds::type_url::NAME_TABLE;
 
 use crate::xds_client::{NameTableSink, RootsSink};
@@ -90,8 +90,8 @@ pub(super) fn keep_roots(
 
 #[cfg(test)]
 mod tests {
-    use envoy_types::pb::envoy::service::discovery::v3::Resource;
-    use envoy_types::pb::google::protobuf::Any;
+    use portolan_envoy_api::pb::envoy::service::discovery::v3::Resource;
+    use portolan_envoy_api::pb::google::protobuf::Any;
     use prost::Message;
 
     use super::*;

@@ -7,10 +7,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use envoy_types::pb::envoy::service::discovery::v3::{
+use portolan_envoy_api::pb::envoy::service::discovery::v3::{
     DeltaDiscoveryRequest, DeltaDiscoveryResponse, DiscoveryRequest, DiscoveryResponse, Resource,
 };
-use envoy_types::pb::google::protobuf::Any;
+use portolan_envoy_api::pb::google::protobuf::Any;
 use portolan_xds_grpc::{BoxStream, Discovery};
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
@@ -231,7 +231,7 @@ async fn run<V: Variant>(
     }
 }
 
-fn log_rejection(detail: Option<&envoy_types::pb::google::rpc::Status>) {
+fn log_rejection(detail: Option<&portolan_envoy_api::pb::google::rpc::Status>) {
     if let Some(detail) = detail {
         tracing::warn!(reason = detail.message, "Envoy rejected a secret");
     }

@@ -9,10 +9,10 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use envoy_types::pb::envoy::service::discovery::v3::{
+use portolan_envoy_api::pb::envoy::service::discovery::v3::{
     DeltaDiscoveryRequest, DeltaDiscoveryResponse, DiscoveryRequest, DiscoveryResponse,
 };
-use envoy_types::pb::google::rpc;
+use portolan_envoy_api::pb::google::rpc;
 use portolan_xds_grpc::{ADS, BoxStream, Discovery, DiscoveryClient};
 use tokio::sync::mpsc::{self, error::SendTimeoutError};
 use tokio_stream::wrappers::ReceiverStream;

@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use envoy_types::pb::envoy::config::core::v3::{Locality, Node};
-use envoy_types::pb::google::protobuf::{ListValue, Struct, Value as PbValue, value::Kind};
+use portolan_envoy_api::pb::envoy::config::core::v3::{Locality, Node};
+use portolan_envoy_api::pb::google::protobuf::{ListValue, Struct, Value as PbValue, value::Kind};
 use portolan_names::{env, labels, names};
 use serde_json::{Map, Value};
 
@@ -79,7 +79,7 @@ pub fn node(config: &AgentConfig) -> Node {
         locality: config.labels.get(labels::LOCALITY).map(|text| locality(text)),
         user_agent_name: "portolan".to_owned(),
         user_agent_version_type: Some(
-            envoy_types::pb::envoy::config::core::v3::node::UserAgentVersionType::UserAgentVersion(
+            portolan_envoy_api::pb::envoy::config::core::v3::node::UserAgentVersionType::UserAgentVersion(
                 env!("CARGO_PKG_VERSION").to_owned(),
             ),
         ),

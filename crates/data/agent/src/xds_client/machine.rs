@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use envoy_types::pb::envoy::service::discovery::v3::{
+use portolan_envoy_api::pb::envoy::service::discovery::v3::{
     DeltaDiscoveryRequest, DiscoveryRequest, DiscoveryResponse,
 };
 use portolan_xds::client::{DeltaClient, Rejection, ResponseError, Update, Upsert};

@@ -16,7 +16,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use envoy_types::pb::envoy::config::core::v3::Node;
+use portolan_envoy_api::pb::envoy::config::core::v3::Node;
 use portolan_xds::client::{DeltaClient, Rejection, ResponseError, Upsert};
 use portolan_xds::sotw_client::SotwClient;
 use portolan_xds::type_url::NAME_TABLE;

@@ -31,7 +31,7 @@ pub(super) fn compile(from: Option<&cluster::CircuitBreakers>) -> Valid<[Limits;
 
 fn of_thresholds(from: &cluster::circuit_breakers::Thresholds) -> Valid<Limits> {
     let default = Limits::default();
-    let or = |value: &Option<envoy_types::pb::google::protobuf::UInt32Value>, default: u64| {
+    let or = |value: &Option<portolan_envoy_api::pb::google::protobuf::UInt32Value>, default: u64| {
         value.as_ref().map_or(default, |value| u64::from(value.value))
     };
     let retry_budget = match &from.retry_budget {

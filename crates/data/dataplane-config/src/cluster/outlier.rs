@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use envoy_types::pb::google::protobuf;
 use portolan_balance::outlier::{FailurePercentage, Settings, SuccessRate};
+use portolan_envoy_api::pb::google::protobuf;
 
 use crate::pb::cluster;
 use crate::value::{At as _, Invalid, Valid, bool_or, duration, u32_or};

@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
-use envoy_types::pb::google::protobuf;
 use portolan_balance::limits::{
     DEFAULT_MAGLEV_TABLE_SIZE, DEFAULT_MIN_RING_SIZE, MAX_MAGLEV_TABLE_SIZE, MAX_RING_SIZE,
 };
 use portolan_balance::{HashFunction, HashSettings, Policy, Settings, SlowStart, is_prime};
+use portolan_envoy_api::pb::google::protobuf;
 
 use super::subset;
 use crate::pb::{self, cluster, core, lb, types};

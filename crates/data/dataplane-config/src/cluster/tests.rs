@@ -3,9 +3,9 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
-use envoy_types::pb::google::protobuf;
 use portolan_balance::outlier::Kind;
 use portolan_balance::{HashFunction, HashSettings, KeyFallback, Policy, SlowStart, SubsetFallback};
+use portolan_envoy_api::pb::google::protobuf;
 use prost::Name as _;
 
 use super::*;

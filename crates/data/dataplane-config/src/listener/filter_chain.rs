@@ -215,7 +215,7 @@ fn narrow_names(left: &mut Vec<&ChainMatch>, sni: Option<&str>) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use envoy_types::pb::google::protobuf::UInt32Value;
+    use portolan_envoy_api::pb::google::protobuf::UInt32Value;
 
     fn chain(edit: impl FnOnce(&mut listener::FilterChainMatch)) -> ChainMatch {
         let mut message = listener::FilterChainMatch::default();

@@ -206,7 +206,7 @@ impl RetryPolicy {
 
 #[cfg(test)]
 mod tests {
-    use envoy_types::pb::google::protobuf;
+    use portolan_envoy_api::pb::google::protobuf;
 
     use super::*;
     use crate::testing::Beginning;

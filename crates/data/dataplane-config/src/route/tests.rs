@@ -141,7 +141,8 @@ fn the_first_route_that_matches_wins() {
             to("separated", P::PathSeparatedPrefix("/a".into()), |_| {}),
             to("regex", P::SafeRegex(regex("/r/[0-9]+")), |_| {}),
             to("fold", P::Prefix("/Fold".into()), |wanted| {
-                wanted.case_sensitive = Some(envoy_types::pb::google::protobuf::BoolValue { value: false });
+                wanted.case_sensitive =
+                    Some(portolan_envoy_api::pb::google::protobuf::BoolValue { value: false });
             }),
             to("prefix", P::Prefix("/ab".into()), |_| {}),
         ],

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use envoy_types::pb::google::protobuf::Struct;
+use portolan_envoy_api::pb::google::protobuf::Struct;
 use tokio_util::sync::CancellationToken;
 
 use super::{housekeeping, run};

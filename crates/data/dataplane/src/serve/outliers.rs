@@ -48,7 +48,7 @@ pub(super) async fn watch(store: ConfigStore, stop: CancellationToken) {
 mod tests {
     use std::sync::Arc;
 
-    use envoy_types::pb::google::protobuf;
+    use portolan_envoy_api::pb::google::protobuf;
     use prost::Message as _;
 
     use super::*;

@@ -430,7 +430,7 @@ mod tests {
     use std::io::Write as _;
     use std::os::unix::net::UnixStream;
 
-    use envoy_types::pb::google::protobuf::UInt32Value;
+    use portolan_envoy_api::pb::google::protobuf::UInt32Value;
 
     use super::*;
     use crate::upstream::testing::{Backend, breakers};

@@ -105,7 +105,7 @@ fn requests_that_overload_drops_are_counted() {
     assignment.policy = Some(endpoint::cluster_load_assignment::Policy {
         drop_overloads: vec![endpoint::cluster_load_assignment::policy::DropOverload {
             category: "all".into(),
-            drop_percentage: Some(envoy_types::pb::envoy::r#type::v3::FractionalPercent {
+            drop_percentage: Some(portolan_envoy_api::pb::envoy::r#type::v3::FractionalPercent {
                 numerator: 100,
                 denominator: 0,
             }),

@@ -2,9 +2,9 @@
 
 use std::io::Write;
 
-use envoy_types::pb::envoy::extensions::filters::common::fault::v3::{FaultDelay, fault_delay};
-use envoy_types::pb::envoy::extensions::filters::http::fault::v3::HttpFault;
-use envoy_types::pb::envoy::r#type::v3::{FractionalPercent, fractional_percent::DenominatorType};
+use portolan_envoy_api::pb::envoy::extensions::filters::common::fault::v3::{FaultDelay, fault_delay};
+use portolan_envoy_api::pb::envoy::extensions::filters::http::fault::v3::HttpFault;
+use portolan_envoy_api::pb::envoy::r#type::v3::{FractionalPercent, fractional_percent::DenominatorType};
 
 use crate::support::*;
 

@@ -7,15 +7,15 @@ use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-pub(crate) use envoy_types::pb::envoy::config::cluster::v3 as cluster;
-pub(crate) use envoy_types::pb::envoy::config::core::v3 as core;
-pub(crate) use envoy_types::pb::envoy::config::endpoint::v3 as endpoint;
-pub(crate) use envoy_types::pb::envoy::config::listener::v3 as listener;
-pub(crate) use envoy_types::pb::envoy::config::route::v3 as route;
-pub(crate) use envoy_types::pb::envoy::extensions::filters::network::http_connection_manager::v3 as hcm;
-pub(crate) use envoy_types::pb::google::protobuf::{Any, Duration as ProtoDuration};
 pub(crate) use portolan_dataplane::config::{ConfigUpdate, ResourceKind};
 pub(crate) use portolan_dataplane::{DataPlane, DataPlaneOptions};
+pub(crate) use portolan_envoy_api::pb::envoy::config::cluster::v3 as cluster;
+pub(crate) use portolan_envoy_api::pb::envoy::config::core::v3 as core;
+pub(crate) use portolan_envoy_api::pb::envoy::config::endpoint::v3 as endpoint;
+pub(crate) use portolan_envoy_api::pb::envoy::config::listener::v3 as listener;
+pub(crate) use portolan_envoy_api::pb::envoy::config::route::v3 as route;
+pub(crate) use portolan_envoy_api::pb::envoy::extensions::filters::network::http_connection_manager::v3 as hcm;
+pub(crate) use portolan_envoy_api::pb::google::protobuf::{Any, Duration as ProtoDuration};
 use prost::{Message, Name};
 
 pub(crate) const WAIT: Duration = Duration::from_secs(5);
@@ -101,7 +101,7 @@ pub(crate) fn table(name: &str, routes: Vec<route::Route>) -> route::RouteConfig
 }
 
 pub(crate) fn manager(table: route::RouteConfiguration) -> hcm::HttpConnectionManager {
-    use envoy_types::pb::envoy::extensions::filters::http::router::v3::Router;
+    use portolan_envoy_api::pb::envoy::extensions::filters::http::router::v3::Router;
     hcm::HttpConnectionManager {
         stat_prefix: "test".into(),
         http_filters: vec![http_filter("envoy.filters.http.router", any(&Router::default()))],

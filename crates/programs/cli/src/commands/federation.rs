@@ -1,5 +1,5 @@
 //! `portolan federation status`: peers, what is exported to them and imported from them, from the status of
-//! the three federation resources (spec/federation.md 1.1 to 1.3).
+//! the three federation resources (docs/reference/federation.md).
 
 use std::collections::BTreeSet;
 

@@ -1,4 +1,4 @@
-//! `portolan proxy-status`: which configuration each proxy has acknowledged (spec/istio.md 5.2).
+//! `portolan proxy-status`: which configuration each proxy has acknowledged (the columns of istioctl 1.9).
 
 use clap::Args;
 use serde_json::{Value, json};

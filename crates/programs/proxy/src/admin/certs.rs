@@ -3,10 +3,10 @@
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
-use envoy_types::pb::envoy::config::core::v3::{DataSource, data_source::Specifier};
-use envoy_types::pb::envoy::extensions::transport_sockets::tls::v3::{Secret, secret};
 use http::{Request, Response};
 use http_body_util::Full;
+use portolan_envoy_api::pb::envoy::config::core::v3::{DataSource, data_source::Specifier};
+use portolan_envoy_api::pb::envoy::extensions::transport_sockets::tls::v3::{Secret, secret};
 use prost::Message;
 use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject;

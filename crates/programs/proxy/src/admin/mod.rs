@@ -17,9 +17,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
-use envoy_types::pb::envoy::config::core::v3::Node;
 use http::{Method, Request, Response, StatusCode};
 use http_body_util::Full;
+use portolan_envoy_api::pb::envoy::config::core::v3::Node;
 use tokio_util::sync::CancellationToken;
 
 use crate::log::LogControl;

@@ -6,10 +6,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use envoy_types::pb::envoy::service::discovery::v3::{
+use portolan_envoy_api::pb::envoy::service::discovery::v3::{
     DeltaDiscoveryRequest, DeltaDiscoveryResponse, DiscoveryRequest, DiscoveryResponse, Resource,
 };
-use envoy_types::pb::google::protobuf::Any;
+use portolan_envoy_api::pb::google::protobuf::Any;
 use portolan_xds::istio::{IstioCertificateRequest, IstioCertificateResponse};
 use portolan_xds_grpc::{AdsServer, BoxStream, CertificateServer, CertificateService, Discovery};
 use rcgen::{
@@ -234,7 +234,7 @@ impl Session {
             self.node_seen = true;
             let metadata = node.metadata.unwrap_or_default().fields.into_iter();
             let text = metadata.filter_map(|(key, value)| match value.kind? {
-                envoy_types::pb::google::protobuf::value::Kind::StringValue(text) => Some((key, text)),
+                portolan_envoy_api::pb::google::protobuf::value::Kind::StringValue(text) => Some((key, text)),
                 _ => None,
             });
             self.istiod.note(Seen::Stream {

@@ -1,4 +1,4 @@
-//! ExportedServiceSet (spec/federation.md 1.2).
+//! ExportedServiceSet (docs/reference/federation.md).
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use kube_derive::CustomResource;

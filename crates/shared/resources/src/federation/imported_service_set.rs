@@ -1,4 +1,4 @@
-//! ImportedServiceSet (spec/federation.md 1.3).
+//! ImportedServiceSet (docs/reference/federation.md).
 
 use kube_derive::CustomResource;
 use schemars::JsonSchema;
@@ -48,7 +48,7 @@ pub struct ImportedServiceLocality {
 }
 
 impl ImportedServiceLocality {
-    /// The locality when it is complete from the left, else `None` (spec/federation.md 1.3).
+    /// The locality when it is complete from the left, else `None` (docs/reference/federation.md).
     pub fn valid(&self) -> Option<&Self> {
         let hole = (self.region.is_empty() && !self.zone.is_empty())
             || (self.zone.is_empty() && !self.subzone.is_empty());

@@ -1,4 +1,4 @@
-//! `federation.maistra.io/v1` kinds (spec/federation.md 1.1 to 1.3).
+//! `federation.maistra.io/v1` kinds (docs/reference/federation.md).
 
 mod exported_service_set;
 mod imported_service_set;

@@ -1,4 +1,4 @@
-//! ServiceMeshPeer (spec/federation.md 1.1).
+//! ServiceMeshPeer (docs/reference/federation.md).
 
 use kube_derive::CustomResource;
 use schemars::JsonSchema;

@@ -1,4 +1,4 @@
-//! DestinationRule (spec/istio.md 1.2).
+//! DestinationRule (Istio 1.9 reference, Destination Rule).
 
 use std::collections::BTreeMap;
 

@@ -1,4 +1,4 @@
-//! Gateway (spec/istio.md 1.3).
+//! Gateway (Istio 1.9 reference, Gateway).
 
 use std::collections::BTreeMap;
 

@@ -1,4 +1,4 @@
-//! `networking.istio.io` kinds (spec/istio.md 1.1 to 1.5). The types are v1beta1; their CRDs serve v1alpha3 too, whose
+//! `networking.istio.io` kinds (Istio 1.9 reference, Traffic Management). The types are v1beta1; their CRDs serve v1alpha3 too, whose
 //! schema is the same.
 
 mod destination_rule;

@@ -1,4 +1,4 @@
-//! ServiceEntry (spec/istio.md 1.4).
+//! ServiceEntry (Istio 1.9 reference, Service Entry and Workload Entry).
 
 use std::collections::BTreeMap;
 

@@ -1,4 +1,4 @@
-//! Sidecar (spec/istio.md 1.5).
+//! Sidecar (Istio 1.9 reference, Sidecar).
 
 use kube_derive::CustomResource;
 use schemars::JsonSchema;

@@ -1,4 +1,4 @@
-//! VirtualService (spec/istio.md 1.1).
+//! VirtualService (Istio 1.9 reference, Virtual Service).
 
 use std::collections::BTreeMap;
 

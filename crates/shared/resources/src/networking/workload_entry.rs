@@ -1,4 +1,4 @@
-//! WorkloadEntry (spec/istio.md 1.4).
+//! WorkloadEntry (Istio 1.9 reference, Service Entry and Workload Entry).
 
 use std::collections::BTreeMap;
 

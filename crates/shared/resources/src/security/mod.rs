@@ -1,4 +1,4 @@
-//! `security.istio.io` kinds (spec/istio.md 1.7).
+//! `security.istio.io` kinds (Istio 1.9 reference, Security).
 
 mod authorization_policy;
 mod peer_authentication;

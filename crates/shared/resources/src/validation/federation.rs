@@ -1,5 +1,5 @@
 //! Rules of the federation kinds. The original has no CRD rules and ignores or logs bad objects
-//! (spec/federation.md 1.1 to 1.3); here the user hears of them at once. What the original accepts and acts on
+//! (docs/reference/federation.md); here the user hears of them at once. What the original accepts and acts on
 //! stays accepted.
 
 use super::{Report, Validate, common};

@@ -3,7 +3,7 @@
 use super::{Report, Validate, common};
 use crate::{Gateway, networking::*};
 
-/// Protocols of a server's port; `GRPC-WEB` is accepted too (spec/istio.md 1.3).
+/// Protocols of a server's port; `GRPC-WEB` is accepted too (Istio 1.9 reference, Gateway).
 const PROTOCOLS: [&str; 8] = ["HTTP", "HTTPS", "GRPC", "GRPC-WEB", "HTTP2", "MONGO", "TCP", "TLS"];
 
 impl Validate for Gateway {

@@ -1,5 +1,5 @@
 //! Validation of our kinds: what the admission webhook refuses, and what it only warns about
-//! (spec/istio.md 2.6, spec/federation.md 1.1 to 1.3).
+//! (docs/reference/istiod.md, docs/reference/federation.md).
 //!
 //! Every finding carries the exact path of its field (`spec.http[0].route[1].weight`), so that `kubectl apply` shows
 //! the user the place. Errors are what would make the object do something else than written, or nothing.

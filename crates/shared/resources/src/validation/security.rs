@@ -3,7 +3,7 @@
 use super::{Report, Validate, common};
 use crate::{AuthorizationPolicy, PeerAuthentication, RequestAuthentication, security::*};
 
-/// Condition keys without argument (spec/istio.md 1.7).
+/// Condition keys without argument (Istio 1.9 reference, Security).
 const PLAIN_KEYS: [&str; 9] = [
     "source.ip",
     "remote.ip",

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use super::{Report, Validate, common};
 use crate::{ServiceEntry, WorkloadEntry, networking::*};
 
-/// Protocols of a ServiceEntry's port (spec/istio.md 3.3).
+/// Protocols of a ServiceEntry's port (docs/reference/xds.md).
 const PROTOCOLS: [&str; 13] = [
     "HTTP", "HTTPS", "HTTP2", "GRPC", "GRPC-WEB", "TCP", "TLS", "UDP", "MONGO", "MONGODB", "REDIS", "MYSQL",
     "THRIFT",

@@ -4,7 +4,7 @@
 
 use std::{collections::HashSet, sync::Arc};
 
-use envoy_types::pb::envoy::service::discovery::v3::DeltaDiscoveryRequest;
+use portolan_envoy_api::pb::envoy::service::discovery::v3::DeltaDiscoveryRequest;
 
 use super::{
     Answer, MAX_NAMES, Received, RequestError, stream::Stream, usable_name, watch::TypeState,

@@ -8,7 +8,7 @@ use std::{
     sync::Arc,
 };
 
-use envoy_types::pb::envoy::service::discovery::v3::DiscoveryRequest;
+use portolan_envoy_api::pb::envoy::service::discovery::v3::DiscoveryRequest;
 
 use super::{Answer, MAX_NAMES, Received, RequestError, stream::Stream, usable_name, wildcard_by_default};
 use crate::{Resource, wire::SotwResponse};

@@ -259,8 +259,11 @@ mod tests {
         (scope, client, task)
     }
 
-    fn seconds(limit: Duration) -> Option<envoy_types::pb::google::protobuf::Duration> {
-        Some(envoy_types::pb::google::protobuf::Duration { seconds: limit.as_secs().cast_signed(), nanos: 0 })
+    fn seconds(limit: Duration) -> Option<portolan_envoy_api::pb::google::protobuf::Duration> {
+        Some(portolan_envoy_api::pb::google::protobuf::Duration {
+            seconds: limit.as_secs().cast_signed(),
+            nanos: 0,
+        })
     }
 
     /// What the client reads to the end, and how long that took.

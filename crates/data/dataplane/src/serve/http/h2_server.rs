@@ -200,7 +200,7 @@ mod tests {
         const LIMIT: std::time::Duration = std::time::Duration::from_secs(7);
         let test = async {
             let scope = scope(|hcm| {
-                let idle = envoy_types::pb::google::protobuf::Duration { seconds: 7, nanos: 0 };
+                let idle = portolan_envoy_api::pb::google::protobuf::Duration { seconds: 7, nanos: 0 };
                 hcm.common_http_protocol_options.get_or_insert_default().idle_timeout = Some(idle);
             });
             let (stream, client) = pair();

@@ -114,7 +114,7 @@ fn empty_values_are_left_out_when_asked() {
 fn json_values_nest() {
     let inner = object(&[("method", text("%REQ(:METHOD)%"))]);
     let list = pb::Value {
-        kind: Some(Kind::ListValue(envoy_types::pb::google::protobuf::ListValue {
+        kind: Some(Kind::ListValue(portolan_envoy_api::pb::google::protobuf::ListValue {
             values: vec![text("a"), text("%PROTOCOL%")],
         })),
     };

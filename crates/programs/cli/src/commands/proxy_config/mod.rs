@@ -1,4 +1,4 @@
-//! `portolan proxy-config`: what a proxy really runs with, from its own admin interface (spec/istio.md 5.2).
+//! `portolan proxy-config`: what a proxy really runs with, from its own admin interface (the columns of istioctl 1.9).
 //!
 //! One view per file; each turns the dump into rows, which its tests feed with dumps of both proxies.
 

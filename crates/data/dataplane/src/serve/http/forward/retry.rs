@@ -207,7 +207,7 @@ pub(super) async fn wait(pause: Duration, down: &mut Downstream<'_>) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use envoy_types::pb::google::protobuf::UInt32Value;
+    use portolan_envoy_api::pb::google::protobuf::UInt32Value;
 
     use super::*;
     use crate::io::timer::Alarm;
