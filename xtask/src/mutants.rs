@@ -4,13 +4,14 @@
 //! notices is either a test that is missing or code that is.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use crate::layers::PURE;
 use crate::run::{self, Result};
+use crate::tools;
 
-/// The version whose changes are counted in CONTRIBUTING.md: another makes others.
-const VERSION: &str = "27.1.0";
+/// Changes of this version are counted in CONTRIBUTING.md: another makes others.
+const MUTANTS: tools::CargoTool = tools::CargoTool { package: "cargo-mutants", version: "27.1.0" };
 
 /// Seconds after which a test run counts as hanging, and the change as noticed.
 const TIMEOUT: &str = "60";
@@ -24,7 +25,7 @@ pub(crate) fn mutants(arguments: &[String]) -> Result<()> {
         Some((name, rest)) if !name.starts_with('-') => (vec![name.as_str()], rest),
         _ => (PURE.to_vec(), arguments),
     };
-    let program = program()?;
+    let program = tools::cargo_tool(&MUTANTS)?;
     let mut rows = vec![
         "| crate | changes tried | noticed | percent | left out as equivalent |".to_owned(),
         "|---|---|---|---|---|".to_owned(),
@@ -45,25 +46,13 @@ pub(crate) fn mutants(arguments: &[String]) -> Result<()> {
     Ok(())
 }
 
-/// cargo-mutants, below the target folder.
-fn program() -> Result<PathBuf> {
-    let folder = run::target().join("tools").join("cargo-mutants");
-    let program = folder.join("bin").join("cargo-mutants");
-    let text = program.display().to_string();
-    let version = run::quiet(&mut run::command(&text, &["mutants", "--version"]));
-    if version.is_ok_and(|version| version.trim().ends_with(VERSION)) {
-        return Ok(program);
-    }
-    let mut install = run::cargo(&["install", "cargo-mutants", "--version", VERSION, "--locked", "--force"]);
-    run::step("install cargo-mutants", install.arg("--root").arg(&folder))?;
-    Ok(program)
-}
-
 fn measure(program: &Path, name: &str, output: &Path, rest: &[String]) -> Result<()> {
     fs::create_dir_all(output).map_err(|e| format!("{}: {e}", output.display()))?;
     let package = format!("portolan-{name}");
     let mut command = run::command(&program.display().to_string(), &["mutants", "--package", &package]);
     command.args(["--test-workspace=false", "--timeout", TIMEOUT, "--output"]).arg(output).args(rest);
+    // What a change does is seen by the crate's own tests; another program beside them would only take time.
+    command.env("PORTOLAN_SKIP_ENVOY", "1");
     println!("\n==> changes to {name}");
     let status = command.status().map_err(|e| format!("{}: {e}", program.display()))?;
     match status.code() {

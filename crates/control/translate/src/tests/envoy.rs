@@ -1,4 +1,4 @@
-//! A real Envoy validates what a stock Envoy would get, in static form. Runs when `PORTOLAN_ENVOY` names the binary.
+//! A real Envoy validates what a stock Envoy would get, in static form.
 
 use std::{collections::HashMap, fs, process::Command};
 
@@ -15,11 +15,7 @@ use crate::{Generator, naming::CONNECTION_MANAGER_FILTER, pb::*};
 
 #[test]
 fn stock_envoy_accepts_everything() {
-    #[expect(clippy::disallowed_methods, reason = "where the foreign program is")]
-    let Some(binary) = std::env::var_os("PORTOLAN_ENVOY") else {
-        eprintln!("PORTOLAN_ENVOY is not set: skipped");
-        return;
-    };
+    let Some(binary) = portolan_testing::needs::envoy() else { return };
     let snapshot = Snapshot::build(&fixture::inputs(), None);
     let folder = std::env::temp_dir().join(format!("portolan-translate-{}", std::process::id()));
     fs::create_dir_all(&folder).unwrap();
