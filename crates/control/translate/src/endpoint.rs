@@ -242,6 +242,8 @@ mod tests {
 
     use super::*;
 
+    type Weights<'a> = &'a [(&'a str, u32)];
+
     /// Groups of endpoints in these localities, with these weights.
     fn groups(localities: &[(&str, u32)]) -> Vec<(Locality, endpoint::LocalityLbEndpoints)> {
         let group = |weight: u32| endpoint::LocalityLbEndpoints {
@@ -276,7 +278,7 @@ mod tests {
 
     #[test]
     fn traffic_is_distributed_by_share_and_what_has_none_is_left_out() {
-        let cases: [(Value, &[(&str, u32)], &[(&str, u32)]); 5] = [
+        let cases: [(Value, Weights<'_>, Weights<'_>); 5] = [
             (json!({"r/a": 80, "r/b": 20}), &[("r/a", 1), ("r/b", 1)], &[("r/a", 80), ("r/b", 20)]),
             // A share is divided by the weights of what it matches.
             (json!({"r/*": 90}), &[("r/a", 1), ("r/b", 2)], &[("r/a", 30), ("r/b", 60)]),
