@@ -128,4 +128,46 @@ mod tests {
             assert_eq!(after[&host], table[&host]);
         }
     }
+
+    /// Published values of FNV-1a, 64 bit.
+    #[test]
+    fn the_hash_is_the_same_everywhere() {
+        for (text, expected) in
+            [("", 0xcbf2_9ce4_8422_2325), ("a", 0xaf63_dc4c_8601_ec8c), ("foobar", 0x8594_4171_f739_67e8)]
+        {
+            assert_eq!(hash(text), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn slots_go_through_all_networks_of_a_pool() {
+        for (slot, expected) in [
+            (0, [240, 241, 0, 1]),
+            (253, [240, 241, 0, 254]),
+            (254, [240, 241, 1, 1]),
+            (65_023, [240, 241, 255, 254]),
+            (65_024, [240, 241, 0, 1]),
+        ] {
+            assert_eq!(address(AUTO_VIP_FEDERATION, slot).octets(), expected, "{slot}");
+        }
+    }
+
+    #[test]
+    fn a_host_keeps_the_address_that_it_had_if_its_pool_has_it() {
+        for (before, kept) in [([240, 241, 7, 7], true), ([240, 240, 7, 7], false)] {
+            let before = Ipv4Addr::from(before);
+            let table = allocate(&mut [wanting("h.x")], &BTreeMap::from([("h.x".to_owned(), before)]));
+            assert_eq!(table["h.x"] == before, kept, "{before}");
+        }
+    }
+
+    #[test]
+    fn only_services_that_want_an_address_and_have_none_get_one() {
+        let having = Service { addresses: vec!["10.0.0.1".to_owned()], ..wanting("having.x") };
+        let content = Service { wants_auto_address: false, ..wanting("content.x") };
+        let mut all = [having, content, wanting("h.x")];
+        let table = allocate(&mut all, &BTreeMap::new());
+        assert_eq!(table.keys().collect::<Vec<_>>(), ["h.x"]);
+        assert_eq!(all.map(|s| s.auto_address.is_some()), [false, false, true]);
+    }
 }

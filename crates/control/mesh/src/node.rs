@@ -218,4 +218,80 @@ mod tests {
             assert!(ProxyNode::parse(bad, &Value::Null).is_err(), "{bad}");
         }
     }
+
+    fn parse(id: &str, metadata: &Value) -> ProxyNode {
+        ProxyNode::parse(id, metadata).unwrap()
+    }
+
+    const ID: &str = "sidecar~10.64.0.5~reviews-v1.shop~shop.svc.cluster.local";
+
+    #[test]
+    fn metadata_may_be_text_truth_or_number() {
+        for (value, http10, workload) in [
+            (serde_json::json!("true"), true, "true"),
+            (serde_json::json!(true), true, "true"),
+            (serde_json::json!(1), true, "1"),
+            (serde_json::json!(false), false, "false"),
+            (serde_json::json!(["1"]), false, ""),
+        ] {
+            let node =
+                parse(ID, &serde_json::json!({"HTTP10": value.clone(), "WORKLOAD_NAME": value.clone()}));
+            assert_eq!(
+                (node.metadata.http10, node.metadata.workload.as_str()),
+                (http10, workload),
+                "{value}"
+            );
+        }
+    }
+
+    #[test]
+    fn the_mode_of_capture_and_of_the_router_are_read() {
+        for (metadata, expected) in [
+            (serde_json::json!({}), [false, false, false]),
+            (
+                serde_json::json!({"INTERCEPTION_MODE": "REDIRECT", "ROUTER_MODE": "standard"}),
+                [false, false, false],
+            ),
+            (serde_json::json!({"INTERCEPTION_MODE": "TPROXY"}), [true, false, false]),
+            (serde_json::json!({"INTERCEPTION_MODE": "NONE"}), [false, true, false]),
+            (serde_json::json!({"ROUTER_MODE": "sni-dnat"}), [false, false, true]),
+        ] {
+            let found = parse(ID, &metadata).metadata;
+            assert_eq!([found.tproxy, found.no_capture, found.sni_dnat], expected, "{metadata}");
+        }
+    }
+
+    #[test]
+    fn a_node_id_has_a_greatest_length() {
+        let of_length = |length: usize| {
+            let id = "sidecar~10.64.0.5~.shop~shop";
+            id.replace("~.shop", &format!("~{}.shop", "x".repeat(length - id.len())))
+        };
+        assert!(ProxyNode::parse(&of_length(MAX_NODE_ID), &Value::Null).is_ok());
+        let long = ProxyNode::parse(&of_length(MAX_NODE_ID + 1), &Value::Null);
+        assert!(matches!(long, Err(NodeError::Form(id)) if id.len() == MAX_NODE_ID));
+    }
+
+    #[test]
+    fn the_first_address_is_the_nodes() {
+        let node = parse(ID, &serde_json::json!({"INSTANCE_IPS": "10.64.0.7,10.64.0.5"}));
+        assert_eq!(node.address(), Some("10.64.0.7".parse().unwrap()));
+        assert_eq!(parse(ID, &Value::Null).address(), Some("10.64.0.5".parse().unwrap()));
+    }
+
+    #[test]
+    fn networks_are_seen_as_the_proxy_asks() {
+        for (view, network, expected) in [
+            ("", "east", true),
+            ("", "", true),
+            ("east", "east", true),
+            ("east", "", true),
+            ("east", "west", false),
+            ("east,west", "west", true),
+            ("*", "west", true),
+        ] {
+            let node = parse(ID, &serde_json::json!({"REQUESTED_NETWORK_VIEW": view}));
+            assert_eq!(node.sees_network(network), expected, "{view} {network}");
+        }
+    }
 }

@@ -133,4 +133,37 @@ mod tests {
         }
         assert_eq!(Protocol::of_port(53, "http", None, "UDP"), Protocol::Udp);
     }
+
+    #[test]
+    fn every_name_has_its_protocol_and_each_protocol_its_kind() {
+        // Name, protocol, whether it is HTTP, HTTP/2, TLS or bytes, and its text.
+        for (names, protocol, kinds, text) in [
+            (&["http", "HTTP", "kubernetes.io/ws"][..], Protocol::Http, "http", "HTTP"),
+            (&["http2", "kubernetes.io/h2c"], Protocol::Http2, "http h2", "HTTP2"),
+            (&["https", "kubernetes.io/wss"], Protocol::Https, "tls tcp", "HTTPS"),
+            (&["grpc"], Protocol::Grpc, "http h2", "GRPC"),
+            (&["grpc-web"], Protocol::GrpcWeb, "http h2", "GRPC-Web"),
+            (&["tcp"], Protocol::Tcp, "tcp", "TCP"),
+            (&["tls"], Protocol::Tls, "tls tcp", "TLS"),
+            (&["mongo", "mongodb"], Protocol::Mongo, "tcp", "Mongo"),
+            (&["redis"], Protocol::Redis, "tcp", "Redis"),
+            (&["mysql"], Protocol::Mysql, "tcp", "MySQL"),
+            (&["thrift"], Protocol::Thrift, "tcp", "Thrift"),
+            (&["udp"], Protocol::Udp, "", "UDP"),
+            (&[], Protocol::Auto, "", "UnsupportedProtocol"),
+        ] {
+            for name in names {
+                assert_eq!(Protocol::parse(name), Some(protocol), "{name}");
+            }
+            let found = [
+                (protocol.is_http(), "http"),
+                (protocol.is_http2(), "h2"),
+                (protocol.is_tls(), "tls"),
+                (protocol.is_tcp(), "tcp"),
+            ];
+            let found: Vec<_> = found.into_iter().filter(|(is, _)| *is).map(|(_, kind)| kind).collect();
+            assert_eq!((found.join(" ").as_str(), protocol.as_str()), (kinds, text), "{protocol:?}");
+        }
+        assert_eq!(Protocol::parse("quic"), None);
+    }
 }

@@ -202,3 +202,51 @@ impl ServiceEndpoints {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_service_has_the_ports_that_it_has() {
+        let port = ServicePort { number: 80, ..ServicePort::default() };
+        let service = Service { ports: vec![port.clone()], ..Service::default() };
+        assert_eq!((service.port(80), service.port(81)), (Some(&port), None));
+    }
+
+    #[test]
+    fn addresses_are_shown_as_they_are_written() {
+        for (address, text) in [
+            (EndpointAddress::Ip("fd00::1".parse().unwrap()), "fd00::1"),
+            (EndpointAddress::Dns("a.example".to_owned()), "a.example"),
+            (EndpointAddress::Unix("/run/s".to_owned()), "unix:///run/s"),
+        ] {
+            assert_eq!(address.to_string(), text);
+        }
+    }
+
+    #[test]
+    fn localities_are_read_and_shown() {
+        for (text, [region, zone, subzone], shown) in [
+            ("", ["", "", ""], ""),
+            ("r", ["r", "", ""], "r"),
+            ("r/z", ["r", "z", ""], "r/z"),
+            ("r/z/s", ["r", "z", "s"], "r/z/s"),
+            ("r/z/s/t", ["r", "z", "s/t"], "r/z/s/t"),
+            ("/z", ["", "z", ""], "/z"),
+            ("//s", ["", "", "s"], "//s"),
+        ] {
+            let locality = Locality::parse(text);
+            assert_eq!(
+                [&locality.region, &locality.zone, &locality.subzone],
+                [region, zone, subzone],
+                "{text}"
+            );
+            assert_eq!(
+                (locality.to_string().as_str(), locality.is_empty()),
+                (shown, text.is_empty()),
+                "{text}"
+            );
+        }
+    }
+}

@@ -7,19 +7,12 @@ use portolan_resources::{VirtualService, networking::VirtualServiceSpec};
 
 use crate::{
     export_to::Visibility,
-    host::{host_matches, resolve_short_name},
+    host::resolve_short_name,
     object::{ConfigMeta, Resolved},
 };
 
 /// A VirtualService whose short names are full and whose delegates are merged in.
 pub type ResolvedVirtualService = Resolved<VirtualServiceSpec>;
-
-impl ResolvedVirtualService {
-    /// The hosts that cover `host`, if any.
-    pub fn covers(&self, host: &str) -> bool {
-        self.spec.hosts.iter().any(|h| host_matches(h, host))
-    }
-}
 
 /// Makes the names in a VirtualService full.
 pub(crate) fn resolve(
@@ -139,9 +132,11 @@ fn combine(root: &HttpMatch, delegate: &HttpMatch) -> Option<HttpMatch> {
     Some(out)
 }
 
-/// Whether a root's condition includes a delegate's narrower one.
+/// Whether a root's condition includes a delegate's narrower one; most kinds of conditions only include their equals.
 trait Covers {
-    fn covers(&self, narrower: &Self) -> bool;
+    fn covers(&self, _narrower: &Self) -> bool {
+        false
+    }
 }
 impl Covers for portolan_resources::networking::StringMatch {
     fn covers(&self, narrower: &Self) -> bool {
@@ -150,13 +145,5 @@ impl Covers for portolan_resources::networking::StringMatch {
         text.is_some_and(|t| t.starts_with(prefix.as_str()))
     }
 }
-impl Covers for u32 {
-    fn covers(&self, narrower: &Self) -> bool {
-        self == narrower
-    }
-}
-impl Covers for String {
-    fn covers(&self, narrower: &Self) -> bool {
-        self == narrower
-    }
-}
+impl Covers for u32 {}
+impl Covers for String {}

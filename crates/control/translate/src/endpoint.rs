@@ -235,3 +235,87 @@ fn apply_failover(
             used.iter().position(|p| *p == raw).and_then(|p| u32::try_from(p).ok()).unwrap_or_default();
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    type Weights<'a> = &'a [(&'a str, u32)];
+
+    /// Groups of endpoints in these localities, with these weights.
+    fn groups(localities: &[(&str, u32)]) -> Vec<(Locality, endpoint::LocalityLbEndpoints)> {
+        let group = |weight: u32| endpoint::LocalityLbEndpoints {
+            load_balancing_weight: u32v(weight),
+            ..Default::default()
+        };
+        localities.iter().map(|(text, weight)| (Locality::parse(text), group(*weight))).collect()
+    }
+
+    #[test]
+    fn a_locality_is_matched_part_by_part_and_what_is_open_matches_all() {
+        for (pattern, locality, expected) in [
+            ("r/z/s", "r/z/s", true),
+            ("r/z/s", "r/z/t", false),
+            ("r/z/s", "r/y/s", false),
+            ("r/z/s", "q/z/s", false),
+            ("r/z", "r/z/t", true),
+            ("r/*", "r/z/s", true),
+            ("r/*/s", "r/z/s", true),
+            ("r/*/s", "r/z/t", false),
+            ("*", "q/z/s", true),
+            ("", "q/z/s", true),
+            ("r", "q/z/s", false),
+        ] {
+            assert_eq!(
+                locality_matches(pattern, &Locality::parse(locality)),
+                expected,
+                "{pattern} {locality}"
+            );
+        }
+    }
+
+    #[test]
+    fn traffic_is_distributed_by_share_and_what_has_none_is_left_out() {
+        let cases: [(Value, Weights<'_>, Weights<'_>); 5] = [
+            (json!({"r/a": 80, "r/b": 20}), &[("r/a", 1), ("r/b", 1)], &[("r/a", 80), ("r/b", 20)]),
+            // A share is divided by the weights of what it matches.
+            (json!({"r/*": 90}), &[("r/a", 1), ("r/b", 2)], &[("r/a", 30), ("r/b", 60)]),
+            (json!({"r/a": 100}), &[("r/a", 1), ("r/b", 1), ("q/a", 1)], &[("r/a", 100)]),
+            (json!({"r/a": 100, "r/b": 0}), &[("r/a", 1), ("r/b", 1)], &[("r/a", 100)]),
+            // The first that matches holds.
+            (json!({"r/a": 10, "r/a/s": 90}), &[("r/a/s", 1)], &[("r/a/s", 10)]),
+        ];
+        for (to, before, expected) in cases {
+            let rule: LocalityDistribute =
+                serde_json::from_value(json!({"from": "*", "to": to.clone()})).unwrap();
+            let mut found = groups(before);
+            apply_distribute(&mut found, &rule);
+            let shown: Vec<_> =
+                found.iter().map(|(l, g)| (l.to_string(), g.load_balancing_weight.unwrap().value)).collect();
+            let expected: Vec<_> = expected.iter().map(|(l, w)| ((*l).to_owned(), *w)).collect();
+            assert_eq!(shown, expected, "{to}");
+        }
+    }
+
+    #[test]
+    fn the_nearer_locality_goes_first_and_the_named_region_before_others() {
+        let all = ["r/z/s", "r/z/t", "r/y/s", "q/z/s", "p/z/s"];
+        for (failover, localities, expected) in [
+            (json!([]), &all[..], vec![0, 1, 2, 3, 3]),
+            (json!([{"from": "r", "to": "q"}]), &all[..], vec![0, 1, 2, 3, 4]),
+            (json!([{"from": "x", "to": "q"}]), &all[..], vec![0, 1, 2, 3, 3]),
+            // Without gaps.
+            (json!([]), &["r/z/s", "q/z/s"], vec![0, 1]),
+            (json!([]), &["r/y/s", "q/z/s"], vec![0, 1]),
+        ] {
+            let setting: LocalityLbSetting =
+                serde_json::from_value(json!({"failover": failover.clone()})).unwrap();
+            let mut found = groups(&localities.iter().map(|l| (*l, 1)).collect::<Vec<_>>());
+            apply_failover(&mut found, &setting, &Locality::parse("r/z/s"));
+            let priorities: Vec<u32> = found.iter().map(|(_, g)| g.priority).collect();
+            assert_eq!(priorities, expected, "{failover} {localities:?}");
+        }
+    }
+}

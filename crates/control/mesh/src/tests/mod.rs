@@ -1,7 +1,10 @@
 //! The model over small meshes written in YAML.
 
 mod policies;
+mod registries;
+mod virtual_services;
 mod visibility;
+mod workloads;
 
 use proptest::prelude::*;
 use serde_json::{Value, json};

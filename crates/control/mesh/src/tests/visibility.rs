@@ -94,6 +94,14 @@ fn egress_hosts_let_through_what_they_name_and_nothing_else() {
 }
 
 #[test]
+fn a_service_that_is_let_through_whole_is_shared_with_the_snapshot() {
+    let yaml = "kind: Sidecar\nmetadata: {name: default, namespace: client}\nspec: {egress: [{hosts: ['shop/*']}]}\n";
+    let snapshot = shop(yaml);
+    let scope = snapshot.scope(&sidecar("client", json!({})));
+    assert!(Arc::ptr_eq(&scope.services[REVIEWS], &snapshot.services[REVIEWS]));
+}
+
+#[test]
 fn an_exported_service_is_not_seen_where_the_egress_hosts_leave_it_out() {
     let yaml = service("a", "hidden", "networking.istio.io/exportTo: \"~\"")
         + "kind: Sidecar\nmetadata: {name: default, namespace: client}\nspec: {egress: [{hosts: ['*/*']}]}\n";

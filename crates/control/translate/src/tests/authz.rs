@@ -137,6 +137,7 @@ impl Asked {
 
     fn passes(&self, rules: &rbac::Rbac) -> bool {
         let fits = rules.policies.values().any(|policy| {
+            assert!(!policy.permissions.is_empty() && !policy.principals.is_empty(), "Envoy refuses it");
             policy.permissions.iter().any(|p| self.permission(p))
                 && policy.principals.iter().any(|p| self.principal(p))
         });
@@ -210,6 +211,9 @@ fn each_field_of_a_rule_decides() {
         ("requestPrincipals: ['*']", "notRequestPrincipals: ['*']"),
         ("requestPrincipals: ['issuer/*']", "requestPrincipals: ['other/*']"),
         ("requestPrincipals: ['*/me']", "requestPrincipals: ['*/you']"),
+        ("requestPrincipals: ['issuer/']", "requestPrincipals: ['other/']"),
+        ("requestPrincipals: ['iss*']", "requestPrincipals: ['oth*']"),
+        ("notIpBlocks: [nonsense]", "ipBlocks: [nonsense]"),
         ("notRequestPrincipals: ['other/me']", "notRequestPrincipals: ['issuer/me']"),
         // Both of a source must hold.
         ("namespaces: [shop], ipBlocks: [10.0.0.0/8]", "namespaces: [shop], ipBlocks: [11.0.0.0/8]"),
@@ -231,6 +235,7 @@ fn each_field_of_a_rule_decides() {
         ("notPaths: [/a]", "notPaths: ['/a*']"),
         ("ports: ['80', '9080']", "ports: ['80']"),
         ("notPorts: ['80']", "notPorts: ['9080']"),
+        ("notPorts: [nonsense]", "ports: [nonsense]"),
         ("methods: [GET], ports: ['9080']", "methods: [GET], ports: ['80']"),
     ] {
         assert!(holds(&format!("{{to: [{{operation: {{{yes}}}}}]}}"), &get()), "{yes}");
@@ -263,6 +268,7 @@ fn each_field_of_a_rule_decides() {
         ),
         ("key: 'request.auth.claims[nested][k]', values: [v]", "key: 'request.auth.claims[k]', values: [v]"),
         ("key: request.auth.presenter, notValues: [x]", "key: request.auth.presenter, values: ['*']"),
+        ("key: destination.ip, notValues: [nonsense]", "key: destination.ip, values: [nonsense]"),
     ] {
         assert!(holds(&format!("{{when: [{{{yes}}}]}}"), &get()), "{yes}");
         assert!(!holds(&format!("{{when: [{{{no}}}]}}"), &get()), "{no}");
@@ -286,6 +292,36 @@ fn sources_operations_and_conditions_must_all_hold_and_one_of_each_list() {
             when(condition)
         );
         assert_eq!(holds(&rule, &get()), from && to && condition, "{rule}");
+    }
+}
+
+#[test]
+fn the_presenter_of_a_token_is_its_authorized_party() {
+    let asked = Asked { claims: json!({"azp": "app"}), ..get() };
+    assert!(holds("{when: [{key: request.auth.presenter, values: [app]}]}", &asked));
+    assert!(!holds("{when: [{key: request.auth.presenter, values: [other]}]}", &asked));
+}
+
+#[test]
+fn a_host_with_a_port_or_a_wildcard_is_taken_as_it_is_written() {
+    for (host, authority) in [("reviews:9080", "reviews:9080:1"), ("*.example", "*.example:80")] {
+        let asked = Asked { headers: vec![(":authority", authority)], ..get() };
+        assert!(!holds(&format!("{{to: [{{operation: {{hosts: ['{host}']}}}}]}}"), &asked), "{host}");
+    }
+}
+
+#[test]
+fn conditions_on_the_connection_decide_on_tcp() {
+    let connection = Asked { headers: Vec::new(), claims: Value::Null, ..get() };
+    for (condition, expected) in [
+        ("key: source.ip, values: [10.1.2.3]", true),
+        ("key: source.ip, values: [10.1.2.4]", false),
+        ("key: connection.sni, values: ['outbound_*']", true),
+        ("key: destination.port, values: ['80']", false),
+    ] {
+        let rules = format!("[{{when: [{{{condition}}}]}}]");
+        assert_eq!(may(&policy("ALLOW", &rules), &connection, true, true), expected, "{condition}");
+        assert_eq!(may(&policy("DENY", &rules), &connection, true, true), !expected, "{condition}");
     }
 }
 

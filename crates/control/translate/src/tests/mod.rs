@@ -7,6 +7,7 @@ mod envoy;
 mod fixture;
 mod golden;
 mod summary;
+mod trust;
 
 use std::sync::Arc;
 
