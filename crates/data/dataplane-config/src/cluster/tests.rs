@@ -1,5 +1,8 @@
 //! What clusters say about load balancing, read.
 
+mod connections;
+mod hosts;
+
 use std::collections::HashMap;
 use std::time::Duration;
 

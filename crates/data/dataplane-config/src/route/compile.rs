@@ -1,5 +1,8 @@
 //! Route configurations, compiled.
 
+#[cfg(test)]
+mod tests;
+
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
