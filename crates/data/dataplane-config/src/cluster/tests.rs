@@ -1,6 +1,7 @@
 //! What clusters say about load balancing, read.
 
 mod connections;
+mod edges;
 mod hosts;
 
 use std::collections::HashMap;

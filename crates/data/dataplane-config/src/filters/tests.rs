@@ -508,5 +508,83 @@ fn pieces_are_held_in_order_to_their_end() {
     assert!(Held::default().is_empty() && !Held::end(None).is_empty());
     held.replace("ef");
     let (pieces, trailers) = held.into_parts();
-    assert_eq!((pieces.len(), trailers), (1, Some(HeaderMap::new())));
+    assert_eq!((pieces, trailers), ([Bytes::from("ef")].into(), Some(HeaderMap::new())));
+}
+
+/// Waits for the first piece of the body, and lets everything pass then.
+#[derive(Debug)]
+struct Gate;
+
+impl StreamFilter for Gate {
+    fn on_request(&mut self, x: &mut View<'_>, _end: bool) -> Flow {
+        x.read_request();
+        Flow::Pause
+    }
+}
+
+#[test]
+fn a_piece_of_the_body_ends_a_pause() {
+    let mut script = Script::new(vec![Box::new(Gate), Box::new(Note("last"))]);
+    script.request();
+    assert!(script.seen().is_empty());
+    script.send("a").unwrap();
+    assert!(script.chain.has_passed(Side::Request));
+    assert_eq!(script.seen(), [b"last"]);
+    script.send("b").unwrap();
+    assert_eq!(script.passed(Side::Request), (Bytes::from("ab"), false));
+}
+
+#[test]
+fn a_chain_reads_what_one_of_its_filters_reads() {
+    let reads = |filters: Vec<Box<dyn StreamFilter>>| {
+        let mut script = Script::new(filters);
+        script.request();
+        (script.chain.reads(Side::Request), script.chain.reads(Side::Response))
+    };
+    assert_eq!(reads(vec![Box::new(Note("one"))]), (false, false));
+    assert_eq!(reads(vec![Box::new(Note("one")), Box::new(Double)]), (true, false));
+    assert_eq!(reads(vec![Box::new(Probe::default())]), (true, true));
+}
+
+/// Lets a probe that has asked go on.
+fn let_go(script: &mut Script) {
+    let (at, _) = script.called_out();
+    script.answer(at, Ok(answer(StatusCode::OK, ""))).unwrap();
+    script.asked.clear();
+    script.tell(|chain, x| chain.event(x, at, Event::Wake(8), None)).unwrap();
+}
+
+#[test]
+fn what_was_held_goes_to_the_next_filter() {
+    let mut script = Script::new(vec![Box::new(Double), Box::new(Probe::default()), Box::new(Double)]);
+    script.request();
+    script.send("a").unwrap();
+    script.send_end();
+    let_go(&mut script);
+    assert_eq!(script.passed(Side::Request), (Bytes::from("aaaa"), true));
+    assert!(script.asked.is_empty(), "the filter that let it go does not see it again");
+}
+
+#[test]
+fn an_event_before_the_response_moves_the_request_only() {
+    let mut script = Script::new(vec![Box::new(Probe::default())]);
+    script.request();
+    script.send("a").unwrap();
+    script.send_end();
+    let_go(&mut script);
+    assert!(script.chain.has_passed(Side::Request));
+    assert!(!script.chain.has_passed(Side::Response));
+}
+
+#[test]
+fn what_a_filter_may_hold_has_an_exact_limit() {
+    let held = |filter: Box<dyn StreamFilter>, size: usize| {
+        let mut script = Script::new(vec![filter]);
+        script.request();
+        let piece = Held::data(vec![0; size].into());
+        script.tell(|chain, x| chain.body(Side::Request, x, piece, None)).is_ok()
+    };
+    assert!(held(Box::new(Probe::default()), MAX_HELD));
+    assert!(!held(Box::new(Probe::default()), MAX_HELD + 1));
+    assert!(held(Box::new(Double), MAX_HELD + 1), "what passes at once is not held");
 }

@@ -40,6 +40,7 @@ fn texts_match_by_their_pattern() {
         (P::Prefix("Ab".into()), true, "aBC", true),
         (P::Suffix("bc".into()), false, "abc", true),
         (P::Suffix("bc".into()), false, "abcd", false),
+        (P::Suffix("BC".into()), false, "abc", false),
         (P::Suffix("BC".into()), true, "abc", true),
         (P::Contains("b".into()), false, "abc", true),
         (P::Contains("B".into()), false, "abc", false),

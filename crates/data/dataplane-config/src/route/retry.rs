@@ -339,4 +339,24 @@ mod tests {
         assert_eq!(asked(Some(&on("5xx,reset")), &[fields[0]]).unwrap().on, RetryOn::parse("5xx,reset"));
         assert_eq!(asked(None, &[fields[0], ("x-envoy-max-retries", "1000")]).unwrap().retries, 64);
     }
+
+    /// As long as it may take.
+    struct Longest;
+
+    impl Environment for Longest {
+        fn now(&mut self) -> portolan_balance::Moment {
+            portolan_balance::Moment::ZERO
+        }
+
+        fn random(&mut self) -> u64 {
+            u64::MAX
+        }
+    }
+
+    #[test]
+    fn pauses_follow_the_back_off() {
+        let policy = policy(json!({"retry_back_off": {"base_interval": "1s", "max_interval": "3s"}}));
+        let seconds = |retried| policy.pause(retried, &mut Longest).as_secs_f64().ceil();
+        assert_eq!([0, 1, 2].map(seconds), [1.0, 2.0, 3.0]);
+    }
 }

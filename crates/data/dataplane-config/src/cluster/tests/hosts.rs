@@ -168,3 +168,26 @@ fn a_host_is_made_for_each_destination() {
     assert_eq!(host.address, NetAddress::Socket("10.0.0.1:80".parse().unwrap()));
     assert_eq!(host.health, Health::Healthy);
 }
+
+#[test]
+fn an_empty_hash_key_is_none() {
+    let key = |key: &str| {
+        let mut one = at("10.0.0.1", 80);
+        one["metadata"] = json!({"filter_metadata": {"envoy.lb": {"hash_key": key}}});
+        hosts(json!([{"lb_endpoints": [one]}])).iter().next().unwrap().hash_key.to_string()
+    };
+    assert_eq!((key("k"), key("")), ("k".to_owned(), "10.0.0.1:80".to_owned()));
+}
+
+#[test]
+fn a_cluster_has_no_more_endpoints_than_allowed() {
+    let one: endpoint::LbEndpoint = message(at("10.0.0.1", 80));
+    let of = |count: usize| {
+        let group =
+            endpoint::LocalityLbEndpoints { lb_endpoints: vec![one.clone(); count], ..Default::default() };
+        let from = endpoint::ClusterLoadAssignment { endpoints: vec![group], ..Default::default() };
+        cluster(json!({})).hosts(&from, None, &HashMap::new(), Moment::ZERO)
+    };
+    assert!(of(MAX_HOSTS).is_ok());
+    assert_eq!(of(MAX_HOSTS + 1).unwrap_err().0, "more than 100000 endpoints");
+}
