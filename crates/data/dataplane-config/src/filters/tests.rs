@@ -584,7 +584,7 @@ fn what_a_filter_may_hold_has_an_exact_limit() {
         let piece = Held::data(vec![0; size].into());
         script.tell(|chain, x| chain.body(Side::Request, x, piece, None)).is_ok()
     };
-    assert!(held(Box::new(Probe::default()), MAX_HELD));
-    assert!(!held(Box::new(Probe::default()), MAX_HELD + 1));
+    assert!(held(Box::<Probe>::default(), MAX_HELD));
+    assert!(!held(Box::<Probe>::default(), MAX_HELD + 1));
     assert!(held(Box::new(Double), MAX_HELD + 1), "what passes at once is not held");
 }

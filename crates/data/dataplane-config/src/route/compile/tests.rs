@@ -389,7 +389,7 @@ fn the_longest_domain_wins_however_they_are_listed() {
         host("s1", "*.com"), host("s2", "*.a.com"), host("p1", "www.*"), host("p2", "www.a.*"),
     ]}))
     .unwrap();
-    let at = |authority: &str| table.virtual_host(authority).map(|host| Arc::as_ptr(host));
+    let at = |authority: &str| table.virtual_host(authority).map(Arc::as_ptr);
     let own = |at: usize| Some(Arc::as_ptr(&table.hosts[at]));
     assert_eq!(at("x.a.com"), own(1));
     assert_eq!(at("x.b.com"), own(0));
