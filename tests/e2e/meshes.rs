@@ -110,7 +110,10 @@ impl Meshes {
                 return;
             }
             assert!(Instant::now() < deadline, "{arguments:?} of {mesh} never was as wanted:\n{said}");
-            #[expect(clippy::disallowed_methods, reason = "a test that waits on a thread of its own")]
+            #[expect(
+                clippy::disallowed_methods,
+                reason = "the pause between two looks, on a test's own thread"
+            )]
             std::thread::sleep(POLL);
         }
     }

@@ -4,7 +4,9 @@
 //! notices is either a test that is missing or code that is.
 
 use std::fs;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
+use std::process::Command;
 
 use crate::layers::PURE;
 use crate::run::{self, Result};
@@ -49,7 +51,8 @@ pub(crate) fn mutants(arguments: &[String]) -> Result<()> {
 fn measure(program: &Path, name: &str, output: &Path, rest: &[String]) -> Result<()> {
     fs::create_dir_all(output).map_err(|e| format!("{}: {e}", output.display()))?;
     let package = format!("portolan-{name}");
-    let mut command = run::command(&program.display().to_string(), &["mutants", "--package", &package]);
+    let mut command = shielded(program);
+    command.args(["mutants", "--package", &package]);
     command.args(["--test-workspace=false", "--timeout", TIMEOUT, "--output"]).arg(output).args(rest);
     // What a change does is seen by the crate's own tests; another program beside them would only take time.
     command.env("PORTOLAN_SKIP_ENVOY", "1");
@@ -58,6 +61,19 @@ fn measure(program: &Path, name: &str, output: &Path, rest: &[String]) -> Result
     match status.code() {
         Some(code) if MEASURED.contains(&code) => Ok(()),
         _ => Err(format!("the changes to {name} could not be tried ({status})")),
+    }
+}
+
+/// The program, in a network of its own where that can be had: as root, tests also run what sets up a machine's network,
+/// and changed code would do that to this one.
+fn shielded(program: &Path) -> Command {
+    let program = program.display().to_string();
+    match fs::metadata("/proc/self").is_ok_and(|process| process.uid() == 0) {
+        true => run::command(
+            "unshare",
+            &["--net", "sh", "-c", "ip link set lo up && exec \"$@\"", "sh", &program],
+        ),
+        false => run::command(&program, &[]),
     }
 }
 

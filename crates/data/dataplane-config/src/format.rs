@@ -1,5 +1,8 @@
 //! Command operators of access logs and header formats, compiled.
 
+#[cfg(test)]
+mod tests;
+
 use crate::value::{Invalid, Valid};
 
 /// A compiled text format.

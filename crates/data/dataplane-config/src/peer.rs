@@ -1,5 +1,8 @@
 //! Workload metadata of this node and of its peers (Istio's metadata exchange).
 
+#[cfg(test)]
+mod tests;
+
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::rc::Rc;

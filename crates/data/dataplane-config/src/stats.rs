@@ -71,3 +71,18 @@ macro_rules! stats_block {
         }
     };
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_number_goes_up_and_down() {
+        let stat = Stat::default();
+        stat.add(5);
+        stat.inc();
+        stat.dec();
+        stat.dec();
+        assert_eq!(stat.get(), 4);
+    }
+}

@@ -1,5 +1,8 @@
 //! TLS contexts: where certificates, keys and roots come from, and what is offered.
 
+#[cfg(test)]
+mod tests;
+
 use std::collections::BTreeSet;
 use std::sync::Arc;
 

@@ -1,5 +1,8 @@
 //! Helpers to read messages: errors that name the field, durations, addresses, percentages, data sources.
 
+#[cfg(test)]
+mod tests;
+
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
@@ -237,32 +240,5 @@ pub fn struct_string<'a>(fields: &'a pb::Struct, name: &str) -> Option<&'a str> 
     match fields.fields.get(name)?.kind.as_ref()? {
         pb::Kind::StringValue(text) => Some(text),
         _ => None,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use std::time::Instant;
-
-    use super::*;
-
-    fn of(seconds: i64, nanos: i32) -> Valid<Option<Duration>> {
-        duration(Some(&protobuf::Duration { seconds, nanos }))
-    }
-
-    #[test]
-    fn durations_are_those_of_protobuf() {
-        assert_eq!(of(1, 500_000_000), Ok(Some(Duration::from_millis(1500))));
-        for (seconds, nanos) in [(-1, 0), (0, -1), (0, 1_000_000_000), (i64::MAX, 0), (315_576_000_001, 0)] {
-            assert!(of(seconds, nanos).is_err(), "{seconds} {nanos}");
-        }
-    }
-
-    #[test]
-    #[expect(clippy::disallowed_methods, reason = "any time will do to add to")]
-    fn the_longest_duration_overflows_no_clock() {
-        let longest = of(315_576_000_000, 0).unwrap().unwrap();
-        assert_eq!(longest, LONGEST);
-        assert!(Instant::now().checked_add(longest * 3).is_some());
     }
 }

@@ -133,4 +133,50 @@ mod tests {
         scale["spec"]["replicas"] = json!(-1);
         assert_eq!(write(&resource, &mut object, &scale).unwrap_err().code, 422);
     }
+
+    #[test]
+    fn selectors_are_texts() {
+        for (selector, text) in [
+            (json!("a=b"), Some("a=b")),
+            (json!({"a": "b", "c": "d"}), Some("a=b,c=d")),
+            (
+                json!({"matchLabels": {"a": "b"}, "matchExpressions": [{"key": "x", "operator": "Exists"}]}),
+                Some("a=b,x"),
+            ),
+            (json!({"matchExpressions": [{"key": "x", "operator": "DoesNotExist"}]}), Some("!x")),
+            (
+                json!({"matchExpressions": [{"key": "x", "operator": "In", "values": ["p", "q"]}]}),
+                Some("x in (p,q)"),
+            ),
+            (
+                json!({"matchExpressions": [{"key": "x", "operator": "NotIn", "values": ["p"]}]}),
+                Some("x notin (p)"),
+            ),
+            (json!(7), None),
+        ] {
+            assert_eq!(selector_text(&selector).as_deref(), text, "{selector}");
+        }
+    }
+
+    #[test]
+    fn numbers_of_replicas_are_checked() {
+        let resource = ResourceTable::builtin().get("apps", "v1", "deployments").unwrap().clone();
+        let written = |replicas: Value| {
+            let mut object = json!({});
+            let scale = json!({"spec": {"replicas": replicas}});
+            write(&resource, &mut object, &scale).map(|()| object["spec"]["replicas"].clone()).ok()
+        };
+        let most = i64::from(i32::MAX);
+        for (replicas, want) in [
+            (json!(null), Some(json!(0))),
+            (json!(0), Some(json!(0))),
+            (json!(most), Some(json!(most))),
+            (json!(most + 1), None),
+            (json!("1"), None),
+        ] {
+            assert_eq!(written(replicas.clone()), want, "{replicas}");
+        }
+        let mut broken = json!({"spec": "x"});
+        assert_eq!(write(&resource, &mut broken, &json!({})).unwrap_err().code, 500);
+    }
 }

@@ -3,6 +3,9 @@
 //! kubectl and client-go decide by `reason` and `code` (retry, create, delete, print), and people read `message`;
 //! both follow k8s.io/apimachinery `api/errors`.
 
+#[cfg(test)]
+mod tests;
+
 use std::sync::Arc;
 
 use serde_json::{Map, Value, json};

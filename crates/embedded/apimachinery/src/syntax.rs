@@ -154,4 +154,50 @@ mod tests {
             bad.iter().for_each(|b| assert!(check(b).is_some(), "{b}"));
         }
     }
+
+    #[test]
+    fn names_have_a_longest_length() {
+        for (check, most) in [
+            (dns_label as fn(&str) -> Option<String>, 63),
+            (dns_1035_label, 63),
+            (dns_subdomain, 253),
+            (qualified, 63),
+            (label_value, 63),
+            (port_name, 15),
+            (config_key, 253),
+        ] {
+            assert_eq!(check(&"a".repeat(most)), None, "{most}");
+            let why = check(&"a".repeat(most + 1)).unwrap();
+            assert!(why.ends_with(&format!("must be no more than {most} characters")), "{why}");
+        }
+    }
+
+    #[test]
+    fn what_is_wrong_is_named() {
+        for (why, want) in [
+            (path_segment("."), "may not be '.'"),
+            (path_segment("a/b"), "may not contain '/'"),
+            (path_segment("a%b"), "may not contain '%'"),
+            (qualified("/a"), "prefix part must be non-empty"),
+            (qualified("X/a"), "prefix part a lowercase RFC 1123 subdomain"),
+            (qualified("a/"), "name part must be non-empty"),
+            (qualified("a/-"), "name part must consist of"),
+            (port_name("1"), "must contain at least one letter (a-z)"),
+            (port_name("a--b"), "must not contain consecutive hyphens"),
+            (port_name("-a"), "must contain only alpha-numeric"),
+        ] {
+            let why = why.unwrap();
+            assert!(why.starts_with(want), "{why}");
+        }
+    }
+
+    #[test]
+    fn environment_variables_are_printable() {
+        for good in ["A", "a b", "~", "1.x-y"] {
+            assert_eq!(environment_variable(good), None, "{good}");
+        }
+        for bad in ["", "a=b", "\t", "\u{e9}"] {
+            assert!(environment_variable(bad).is_some(), "{bad:?}");
+        }
+    }
 }

@@ -50,7 +50,7 @@ fn nothing_acknowledged_is_lost() {
     let mut newest = 0;
     for round in 0..ROUNDS {
         seed = seed.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
-        let lifetime = Duration::from_millis(u64::from(150 + seed % 350));
+        let lifetime = Duration::from_millis(u64::from(seed % 400));
         let mut child = Command::new(std::env::current_exe().unwrap())
             .args(["--exact", "victim", "--nocapture"])
             .env(VICTIM, &path)
@@ -59,6 +59,7 @@ fn nothing_acknowledged_is_lost() {
             .spawn()
             .unwrap();
         let output = BufReader::new(child.stdout.take().unwrap());
+        let (first, begun) = std::sync::mpsc::sync_channel(1);
         let reader = std::thread::spawn(move || {
             let mut acknowledged: BTreeMap<String, u64> = BTreeMap::new();
             let mut revisions = Vec::new();
@@ -68,16 +69,19 @@ fn nothing_acknowledged_is_lost() {
                 let (Ok(count), Ok(revision)) = (count.parse(), revision.parse()) else { continue };
                 acknowledged.insert(name.to_owned(), count);
                 revisions.push(revision);
+                let _ = first.try_send(());
             }
             (acknowledged, revisions)
         });
+        begun.recv().expect("something is written");
+        // A kill comes at a moment that nothing announces: that is what is tried.
         #[expect(clippy::disallowed_methods, reason = "a test that waits on a thread of its own")]
         std::thread::sleep(lifetime);
         child.kill().unwrap();
         child.wait().unwrap();
         let (acknowledged, mut revisions): (_, Vec<u64>) = reader.join().unwrap();
-        let about = format!("round {round}, killed after {lifetime:?}, {} writes", revisions.len());
-        assert!(!revisions.is_empty(), "{about}: nothing was written");
+        let about =
+            format!("round {round}, killed {lifetime:?} after its first write, {} writes", revisions.len());
         revisions.sort_unstable();
         assert!(revisions.windows(2).all(|pair| pair[0] < pair[1]), "{about}: a revision came twice");
         assert!(revisions[0] > newest, "{about}: a revision of an earlier run came again");

@@ -8,9 +8,11 @@ use std::io::{Read as _, Write as _};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use portolan_node::{NetnsHandle, Network, Plan, network};
+use portolan_testing::blocking::eventually;
+use portolan_testing::in_time;
 use serde_json::{Value, json};
 
 const UID_A: &str = "aaaaaaaa-0000-4000-8000-000000000001";
@@ -75,15 +77,16 @@ async fn pods_reach_each_other(net: &Network) {
     for (who, from, source) in
         [("node", net.handle(), net.plan().node_address()), ("other Pod", &other, b), ("itself", &inside, a)]
     {
-        let connect = tokio::time::timeout(Duration::from_secs(2), from.connect(target));
-        let (_stream, accepted) = tokio::join!(connect, listener.accept());
+        let (_stream, accepted) = tokio::join!(in_time(from.connect(target)), in_time(listener.accept()));
         assert_eq!(accepted.unwrap().1.ip(), source, "{who}");
     }
-    // The machine itself has no way in, whatever else answers at that address outside.
-    let direct = tokio::spawn(tokio::net::TcpStream::connect(target));
-    let accepted = tokio::time::timeout(Duration::from_millis(300), listener.accept()).await;
-    assert!(accepted.is_err(), "the host reached a Pod directly");
-    direct.abort();
+    // The machine itself has no way in, whatever else answers at that address outside: of two that knock, it is the
+    // second who comes in.
+    let direct = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
+    direct.set_nonblocking(true).unwrap();
+    let _ = direct.connect(&target.into());
+    let (_stream, accepted) = tokio::join!(in_time(other.connect(target)), in_time(listener.accept()));
+    assert_eq!(accepted.unwrap().1.ip(), b, "the host reached a Pod directly");
     println!("Pods reach each other");
 }
 
@@ -93,7 +96,8 @@ async fn a_slow_program_keeps_nobody_from_connecting(net: &Network) {
     // A program that does not end by itself.
     let slow = tokio::spawn(async move { handle.run_program(move || ended.recv()).await });
     let opened = net.handle().run(|| ());
-    tokio::time::timeout(Duration::from_secs(20), opened).await.expect("sockets wait for programs").unwrap();
+    // Would sockets wait for programs, this would too.
+    in_time(opened).await.unwrap();
     end.send(()).unwrap();
     slow.await.unwrap().unwrap().unwrap();
     println!("a slow program keeps nobody from connecting");
@@ -217,11 +221,7 @@ async fn sandbox(net: &Network) {
 
     // exec joins a running container.
     let mut long = start(&sandbox.spec(&["sh", "-c", "echo up > /cache/up; exec sleep 60"], json!({})));
-    let deadline = Instant::now() + Duration::from_secs(5);
-    while !dir.join("rw/up").exists() && Instant::now() < deadline {
-        #[expect(clippy::disallowed_methods, reason = "a test that waits on a thread of its own")]
-        std::thread::sleep(Duration::from_millis(10));
-    }
+    eventually("the container to run", || dir.join("rw/up").exists().then_some(()));
     let (code, text) =
         sandbox.run(&["sh", "-c", "hostname; cat /cache/up; ls -d /work/dir"], json!({ "join": long.id() }));
     assert_eq!((code, text.replace('\n', " ").as_str()), (0, "box-a up /work/dir"));

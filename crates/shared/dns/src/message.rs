@@ -147,6 +147,98 @@ mod tests {
     }
 
     #[test]
+    fn types_that_a_zone_has_no_data_of_are_others() {
+        for (record_type, wanted) in [
+            (RecordType::A, Kind::A),
+            (RecordType::AAAA, Kind::Aaaa),
+            (RecordType::SRV, Kind::Srv),
+            (RecordType::PTR, Kind::Ptr),
+            (RecordType::ANY, Kind::Any),
+            (RecordType::TXT, Kind::Other),
+        ] {
+            assert_eq!(kind(record_type), wanted, "{record_type}");
+        }
+    }
+
+    #[test]
+    fn each_data_is_a_record_of_its_type() {
+        for (data, shown_as) in [
+            (Data::Address("10.0.0.1".parse().unwrap()), "A 10.0.0.1"),
+            (Data::Address("fd00::1".parse().unwrap()), "AAAA fd00::1"),
+            (Data::Alias("b.test".into()), "CNAME b.test."),
+            (Data::Pointer("b.test".into()), "PTR b.test."),
+            (Data::Service { port: 80, target: "b.test".into() }, "SRV 0 100 80 b.test."),
+        ] {
+            let [one] = records(&[("a.test".to_owned(), data)], 7, 0).try_into().unwrap();
+            let Record { name, ttl, data, .. } = &one;
+            assert_eq!(format!("{} {data}", one.record_type()), shown_as);
+            assert_eq!((name.to_ascii().as_str(), *ttl), ("a.test.", 7));
+        }
+    }
+
+    fn asking(edit: impl FnOnce(&mut Message)) -> Message {
+        let mut message = Message::from_vec(&question("a.test", RecordType::A).unwrap()).unwrap();
+        edit(&mut message);
+        message
+    }
+
+    #[test]
+    fn a_response_repeats_what_was_asked() {
+        for wanted in [true, false] {
+            let asked = asking(|message| message.metadata.recursion_desired = wanted);
+            let answer = response(&asked);
+            assert_eq!((answer.metadata.id, &answer.queries), (asked.metadata.id, &asked.queries));
+            assert_eq!(answer.metadata.recursion_desired, wanted);
+            assert!(answer.metadata.recursion_available && answer.edns.is_none());
+        }
+    }
+
+    #[test]
+    fn a_refusal_says_why() {
+        let bytes = refusal(&asking(|_| {}), ResponseCode::ServFail).unwrap();
+        assert_eq!(Message::from_vec(&bytes).unwrap().metadata.response_code, ResponseCode::ServFail);
+    }
+
+    #[test]
+    fn our_own_questions_ask_for_recursion() {
+        let asked = asking(|_| {});
+        assert!(asked.metadata.recursion_desired);
+        assert_eq!((asked.queries[0].name().to_ascii().as_str(), asked.queries.len()), ("a.test.", 1));
+        assert!(question(&"x".repeat(300), RecordType::A).is_none());
+    }
+
+    #[test]
+    fn only_one_question_of_the_internet_is_answered() {
+        let of = |edit: fn(&mut Message)| sole_query(&asking(edit)).map(|query| query.query_type());
+        assert_eq!(of(|_| {}), Ok(RecordType::A));
+        assert_eq!(of(|message| message.metadata.op_code = OpCode::Notify), Err(ResponseCode::NotImp));
+        assert_eq!(of(|message| message.queries.clear()), Err(ResponseCode::FormErr));
+        let twice = |message: &mut Message| {
+            let same = message.queries[0].clone();
+            message.add_query(same);
+        };
+        assert_eq!(of(twice), Err(ResponseCode::FormErr));
+        let chaos = |message: &mut Message| {
+            message.queries[0].set_query_class(hickory_proto::rr::DNSClass::CH);
+        };
+        assert_eq!(of(chaos), Err(ResponseCode::NotImp));
+    }
+
+    #[test]
+    fn a_datagram_has_the_room_that_its_client_offers() {
+        let room = |offered: u16| {
+            datagram_room(&asking(|message| {
+                message.set_edns(Edns::new());
+                if let Some(edns) = &mut message.edns {
+                    edns.set_max_payload(offered);
+                }
+            }))
+        };
+        assert_eq!(datagram_room(&asking(|_| {})), 512);
+        assert_eq!([0, 512, 1232, 4096, u16::MAX].map(room), [512, 512, 1232, 4096, 4096]);
+    }
+
+    #[test]
     fn what_has_no_room_is_marked_as_cut() {
         let mut whole = Message::response(1, OpCode::Query);
         whole.add_answers(records(&[address(1), address(2)], 5, 0));

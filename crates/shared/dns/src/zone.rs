@@ -267,6 +267,43 @@ mod tests {
     }
 
     #[test]
+    fn each_type_of_question_gets_data_of_its_type() {
+        let mut zone = ZoneBuilder::default();
+        let service = Data::Service { port: 80, target: "b.test".into() };
+        for data in [service, Data::Pointer("p.test".into()), Data::Address("10.0.0.1".parse().unwrap())] {
+            zone.add("a.test", data);
+        }
+        let zone = zone.build();
+        for (kind, expected) in [
+            (Kind::Srv, "Service { port: 80, target: \"b.test\" }"),
+            (Kind::Ptr, "Pointer(\"p.test\")"),
+            (Kind::A, "Address(10.0.0.1)"),
+            (Kind::Aaaa, "NoData"),
+            (Kind::Other, "NoData"),
+        ] {
+            assert_eq!(show(&zone, "a.test", kind), expected, "{kind:?}");
+        }
+        let Answer::Records(all) = zone.lookup("a.test", Kind::Any) else { panic!("no records") };
+        assert_eq!(all.len(), 3);
+        assert!(all.iter().all(|(owner, _)| owner == "a.test"));
+    }
+
+    #[test]
+    fn names_are_counted_with_wildcards() {
+        let mut zone = ZoneBuilder::default();
+        assert!(zone.is_empty());
+        zone.hosts("10.0.0.1 a.test\n10.0.0.2 a.test *.b.test\n");
+        assert_eq!((zone.len(), zone.is_empty()), (2, false));
+    }
+
+    #[test]
+    fn a_hosts_text_has_no_more_lines_than_allowed() {
+        let mut zone = ZoneBuilder::default();
+        zone.hosts(&(0..=MAX_HOST_LINES).map(|n| format!("10.0.0.1 n{n}.test\n")).collect::<String>());
+        assert_eq!(zone.len(), MAX_HOST_LINES);
+    }
+
+    #[test]
     fn a_name_with_a_search_domain_is_an_alias() {
         let mut zone = ZoneBuilder::default();
         zone.search(vec!["a.svc.cluster.local".into(), "svc.cluster.local".into()]);

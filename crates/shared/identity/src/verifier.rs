@@ -67,7 +67,8 @@ impl SanMatcher {
         SanMatcher::Check(NameCheck(Arc::new(check)))
     }
 
-    fn matches(&self, kind: SanKind, name: &str) -> bool {
+    /// Whether it accepts a name of this kind.
+    pub fn matches(&self, kind: SanKind, name: &str) -> bool {
         match self {
             SanMatcher::Exact(text) => name == text,
             SanMatcher::Prefix(text) => name.starts_with(text.as_str()),

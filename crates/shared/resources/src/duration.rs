@@ -110,4 +110,18 @@ mod tests {
         }
         assert_eq!(ProtoDuration::from(Duration::from_millis(1500)).0, "1.5s");
     }
+
+    #[test]
+    fn its_schema_is_a_text_in_place() {
+        #[derive(JsonSchema)]
+        #[allow(dead_code, reason = "only its schema is looked at")]
+        struct Waits {
+            timeout: ProtoDuration,
+        }
+        let alone = serde_json::to_value(schemars::schema_for!(ProtoDuration)).unwrap();
+        assert_eq!((&alone["title"], &alone["type"]), (&"Duration".into(), &"string".into()));
+        let inside = serde_json::to_value(schemars::schema_for!(Waits)).unwrap();
+        assert_eq!(inside["properties"]["timeout"]["type"], "string");
+        assert!(inside.get("$defs").is_none());
+    }
 }

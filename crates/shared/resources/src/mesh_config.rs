@@ -318,4 +318,12 @@ mod tests {
         assert_eq!(config.default_config.concurrency, Some(1));
         assert_eq!(config.connect_timeout(), Duration::from_secs(10));
     }
+
+    #[test]
+    fn unknown_destinations_may_be_ruled_out() {
+        let config: MeshConfig =
+            serde_json::from_value(serde_json::json!({"outboundTrafficPolicy": {"mode": "REGISTRY_ONLY"}}))
+                .unwrap();
+        assert!(!config.allow_any());
+    }
 }

@@ -5,6 +5,7 @@
 //! crate links it. Nothing waits for a fixed time: a wait ends with its condition, or fails after [`PATIENCE`].
 #![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used, reason = "a test reports by panicking")]
 
+pub mod blocking;
 pub mod http;
 pub mod needs;
 mod peer;

@@ -7,7 +7,7 @@ use tokio::time::Instant;
 /// Longest wait for anything: far above what a loaded machine needs, so that a failure is one.
 pub const PATIENCE: Duration = Duration::from_secs(30);
 /// Pause between two looks at a condition.
-const LOOK: Duration = Duration::from_millis(10);
+pub(crate) const LOOK: Duration = Duration::from_millis(10);
 
 /// Looks again and again until `check` returns something. `what` is said when it never does.
 pub async fn eventually<T>(what: &str, mut check: impl AsyncFnMut() -> Option<T>) -> T {

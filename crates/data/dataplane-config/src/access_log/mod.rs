@@ -2,6 +2,9 @@
 //!
 //! A sink is a file in `sinks` and a line in `sinks::SINKS`.
 
+#[cfg(test)]
+mod tests;
+
 mod filter;
 mod line;
 mod sinks;

@@ -94,3 +94,48 @@ fn kinds_have_type_urls() {
     }
     assert_eq!(Kind::of_type_url("type.googleapis.com/google.protobuf.Struct"), None);
 }
+
+#[test]
+fn fields_that_are_set_to_nothing_are_not_ignored() {
+    let fields = |json: serde_json::Value| {
+        let from: crate::pb::cluster::Cluster = crate::testing::message(json);
+        fields(Kind::Cluster, &from.encode_to_vec())
+    };
+    use serde_json::json;
+    assert_eq!(fields(json!({"name": "c"})), [""; 0]);
+    assert_eq!(fields(json!({"name": "c", "alt_stat_name": "x"})), ["Cluster.alt_stat_name"]);
+    assert_eq!(fields(json!({"name": "c", "respect_dns_ttl": true})), ["Cluster.respect_dns_ttl"]);
+    assert_eq!(fields(json!({"name": "c", "health_checks": [{}, {}]})), ["Cluster.health_checks"]);
+    let options = json!({"name": "c", "common_http_protocol_options": {"max_connection_duration": "1s"}});
+    assert_eq!(fields(options), ["HttpProtocolOptions.max_connection_duration"]);
+}
+
+#[test]
+fn what_tcp_proxies_and_inline_routes_ignore_is_listed() {
+    let listener = |filter: serde_json::Value| {
+        let from: listener::Listener = crate::testing::message(serde_json::json!({
+            "name": "l", "address": {"socket_address": {"address": "127.0.0.1"}}, "drain_type": "MODIFY_ONLY",
+            "filter_chains": [{"filters": [{"name": "f", "typed_config": filter}]}],
+        }));
+        fields(Kind::Listener, &from.encode_to_vec())
+    };
+    let network = "type.googleapis.com/envoy.extensions.filters.network";
+    let tcp = serde_json::json!({
+        "@type": format!("{network}.tcp_proxy.v3.TcpProxy"), "stat_prefix": "t", "cluster": "c", "on_demand": {},
+    });
+    assert_eq!(listener(tcp), ["Listener.drain_type", "TcpProxy.on_demand"]);
+    let router =
+        serde_json::json!({"@type": "type.googleapis.com/envoy.extensions.filters.http.router.v3.Router"});
+    let http = serde_json::json!({
+        "@type": format!("{network}.http_connection_manager.v3.HttpConnectionManager"),
+        "route_config": {"validate_clusters": true},
+        "http_filters": [{"name": "router", "typed_config": router}],
+    });
+    assert_eq!(listener(http), ["Listener.drain_type", "RouteConfiguration.validate_clusters"]);
+}
+
+#[test]
+fn what_is_ignored_is_shown_with_its_reason() {
+    let one = Ignored { field: "A.b", reason: "why" };
+    assert_eq!(one.to_string(), "A.b: why");
+}

@@ -1,5 +1,9 @@
 //! What clusters say about load balancing, read.
 
+mod connections;
+mod edges;
+mod hosts;
+
 use std::collections::HashMap;
 use std::time::Duration;
 

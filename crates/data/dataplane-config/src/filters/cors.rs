@@ -1,5 +1,8 @@
 //! `envoy.filters.http.cors`: which origins may read answers in browsers.
 
+#[cfg(test)]
+mod tests;
+
 use std::sync::Arc;
 
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};

@@ -1,5 +1,8 @@
 //! `envoy.filters.http.fault`: delays and aborts that are injected on purpose.
 
+#[cfg(test)]
+mod tests;
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;

@@ -1,5 +1,8 @@
 //! `istio.metadata_exchange`: workloads tell each other who they are in headers that applications never see.
 
+#[cfg(test)]
+mod tests;
+
 use std::rc::Rc;
 use std::sync::Arc;
 

@@ -87,3 +87,87 @@ impl StreamFilter for Check {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use serde_json::{Value, json};
+
+    use super::super::{HttpFilters, PerFilter};
+    use super::*;
+    use crate::pb::Kind::StringValue;
+    use crate::pb::hcm;
+    use crate::testing::{Scene, message, request};
+
+    fn rules(allowed: bool) -> Value {
+        let policy = json!({"permissions": [{"any": allowed}], "principals": [{"any": true}]});
+        json!({"policies": {"p": policy}})
+    }
+
+    /// What becomes of a request, and what is counted, where the listener says one thing and the route another.
+    fn asked(config: &Value, own: Option<Value>) -> (Scene, Option<LocalReply>) {
+        let mut config = config.clone();
+        config["@type"] = json!("type.googleapis.com/envoy.extensions.filters.http.rbac.v3.RBAC");
+        let router = json!({"@type": "type.googleapis.com/envoy.extensions.filters.http.router.v3.Router"});
+        let one = |name: &str, config: Value| {
+            message::<hcm::HttpFilter>(json!({"name": name, "typed_config": config}))
+        };
+        let filters = HttpFilters::compile(&[one("rbac", config), one("router", router)]).unwrap();
+        let own = own.map(|mut own| {
+            own["@type"] = json!("type.googleapis.com/envoy.extensions.filters.http.rbac.v3.RBACPerRoute");
+            PerFilter::compile(&BTreeMap::from([("rbac".to_owned(), message(own))])).unwrap()
+        });
+        let mut chain = filters.start(own.as_ref().as_slice());
+        let mut scene = Scene::of(request());
+        let reply = scene.see(|x| chain.request(x, true)).err();
+        (scene, reply.map(|reply| *reply))
+    }
+
+    #[test]
+    fn who_is_let_in_goes_on_and_is_counted() {
+        let (scene, reply) = asked(&json!({"rules": rules(true)}), None);
+        assert!(reply.is_none());
+        assert_eq!(scene.counted(), ["rbac_allowed"]);
+    }
+
+    #[test]
+    fn who_is_not_let_in_is_told() {
+        let (scene, reply) = asked(&json!({"rules": rules(false)}), None);
+        let reply = reply.unwrap();
+        assert_eq!((reply.status, &reply.body[..]), (StatusCode::FORBIDDEN, b"RBAC: access denied".as_slice()));
+        assert_eq!(reply.details, "rbac_access_denied_matched_policy[none]");
+        assert_eq!(scene.counted(), ["rbac_denied"]);
+    }
+
+    #[test]
+    fn shadow_rules_are_told_and_let_everybody_in() {
+        for (allowed, result, policy) in [(true, "allowed", Some("p")), (false, "denied", None)] {
+            let config = json!({"shadow_rules": rules(allowed), "shadow_rules_stat_prefix": "try_"});
+            let (scene, reply) = asked(&config, None);
+            assert!(reply.is_none());
+            assert_eq!(scene.counted(), [format!("rbac_shadow_{result}")]);
+            let fields = &scene.metadata[NAMESPACE].fields;
+            let text = |name: &str| fields.get(name).map(|value| value.kind.clone().unwrap());
+            assert_eq!(text("try_shadow_engine_result"), Some(StringValue(result.into())));
+            assert_eq!(text("try_shadow_effective_policy_id"), policy.map(|name| StringValue(name.into())));
+        }
+    }
+
+    #[test]
+    fn a_route_has_other_rules_or_none() {
+        let (scene, reply) = asked(&json!({"rules": rules(true)}), Some(json!({"rbac": {"rules": rules(false)}})));
+        assert!(reply.is_some());
+        assert_eq!(scene.counted(), ["rbac_denied"]);
+        let (scene, reply) = asked(&json!({"rules": rules(false)}), Some(json!({})));
+        assert!(reply.is_none());
+        assert!(scene.effects.is_empty());
+    }
+
+    #[test]
+    fn without_rules_there_is_nothing_to_do() {
+        let (scene, reply) = asked(&json!({}), None);
+        assert!(reply.is_none());
+        assert!(scene.effects.is_empty());
+    }
+}

@@ -159,7 +159,7 @@ pub enum Effect {
 
 /// A statistic of a filter, by the name that it has behind `http.<stat_prefix>.`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Counter(pub(super) &'static str);
+pub struct Counter(pub(crate) &'static str);
 
 /// A filter of a chain and the number by which it knows what it asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -1,5 +1,8 @@
 //! HTTP connection managers, compiled.
 
+#[cfg(test)]
+mod tests;
+
 use std::sync::Arc;
 use std::time::Duration;
 

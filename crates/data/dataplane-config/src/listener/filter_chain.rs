@@ -1,5 +1,8 @@
 //! Filter chains and how one is chosen.
 
+#[cfg(test)]
+mod tests;
+
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -210,101 +213,4 @@ fn narrow_names(left: &mut Vec<&ChainMatch>, sni: Option<&str>) {
         }
     }
     left.retain(|chain| chain.server_names.is_empty());
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use portolan_envoy_api::pb::google::protobuf::UInt32Value;
-
-    fn chain(edit: impl FnOnce(&mut listener::FilterChainMatch)) -> ChainMatch {
-        let mut message = listener::FilterChainMatch::default();
-        edit(&mut message);
-        ChainMatch::compile(Some(&message)).unwrap()
-    }
-
-    fn pick(
-        chains: &[ChainMatch],
-        local: &str,
-        sni: Option<&str>,
-        is_tls: bool,
-        alpn: &[&str],
-    ) -> Option<usize> {
-        let protocols: Vec<_> = alpn.iter().map(|name| name.as_bytes().to_vec()).collect();
-        let seen = Observed {
-            local: local.parse().unwrap(),
-            remote: "192.0.2.7:999".parse().unwrap(),
-            sni,
-            is_tls,
-            protocols: &protocols,
-        };
-        choose(chains, &seen)
-    }
-
-    /// The five chains of a sniffed permissive port, behind a catch-all for other ports.
-    #[test]
-    fn permissive_inbound() {
-        let port =
-            |m: &mut listener::FilterChainMatch| m.destination_port = Some(UInt32Value { value: 9080 });
-        let protocols = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
-        let chains = [
-            chain(|m| {
-                port(m);
-                m.transport_protocol = "tls".into();
-                m.application_protocols = protocols(&["istio-http/1.0", "istio-http/1.1", "istio-h2"]);
-            }),
-            chain(|m| {
-                port(m);
-                m.transport_protocol = "raw_buffer".into();
-                m.application_protocols = protocols(&["http/1.0", "http/1.1", "h2c"]);
-            }),
-            chain(|m| {
-                port(m);
-                m.transport_protocol = "tls".into();
-                m.application_protocols = protocols(&["istio-peer-exchange", "istio"]);
-            }),
-            chain(|m| {
-                port(m);
-                m.transport_protocol = "raw_buffer".into();
-            }),
-            chain(|m| {
-                port(m);
-                m.transport_protocol = "tls".into();
-            }),
-            chain(|_| {}),
-        ];
-        let here = "10.0.0.1:9080";
-        assert_eq!(
-            pick(&chains, here, None, true, &["portolan-h2", "istio-http/1.1", "istio", "http/1.1"]),
-            Some(0)
-        );
-        assert_eq!(pick(&chains, here, None, false, &["http/1.1"]), Some(1));
-        assert_eq!(pick(&chains, here, None, true, &["istio-peer-exchange", "istio"]), Some(2));
-        assert_eq!(pick(&chains, here, None, false, &[]), Some(3));
-        assert_eq!(pick(&chains, here, Some("x"), true, &["h2"]), Some(4));
-        assert_eq!(pick(&chains, "10.0.0.1:1", None, false, &[]), Some(5));
-    }
-
-    #[test]
-    fn names_and_no_way_back() {
-        let chains = [
-            chain(|m| m.server_names = vec!["a.example.com".into()]),
-            chain(|m| m.server_names = vec!["*.example.com".into()]),
-            chain(|m| m.server_names = vec!["*.com".into()]),
-        ];
-        let at = |sni| pick(&chains, "10.0.0.1:443", sni, true, &[]);
-        assert_eq!(at(Some("A.example.com")), Some(0));
-        assert_eq!(at(Some("b.a.example.com")), Some(1));
-        assert_eq!(at(Some("x.com")), Some(2));
-        assert_eq!(at(Some("com")), None);
-        assert_eq!(at(None), None);
-        let chains = [
-            chain(|m| {
-                m.destination_port = Some(UInt32Value { value: 1 });
-                m.transport_protocol = "tls".into();
-            }),
-            chain(|_| {}),
-        ];
-        assert_eq!(pick(&chains, "10.0.0.1:1", None, false, &[]), None);
-    }
 }

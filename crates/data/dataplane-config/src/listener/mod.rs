@@ -1,5 +1,8 @@
 //! Listeners, compiled.
 
+#[cfg(test)]
+mod tests;
+
 mod compile;
 mod connection_manager;
 mod filter_chain;

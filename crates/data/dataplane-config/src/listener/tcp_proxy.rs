@@ -1,5 +1,8 @@
 //! `envoy.filters.network.tcp_proxy`, compiled.
 
+#[cfg(test)]
+mod tests;
+
 use std::sync::Arc;
 use std::time::Duration;
 

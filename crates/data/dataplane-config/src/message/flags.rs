@@ -86,6 +86,14 @@ mod tests {
     }
 
     #[test]
+    fn a_set_is_empty_until_a_flag_is_added() {
+        let mut flags = Flags::default();
+        assert!(flags.is_empty());
+        flags.insert(Flags::NO_ROUTE);
+        assert!(!flags.is_empty());
+    }
+
+    #[test]
     fn flags_are_written_in_one_order() {
         let mut flags = Flags::UPSTREAM_RETRY_LIMIT;
         flags.insert(Flags::UPSTREAM_CONNECTION_FAILURE);

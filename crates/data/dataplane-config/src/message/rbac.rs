@@ -1,5 +1,8 @@
 //! Role-based access control: the engine of `envoy.filters.http.rbac` and of `envoy.filters.network.rbac`.
 
+#[cfg(test)]
+mod tests;
+
 use std::collections::HashMap;
 use std::net::IpAddr;
 

@@ -1,5 +1,8 @@
 //! What a route does: forward, redirect, answer.
 
+#[cfg(test)]
+mod tests;
+
 use std::sync::Arc;
 use std::time::Duration;
 

@@ -1,5 +1,8 @@
 //! Virtual hosts and their routes, compiled.
 
+#[cfg(test)]
+mod tests;
+
 use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;

@@ -1,5 +1,8 @@
 //! Adding and removing header fields.
 
+#[cfg(test)]
+mod tests;
+
 use http::{HeaderMap, HeaderName, HeaderValue};
 
 use crate::format::{Format, Render};

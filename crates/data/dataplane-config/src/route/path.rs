@@ -1,5 +1,8 @@
 //! How routes match paths, and how they rewrite them.
 
+#[cfg(test)]
+mod tests;
+
 use regex_automata::meta::Regex;
 
 use crate::message::Request;

@@ -207,9 +207,10 @@ impl RetryPolicy {
 #[cfg(test)]
 mod tests {
     use portolan_envoy_api::pb::google::protobuf;
+    use serde_json::json;
 
     use super::*;
-    use crate::testing::Beginning;
+    use crate::testing::{Beginning, message, request_with};
 
     #[test]
     fn the_longest_back_off_overflows_nothing() {
@@ -223,5 +224,139 @@ mod tests {
                     .all(|retried| policy.pause(retried, &mut Beginning) <= Duration::from_secs(24 * 3600))
             );
         }
+    }
+
+    fn policy(json: serde_json::Value) -> RetryPolicy {
+        RetryPolicy::compile(&message(json)).unwrap()
+    }
+
+    fn on(conditions: &str) -> RetryPolicy {
+        policy(
+            json!({ "retry_on": conditions, "retriable_status_codes": [418], "retriable_headers": [{"name": "x-again"}] }),
+        )
+    }
+
+    fn head(status: u16, field: Option<(&'static str, &str)>) -> ResponseHead {
+        let mut head = ResponseHead::new(http::StatusCode::from_u16(status).unwrap());
+        if let Some((name, value)) = field {
+            head.headers.insert(name, value.parse().unwrap());
+        }
+        head
+    }
+
+    #[test]
+    fn what_is_not_set_has_a_default() {
+        let plain = policy(json!({}));
+        assert_eq!((plain.retries, plain.per_try_timeout, plain.host_attempts), (1, None, 1));
+        assert!(!plain.avoid_previous && plain.status_codes.is_empty());
+        assert_eq!(plain.on, RetryOn::default());
+    }
+
+    #[test]
+    fn what_is_set_is_taken_over_within_bounds() {
+        let set = policy(json!({
+            "num_retries": 5, "per_try_timeout": "3s", "retriable_status_codes": [418, 65954],
+            "host_selection_retry_max_attempts": 7,
+            "retry_host_predicate": [{"name": "envoy.retry_host_predicates.previous_hosts"}],
+        }));
+        assert_eq!((set.retries, set.per_try_timeout), (5, Some(Duration::from_secs(3))));
+        assert_eq!((set.status_codes, set.host_attempts, set.avoid_previous), (vec![418], 7, true));
+        let much = policy(
+            json!({"num_retries": 1000, "host_selection_retry_max_attempts": 1000, "per_try_timeout": "0s",
+            "retry_host_predicate": [{"name": "other"}]}),
+        );
+        assert_eq!((much.retries, much.host_attempts, much.per_try_timeout), (64, 32, None));
+        assert!(!much.avoid_previous);
+    }
+
+    #[test]
+    fn conditions_are_told_apart_by_the_response() {
+        let table: [(&str, ResponseHead, ResponseHead); 13] = [
+            ("5xx", head(500, None), head(499, None)),
+            ("5xx", head(599, None), head(600, None)),
+            ("gateway-error", head(502, None), head(501, None)),
+            ("gateway-error", head(504, None), head(505, None)),
+            ("retriable-4xx", head(409, None), head(410, None)),
+            ("retriable-status-codes", head(418, None), head(419, None)),
+            ("envoy-ratelimited", head(429, Some(("x-envoy-ratelimited", "true"))), head(429, None)),
+            ("retriable-headers", head(200, Some(("x-again", ""))), head(200, None)),
+            ("cancelled", head(200, Some(("grpc-status", "1"))), head(200, Some(("grpc-status", "2")))),
+            ("deadline-exceeded", head(200, Some(("grpc-status", "4"))), head(200, None)),
+            ("resource-exhausted", head(200, Some(("grpc-status", "8"))), head(200, None)),
+            ("internal", head(200, Some(("grpc-status", "13"))), head(200, None)),
+            ("unavailable", head(200, Some(("grpc-status", "14"))), head(200, Some(("grpc-status", "13")))),
+        ];
+        for (condition, again, enough) in &table {
+            assert!(on(condition).wants_response(again), "{condition} {again:?}");
+            assert!(!on(condition).wants_response(enough), "{condition} {enough:?}");
+            assert!(!on("").wants_response(again), "{again:?} without {condition}");
+            assert!(on(&format!("other, {condition}")).wants_response(again), "{condition} in a list");
+        }
+    }
+
+    #[test]
+    fn conditions_are_told_apart_by_the_failure() {
+        use Failure::{Connect, PerTryTimeout, Refused, Reset};
+        for (condition, wanted) in [
+            ("5xx", vec![Connect, Refused, Reset, PerTryTimeout]),
+            ("gateway-error", vec![Connect, Reset, PerTryTimeout]),
+            ("reset", vec![Refused, Reset, PerTryTimeout]),
+            ("connect-failure", vec![Connect]),
+            ("refused-stream", vec![Refused]),
+            ("retriable-4xx", vec![]),
+        ] {
+            let all = [Connect, Refused, Reset, PerTryTimeout].into_iter();
+            let seen: Vec<_> = all.filter(|failure| on(condition).wants_failure(*failure)).collect();
+            assert_eq!(seen, wanted, "{condition}");
+        }
+    }
+
+    fn asked(own: Option<&RetryPolicy>, fields: &[(&'static str, &str)]) -> Option<RetryPolicy> {
+        RetryPolicy::with_headers(own, &request_with(fields).headers).map(Cow::into_owned)
+    }
+
+    #[test]
+    fn a_request_without_wishes_has_the_routes_policy() {
+        assert!(asked(None, &[("x-envoy-max-retries", "3")]).is_none());
+        assert_eq!(asked(Some(&on("5xx")), &[]).unwrap().on, RetryOn::parse("5xx"));
+    }
+
+    #[test]
+    fn wishes_of_a_request_come_on_top_of_the_routes_policy() {
+        let fields = [
+            ("x-envoy-retry-on", "reset"),
+            ("x-envoy-retry-grpc-on", "cancelled"),
+            ("x-envoy-max-retries", "3"),
+            ("x-envoy-retriable-status-codes", "420, x,421"),
+        ];
+        let alone = asked(None, &fields).unwrap();
+        assert_eq!((alone.on, alone.retries), (RetryOn::parse("reset,cancelled"), 3));
+        assert_eq!(alone.status_codes, [420, 421]);
+        let both = asked(Some(&on("5xx")), &fields).unwrap();
+        assert_eq!(both.on, RetryOn::parse("5xx,reset,cancelled"));
+        assert_eq!(both.status_codes, [418, 420, 421]);
+        assert_eq!(asked(None, &[fields[0]]).unwrap().retries, 1);
+        assert_eq!(asked(Some(&on("5xx,reset")), &[fields[0]]).unwrap().on, RetryOn::parse("5xx,reset"));
+        assert_eq!(asked(None, &[fields[0], ("x-envoy-max-retries", "1000")]).unwrap().retries, 64);
+    }
+
+    /// As long as it may take.
+    struct Longest;
+
+    impl Environment for Longest {
+        fn now(&mut self) -> portolan_balance::Moment {
+            portolan_balance::Moment::ZERO
+        }
+
+        fn random(&mut self) -> u64 {
+            u64::MAX
+        }
+    }
+
+    #[test]
+    fn pauses_follow_the_back_off() {
+        let policy = policy(json!({"retry_back_off": {"base_interval": "1s", "max_interval": "3s"}}));
+        let seconds = |retried| policy.pause(retried, &mut Longest).as_secs_f64().ceil();
+        assert_eq!([0, 1, 2].map(seconds), [1.0, 2.0, 3.0]);
     }
 }

@@ -14,7 +14,7 @@ fn a_draining_listener_takes_no_connection() {
     let at = plane.simple(&[]);
     connect(at);
     drain(&plane);
-    eventually(|| std::net::TcpStream::connect(at).err());
+    eventually("nobody to accept", || std::net::TcpStream::connect(at).err());
 }
 
 #[test]
@@ -34,7 +34,7 @@ fn a_connection_that_never_spoke_is_closed_at_once() {
     let plane = Plane::patient();
     let at = plane.simple(&[]);
     let mut silent = connect(at);
-    eventually(|| (plane.stat("http.test.downstream_cx_active") == 1).then_some(()));
+    plane.until("http.test.downstream_cx_active", 1);
     drain(&plane);
     assert_eq!(silent.read(&mut [0; 10]).unwrap(), 0);
 }
@@ -51,7 +51,7 @@ fn a_request_under_way_is_finished() {
     let at = plane.simple(&[backend.address]);
     let mut stream = connect(at);
     stream.write_all(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n").unwrap();
-    eventually(|| (backend.count() == 1).then_some(()));
+    eventually("a request", || (backend.count() == 1).then_some(()));
     drain(&plane);
     answer.send(()).unwrap();
     assert_eq!(body(&read_message(&mut stream).unwrap()), "late");
@@ -64,11 +64,11 @@ fn a_request_under_way_is_cut_at_the_deadline() {
     let at = plane.simple(&[backend.address]);
     let mut stream = connect(at);
     stream.write_all(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n").unwrap();
-    eventually(|| (backend.count() == 1).then_some(()));
+    eventually("a request", || (backend.count() == 1).then_some(()));
     drain(&plane);
     // Without an answer: there is none.
     assert_eq!(stream.read(&mut [0; 10]).unwrap(), 0);
-    eventually(|| (plane.stat("http.test.downstream_rq_active") == 0).then_some(()));
+    plane.until("http.test.downstream_rq_active", 0);
     assert_eq!(plane.stat("http.test.downstream_rq_rx_reset"), 1);
 }
 
@@ -79,7 +79,7 @@ fn a_request_body_under_way_is_cut_at_the_deadline() {
     let at = plane.simple(&[backend.address]);
     let mut stream = connect(at);
     stream.write_all(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\n123").unwrap();
-    eventually(|| (plane.stat("http.test.downstream_rq_active") == 1).then_some(()));
+    plane.until("http.test.downstream_rq_active", 1);
     drain(&plane);
     assert_eq!(stream.read(&mut [0; 10]).unwrap(), 0);
 }

@@ -8,11 +8,11 @@ use portolan_envoy_api::pb::envoy::r#type::v3::{FractionalPercent, fractional_pe
 
 use crate::support::*;
 
-/// A listener on which each request is delayed by `seconds`.
+/// A listener on which each request is delayed by `milliseconds`.
 fn delayed(
     plane: &Plane,
     backend: &Backend,
-    seconds: i64,
+    milliseconds: i32,
     adjust: impl FnOnce(&mut hcm::HttpConnectionManager),
 ) -> std::net::SocketAddr {
     let fault = HttpFault {
@@ -22,8 +22,8 @@ fn delayed(
                 denominator: DenominatorType::Hundred.into(),
             }),
             fault_delay_secifier: Some(fault_delay::FaultDelaySecifier::FixedDelay(ProtoDuration {
-                seconds,
-                nanos: 0,
+                seconds: (milliseconds / 1000).into(),
+                nanos: milliseconds % 1000 * 1_000_000,
             })),
         }),
         ..Default::default()
@@ -39,13 +39,13 @@ fn delayed(
 fn a_delayed_request_ends_with_its_client() {
     let backend = Backend::ok("late");
     let plane = Plane::new();
-    let at = delayed(&plane, &backend, 3600, |_| {});
+    let at = delayed(&plane, &backend, 3_600_000, |_| {});
     let mut client = connect(at);
     client.write_all(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n").unwrap();
-    eventually(|| (plane.stat("http.test.fault_delays_injected") == 1).then_some(()));
+    plane.until("http.test.fault_delays_injected", 1);
     assert_eq!(plane.stat("http.test.downstream_rq_active"), 1);
     drop(client);
-    eventually(|| (plane.stat("http.test.downstream_rq_active") == 0).then_some(()));
+    plane.until("http.test.downstream_rq_active", 0);
     assert_eq!(plane.stat("http.test.downstream_rq_rx_reset"), 1);
     assert_eq!(backend.count(), 0);
 }
@@ -54,7 +54,7 @@ fn a_delayed_request_ends_with_its_client() {
 fn a_delayed_request_ends_with_its_stream_duration() {
     let backend = Backend::ok("late");
     let plane = Plane::new();
-    let at = delayed(&plane, &backend, 3600, |manager| {
+    let at = delayed(&plane, &backend, 3_600_000, |manager| {
         manager.common_http_protocol_options.get_or_insert_default().max_stream_duration =
             Some(ProtoDuration { seconds: 0, nanos: 50_000_000 });
     });
@@ -68,7 +68,7 @@ fn a_delayed_request_ends_with_its_stream_duration() {
 fn a_delayed_body_arrives_whole() {
     let backend = Backend::ok("thanks");
     let plane = Plane::new();
-    let at = delayed(&plane, &backend, 1, |_| {});
+    let at = delayed(&plane, &backend, 50, |_| {});
     let answer =
         exchange(at, "POST / HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: 5\r\n\r\n12345");
     assert_eq!(status(&answer), 200, "{answer}");

@@ -3,6 +3,9 @@
 //! Texts are those of the real server, which people and tests match on. CEL rules (`x-kubernetes-validations`) are
 //! not evaluated.
 
+#[cfg(test)]
+mod tests;
+
 use std::collections::BTreeSet;
 
 use indexmap::IndexMap;

@@ -198,4 +198,70 @@ mod tests {
             selector.matches(&json!({"involvedObject": {"name": "a"}, "source": {"component": "kubelet"}}))
         );
     }
+
+    fn selector(group: &str, plural: &str, text: &str) -> Result<FieldSelector, ApiStatus> {
+        let table = ResourceTable::builtin();
+        FieldSelector::parse(table.iter().find(|r| r.group == group && r.plural == plural).unwrap(), text)
+    }
+
+    #[test]
+    fn fields_that_are_absent_have_the_value_of_nothing() {
+        for (plural, text) in [
+            ("pods", "spec.hostNetwork=false"),
+            ("nodes", "spec.unschedulable=false"),
+            ("replicationcontrollers", "status.replicas=0"),
+            ("services", "spec.clusterIP="),
+            ("namespaces", "status.phase="),
+            ("secrets", "type="),
+        ] {
+            assert!(selector("", plural, text).unwrap().matches(&json!({})), "{plural} {text}");
+        }
+        assert!(
+            selector("", "nodes", "spec.unschedulable=true")
+                .unwrap()
+                .matches(&json!({"spec": {"unschedulable": true}}))
+        );
+        assert!(
+            selector("apps", "replicasets", "status.replicas=3")
+                .unwrap()
+                .matches(&json!({"status": {"replicas": 3}}))
+        );
+        assert!(
+            selector("batch", "jobs", "status.successful=1")
+                .unwrap()
+                .matches(&json!({"status": {"successful": 1}}))
+        );
+    }
+
+    #[test]
+    fn both_forms_of_an_event_answer_to_the_core_names() {
+        let text = "involvedObject.kind=Pod,reportingComponent=c";
+        let old = json!({"involvedObject": {"kind": "Pod"}, "reportingComponent": "c"});
+        let new = json!({"regarding": {"kind": "Pod"}, "reportingController": "c"});
+        for event in [old, new] {
+            assert!(selector("", "events", text).unwrap().matches(&event), "{event}");
+        }
+        assert!(!selector("", "events", text).unwrap().matches(&json!({"regarding": {"kind": "Node"}})));
+    }
+
+    #[test]
+    fn a_namespace_selects_only_what_is_in_one() {
+        assert!(selector("", "pods", "metadata.namespace=n").is_ok());
+        assert!(selector("", "nodes", "metadata.namespace=n").is_err());
+    }
+
+    #[test]
+    fn values_may_contain_escaped_commas() {
+        let found = selector("", "pods", r"metadata.name=a\,b\\,spec.nodeName=n").unwrap();
+        assert_eq!(found.name(), Some("a,b\\"));
+        assert!(found.matches(&json!({"metadata": {"name": "a,b\\"}, "spec": {"nodeName": "n"}})));
+    }
+
+    #[test]
+    fn only_a_name_that_is_demanded_is_the_name() {
+        assert_eq!(selector("", "pods", "metadata.name!=a").unwrap().name(), None);
+        assert_eq!(selector("", "pods", "spec.nodeName=a").unwrap().name(), None);
+        assert!(selector("", "pods", " , ").unwrap().is_empty());
+        assert!(!selector("", "pods", "metadata.name=a").unwrap().is_empty());
+    }
 }

@@ -238,4 +238,52 @@ mod tests {
         let bad = json!({"matchExpressions": [{"key": "app", "operator": "In"}]});
         assert!(LabelSelector::from_object(&bad).is_err());
     }
+
+    #[test]
+    fn numbers_are_compared_as_numbers() {
+        let labels = json!({"n": "10", "t": "x"});
+        for (selector, want) in
+            [("n>9", true), ("n>10", false), ("n<11", true), ("n<10", false), ("t>1", false), ("t<1", false)]
+        {
+            assert_eq!(LabelSelector::parse(selector).unwrap().matches(Some(&labels)), want, "{selector}");
+        }
+    }
+
+    #[test]
+    fn selectors_say_whether_they_select_everything() {
+        assert!(LabelSelector::parse("").unwrap().is_empty());
+        assert!(!LabelSelector::parse("a").unwrap().is_empty());
+        assert!(!LabelSelector::from_object(&Value::Null).unwrap().is_empty());
+        assert!(LabelSelector::from_object(&json!({})).unwrap().is_empty());
+    }
+
+    #[test]
+    fn expressions_have_the_values_that_their_operator_needs() {
+        let of = |operator: &str, values: Value| {
+            let expression = json!({"key": "app", "operator": operator, "values": values});
+            LabelSelector::from_object(&json!({"matchExpressions": [expression]}))
+        };
+        let labels = json!({"app": "web"});
+        for (operator, values, want) in [
+            ("In", json!(["web"]), Some(true)),
+            ("NotIn", json!(["web"]), Some(false)),
+            ("Exists", json!([]), Some(true)),
+            ("DoesNotExist", json!([]), Some(false)),
+            ("NotIn", json!([]), None),
+            ("Exists", json!(["a"]), None),
+            ("DoesNotExist", json!(["a"]), None),
+            ("Like", json!(["a"]), None),
+            ("In", json!(["a b"]), None),
+        ] {
+            let matched = of(operator, values.clone()).ok().map(|selector| selector.matches(Some(&labels)));
+            assert_eq!(matched, want, "{operator} {values}");
+        }
+    }
+
+    #[test]
+    fn a_selector_has_no_more_requirements_than_allowed() {
+        let of = |count: usize| LabelSelector::parse(&vec!["a"; count].join(","));
+        assert!(of(MAX_REQUIREMENTS).is_ok());
+        assert!(of(MAX_REQUIREMENTS + 1).unwrap_err().message.contains("at most 1000 requirements"));
+    }
 }

@@ -1,5 +1,11 @@
 //! Objects that people get wrong, and the texts they see.
 
+mod config;
+mod metadata;
+mod pods;
+mod services;
+mod workloads;
+
 use super::*;
 use crate::status::ApiStatus;
 use crate::{ResourceTable, defaults};
@@ -163,4 +169,42 @@ fn the_status_of_an_invalid_object() {
                 {"reason": "FieldValueRequired", "message": "Required value", "field": "spec.template.spec.containers[0].image"}]},
             "code": 422})
     );
+}
+
+/// Each object has just this one fault, which begins like this.
+#[track_caller]
+fn each(plural: &str, table: &[(Value, &str)]) {
+    for (body, want) in table {
+        let got = faults(plural, body.clone());
+        assert!(got.len() == 1 && got[0].starts_with(want), "{plural} {body}: {got:?}, not {want}");
+    }
+}
+
+#[test]
+fn fields_that_never_change_by_kind() {
+    let at = |pointer: &[&str], value: &str| {
+        pointer.iter().rev().fold(json!(value), |inner, key| json!({ *key: inner }))
+    };
+    for (plural, pointer, why) in [
+        ("replicasets", &["spec", "selector"][..], "field is immutable"),
+        ("daemonsets", &["spec", "selector"], "field is immutable"),
+        ("statefulsets", &["spec", "serviceName"], "field is immutable"),
+        ("jobs", &["spec", "completionMode"], "field is immutable"),
+        ("rolebindings", &["roleRef"], "cannot change roleRef"),
+        ("clusterrolebindings", &["roleRef"], "cannot change roleRef"),
+        ("secrets", &["type"], "field is immutable"),
+        ("endpointslices", &["addressType"], "field is immutable"),
+        ("customresourcedefinitions", &["spec", "group"], "field is immutable"),
+        ("customresourcedefinitions", &["spec", "scope"], "field is immutable"),
+        ("customresourcedefinitions", &["spec", "names", "plural"], "field is immutable"),
+    ] {
+        let mut errors = Vec::new();
+        immutable(&resource(plural), &at(pointer, "a"), &at(pointer, "b"), &mut errors);
+        let want = format!("{}: Invalid value: \"b\": {why}", pointer.join("."));
+        assert_eq!(errors.iter().map(ToString::to_string).collect::<Vec<_>>(), [want], "{plural}");
+        errors.clear();
+        immutable(&resource(plural), &at(pointer, "a"), &at(pointer, "a"), &mut errors);
+        immutable(&resource(plural), &json!({}), &at(pointer, "a"), &mut errors);
+        assert!(errors.is_empty(), "{plural}: {errors:?}");
+    }
 }

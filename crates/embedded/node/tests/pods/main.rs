@@ -15,10 +15,11 @@ use std::time::{Duration, Instant};
 use fake::Fake;
 use futures::StreamExt as _;
 use portolan_node::{Config, LogQuery, Node, Plan, network};
+use portolan_testing::{PATIENCE, blocking, eventually, in_time};
 use serde_json::{Value, json};
+use socket2::{Domain, Socket, Type};
 
 const NS: &str = "shop";
-const PATIENCE: Duration = Duration::from_secs(15);
 /// Seconds of grace that no test waits for.
 const LONG_GRACE: i64 = 600;
 
@@ -196,6 +197,7 @@ impl Bed {
                 let events: Vec<String> = self.events(pod);
                 panic!("{pod}: waited for {what}\n{status:#}\n{}", events.join("\n"));
             }
+            // The pause between two looks; the panic above shows more than `eventually` could.
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
     }
@@ -238,7 +240,7 @@ impl Bed {
                 text.extend_from_slice(&chunk.unwrap());
             }
         };
-        tokio::time::timeout(PATIENCE, read).await.expect("the log ends");
+        in_time(read).await;
         String::from_utf8(text).unwrap()
     }
 
@@ -266,15 +268,10 @@ impl Bed {
     }
 
     async fn until_log(&self, pod: &str, text: &str) {
-        let deadline = Instant::now() + PATIENCE;
-        loop {
-            let log = self.log(pod, |_| {}).await;
-            if log.contains(text) {
-                return;
-            }
-            assert!(Instant::now() < deadline, "{pod}: {log}, not {text}");
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
+        eventually(&format!("{text} in the log of {pod}"), async || {
+            self.log(pod, |_| {}).await.contains(text).then_some(())
+        })
+        .await;
     }
 
     fn service(&self, name: &str, spec: Value, endpoints: &[String]) {
@@ -390,12 +387,15 @@ async fn environment_and_volumes(bed: &Bed) {
     assert_eq!(status["qosClass"], "Burstable");
     assert_eq!(status["initContainerStatuses"][0]["state"]["terminated"]["exitCode"], 0);
     assert_eq!(condition(&status, "Initialized"), "True");
-    let deadline = Instant::now() + PATIENCE;
+    let printed = async |end: &str| {
+        eventually(&format!("the container to print {end}"), async || {
+            let text = bed.log("env", |q| q.container = Some("main".into())).await;
+            text.lines().any(|line| line == end).then_some(text)
+        })
+        .await
+    };
     // Ready says that the container runs, not how far it is: it reads the old value first.
-    while !bed.log("env", |q| q.container = Some("main".into())).await.contains("oops") {
-        assert!(Instant::now() < deadline, "the container printed nothing");
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
+    printed("oops").await;
     bed.fake.put(
         "configmaps",
         json!({ "metadata": { "name": "conf", "namespace": NS }, "data": { "key": "v2" } }),
@@ -403,20 +403,13 @@ async fn environment_and_volumes(bed: &Bed) {
     let expected = format!(
         "env {ip} env v1 hunter2 2 env/v1 $(POD) arg-v1\ninit ran\n1234\ntoken-of-default\n{NS}\ntoken-of-default\napp=\"env\"\nv1\nv1\n1\noops\nv2\n"
     );
-    loop {
-        let text = bed.log("env", |q| q.container = Some("main".into())).await;
-        if text.ends_with("v2\n") || Instant::now() > deadline {
-            // The two streams are not ordered against each other.
-            let sort = |t: &str| {
-                let mut lines: Vec<String> = t.lines().map(str::to_owned).collect();
-                lines.sort();
-                lines
-            };
-            assert_eq!(sort(&text), sort(&expected));
-            break;
-        }
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
+    // The two streams are not ordered against each other.
+    let sort = |t: &str| {
+        let mut lines: Vec<String> = t.lines().map(str::to_owned).collect();
+        lines.sort();
+        lines
+    };
+    assert_eq!(sort(&printed("v2").await), sort(&expected));
     assert_eq!(
         bed.log("env", |q| {
             q.container = Some("main".into());
@@ -489,16 +482,12 @@ async fn services_and_names(bed: &Bed) {
     let inside = network::NetnsHandle::enter(&bed.node.network().plan().pod_netns(&uid)).unwrap();
     let target = format!("{base}0.60:80");
     let expected = format!("self saw {}", bed.node.network().plan().node_address());
-    let deadline = Instant::now() + PATIENCE;
-    loop {
+    eventually(&expected, async || {
         let target = target.clone();
         let answer = inside.run(move || get(&target)).await.unwrap();
-        if answer.as_ref() == Ok(&expected) {
-            break;
-        }
-        assert!(Instant::now() < deadline, "{answer:?}");
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
+        (answer.as_ref() == Ok(&expected)).then_some(())
+    })
+    .await;
 
     // The LoadBalancer address, from the machine.
     let lb =
@@ -738,9 +727,17 @@ async fn second_cluster(bed: &Bed, name: &str) {
     let route = format!("route add {ip}/32 via {node}");
     handle.run(move || Command::new("ip").args(route.split(' ')).status()).await.unwrap().unwrap();
     for target in [format!("{ip}:8080"), here.plan().api_address().to_string()] {
-        let connect = there.handle().connect(target.parse().unwrap());
-        let result = tokio::time::timeout(Duration::from_millis(300), connect).await;
-        assert!(!matches!(result, Ok(Ok(_))), "{target} was reached");
+        let target: SocketAddr = target.parse().unwrap();
+        let knock = move || {
+            let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+            socket.set_nonblocking(true).unwrap();
+            let _ = socket.connect(&target.into());
+            socket
+        };
+        let knocking = there.handle().run(knock).await.unwrap();
+        // Who came later and may come in has come in: who knocked before would be in too.
+        in_time(there.handle().connect(format!("{lb}:80").parse().unwrap())).await.unwrap();
+        assert!(knocking.peer_addr().is_err(), "{target} was reached");
     }
     other.node.shutdown().await.unwrap();
     std::fs::remove_dir_all(other.state_dir).unwrap();
@@ -776,17 +773,11 @@ fn killed_supervisor(name: &str) {
     assert_eq!(&line, b"ready\n");
     child.kill().unwrap();
     child.wait().unwrap();
-    let deadline = Instant::now() + PATIENCE;
-    loop {
+    blocking::eventually("the containers to end with the supervisor", || {
         let script = format!("for n in $(ip netns | grep -o 'ptl-{name}[^ ]*'); do ip netns pids $n; done");
         let processes = Command::new("sh").args(["-c", &script]).output().unwrap();
-        if processes.stdout.is_empty() {
-            break;
-        }
-        assert!(Instant::now() < deadline, "containers outlived the supervisor");
-        #[expect(clippy::disallowed_methods, reason = "a test that waits on a thread of its own")]
-        std::thread::sleep(Duration::from_millis(10));
-    }
+        processes.stdout.is_empty().then_some(())
+    });
     assert!(leftovers(name).contains(&format!("ptl-{name}")), "the namespaces are still there");
     network::cleanup(name).unwrap();
     std::fs::remove_dir_all(state_dir(name)).unwrap();

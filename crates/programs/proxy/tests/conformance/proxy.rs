@@ -7,7 +7,9 @@ use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
+use std::time::Duration;
+
+use portolan_testing::blocking::eventually;
 
 use super::backend::Stage;
 
@@ -159,14 +161,11 @@ impl Proxy {
     }
 
     fn wait_ready(&mut self, program: &str) {
-        let deadline = Instant::now() + Duration::from_secs(20);
-        while !self.admin("GET", "/ready").is_some_and(|answer| answer.starts_with("HTTP/1.1 200")) {
+        eventually(&format!("{program} to be ready"), || {
             let ended = self.child.try_wait().unwrap();
             assert!(ended.is_none(), "{program} ended: {ended:?}");
-            assert!(Instant::now() < deadline, "{program} is not ready");
-            #[expect(clippy::disallowed_methods, reason = "a test that waits on a thread of its own")]
-            std::thread::sleep(Duration::from_millis(30));
-        }
+            self.admin("GET", "/ready")?.starts_with("HTTP/1.1 200").then_some(())
+        });
     }
 
     fn admin(&self, method: &str, path: &str) -> Option<String> {
@@ -188,12 +187,7 @@ impl Proxy {
     /// Ends the program and returns its access log: the lines of each pair of addresses.
     pub(crate) fn finish(mut self) -> BTreeMap<(String, String), Vec<String>> {
         self.admin("POST", "/quitquitquit");
-        let deadline = Instant::now() + Duration::from_secs(10);
-        while self.child.try_wait().unwrap().is_none() {
-            assert!(Instant::now() < deadline, "the proxy does not end");
-            #[expect(clippy::disallowed_methods, reason = "a test that waits on a thread of its own")]
-            std::thread::sleep(Duration::from_millis(20));
-        }
+        eventually("the proxy to end", || self.child.try_wait().unwrap());
         let text = std::fs::read(self.directory.path().join("access.log")).unwrap_or_default();
         let mut lines: BTreeMap<_, Vec<String>> = BTreeMap::new();
         for line in String::from_utf8_lossy(&text).lines() {

@@ -3,11 +3,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU16, Ordering::Relaxed};
+use std::sync::atomic::{AtomicU16, Ordering::Relaxed};
 
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
+use tokio::sync::watch;
 
 use crate::support::config::*;
 use crate::support::http2::{H2Client, describe, get, h2_peer};
@@ -18,17 +19,21 @@ use portolan_testing::{Busy, Peer};
 struct Named {
     peer: Peer,
     status: Arc<AtomicU16>,
-    hold: Arc<AtomicBool>,
+    /// Whether answers are held back.
+    hold: watch::Sender<bool>,
+    /// Requests so far.
+    requests: watch::Receiver<usize>,
 }
 
 impl Named {
     async fn new(name: &str) -> Named {
         let name = name.to_owned();
         let status = Arc::new(AtomicU16::new(200));
-        let hold = Arc::new(AtomicBool::new(false));
-        let (code, held) = (status.clone(), hold.clone());
+        let (hold, held) = watch::channel(false);
+        let (count, requests) = watch::channel(0);
+        let code = status.clone();
         let peer = Peer::new(move |mut stream: TcpStream, _| {
-            let (name, code, held) = (name.clone(), code.clone(), held.clone());
+            let (name, code, mut held, count) = (name.clone(), code.clone(), held.clone(), count.clone());
             async move {
                 let mut all = Vec::new();
                 while let Ok(1..) = stream.read_buf(&mut all).await {
@@ -36,8 +41,9 @@ impl Named {
                         continue;
                     }
                     all.clear();
-                    while held.load(Relaxed) {
-                        tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+                    count.send_modify(|count| *count += 1);
+                    if held.wait_for(|held| !held).await.is_err() {
+                        return;
                     }
                     let answer = format!(
                         "HTTP/1.1 {} X\r\ncontent-length: {}\r\n\r\n{name}",
@@ -51,7 +57,7 @@ impl Named {
             }
         })
         .await;
-        Named { peer, status, hold }
+        Named { peer, status, hold, requests }
     }
 
     fn address(&self) -> SocketAddr {
@@ -147,26 +153,37 @@ async fn policies_share_requests_out() {
         );
 
         // A host that does not answer collects requests and then is left alone.
-        hosts[0].hold.store(true, Relaxed);
+        hosts[0].hold.send_replace(true);
+        let mut held_back = hosts[0].requests.clone();
+        held_back.mark_unchanged();
         let at = proxy.address("least").await;
-        let held: Vec<_> = (0..8).map(|_| tokio::spawn(http_get(at))).collect();
-        eventually("requests that hang", async || {
-            (proxy.stat("cluster.least.upstream_rq_active").await >= 1).then_some(())
-        })
-        .await;
-        let mut seen = BTreeMap::new();
-        for _ in 0..20 {
-            match tokio::time::timeout(std::time::Duration::from_millis(100), http_get(at)).await {
-                Ok(name) => *seen.entry(name).or_insert(0) += 1,
-                Err(_) => *seen.entry("late".to_owned()).or_insert(0) += 1,
+        let mut held = Vec::new();
+        // How many of some requests the other host answers, each sent after the end of the one before.
+        let mut ask = async |count: usize| {
+            let mut answered = 0;
+            for _ in 0..count {
+                let mut request = tokio::spawn(http_get(at));
+                tokio::select! {
+                    name = &mut request => {
+                        assert_eq!(name.unwrap(), "b", "{program:?}");
+                        answered += 1;
+                    }
+                    changed = held_back.changed() => {
+                        changed.unwrap();
+                        held.push(request);
+                    }
+                }
             }
-        }
-        hosts[0].hold.store(false, Relaxed);
+            answered
+        };
+        ask(8).await;
+        let answered = ask(20).await;
+        hosts[0].hold.send_replace(false);
         for request in held {
             request.await.unwrap();
         }
         // Two draws out of two hosts are the same one a quarter of the time each: about 5 of 20 go to the busy host.
-        assert!(seen["b"] >= 8, "{program:?}: {seen:?}");
+        assert!(answered >= 8, "{program:?}: {answered} of 20");
     })
     .await;
 }

@@ -131,6 +131,7 @@ async fn slow_readers_hold_writers_back() {
         // Nothing is read, so the server comes to a stop, far from the end.
         let mut last = usize::MAX;
         let stopped = eventually("the server to stop", async || {
+            // Nothing announces that a writer has come to a stop: only time tells it from a slow one.
             tokio::time::sleep(Duration::from_millis(100)).await;
             let now = sent.load(Relaxed);
             let stopped = now == last && now > 0;
@@ -468,6 +469,7 @@ async fn floods_end() {
         let many = frame(PING, 0, 0, b"12345678").repeat(1000);
         let mut sent = 0;
         while sent < 20_000 {
+            // Only time tells a peer that no longer reads from a slow one.
             let writing = tokio::time::timeout(Duration::from_millis(500), bare.0.write_all(&many)).await;
             if !matches!(writing, Ok(Ok(()))) {
                 break;

@@ -430,7 +430,8 @@ async fn a_reader_that_stops_stops_the_writer() {
         let mut stream = TcpStream::connect(proxy.address("deaf").await).await.unwrap();
         let piece = vec![0u8; 1024 * 1024];
         let mut sent = 0;
-        // Socket buffers grow up to a few megabytes each; what a proxy holds itself must be less than that.
+        // Socket buffers grow up to a few megabytes each; what a proxy holds itself must be less than that. Only time
+        // tells a writer that was stopped from a slow one.
         while let Ok(Ok(count)) =
             tokio::time::timeout(std::time::Duration::from_millis(300), stream.write(&piece)).await
         {

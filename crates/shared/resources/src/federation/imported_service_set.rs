@@ -82,3 +82,35 @@ pub struct ImportedServiceSetStatus {
     #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["exportedName"]))]
     pub imported_services: Vec<MeshServiceMapping>,
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_locality_is_complete_from_the_left() {
+        for (region, zone, subzone, valid) in [
+            ("r", "", "", true),
+            ("r", "z", "", true),
+            ("r", "z", "s", true),
+            ("", "", "", false),
+            ("", "z", "", false),
+            ("", "", "s", false),
+            ("r", "", "s", false),
+            ("", "z", "s", false),
+        ] {
+            let [region, zone, subzone] = [region, zone, subzone].map(str::to_owned);
+            let locality = ImportedServiceLocality { region, zone, subzone };
+            assert_eq!(locality.valid(), valid.then_some(&locality), "{locality:?}");
+        }
+    }
+
+    #[test]
+    fn a_switch_that_is_off_is_not_written() {
+        let written = |import_as_local| {
+            let rule = ImportedServiceRule { import_as_local, ..Default::default() };
+            serde_json::to_value(rule).unwrap().get("importAsLocal").cloned()
+        };
+        assert_eq!((written(true), written(false)), (Some(true.into()), None));
+    }
+}

@@ -36,7 +36,6 @@ pub(super) fn parse(bytes: &[u8]) -> Hello {
                 match complete(&handshake) {
                     Some(hello) => return hello,
                     None if body.len() < length => return Hello::Partial,
-                    None if handshake.len() > MAX_HELLO => return Hello::NotTls,
                     None => rest = &body[length..],
                 }
             }
@@ -45,7 +44,7 @@ pub(super) fn parse(bytes: &[u8]) -> Hello {
     }
 }
 
-/// The hello if all of it is there.
+/// The hello if all of it is there; always something once there is more than [`MAX_HELLO`] and a header.
 fn complete(handshake: &[u8]) -> Option<Hello> {
     match handshake.first() {
         None => return None,
@@ -165,5 +164,73 @@ mod tests {
         let suites = 44 + usize::from(bad[43]);
         bad[suites..suites + 2].copy_from_slice(&[0xff, 0xff]);
         assert_eq!(parse(&bad), Hello::NotTls);
+    }
+
+    #[test]
+    fn records_have_a_version_and_a_length() {
+        for (bytes, wanted) in [
+            (vec![22, 3, 4], Hello::Partial),
+            (vec![22, 3, 5], Hello::NotTls),
+            (vec![22, 3, 6, 0, 1], Hello::NotTls),
+            // 16 KiB and what encryption adds.
+            (vec![22, 3, 1, 0x41, 0x00], Hello::Partial),
+            (vec![22, 3, 1, 0x41, 0x01], Hello::NotTls),
+            (vec![22, 3, 1, 0x4e, 0x20], Hello::NotTls),
+        ] {
+            assert_eq!(parse(&bytes), wanted, "{bytes:?}");
+        }
+    }
+
+    #[test]
+    fn a_hello_has_a_longest_length() {
+        // One record with the header of a hello that announces so many bytes.
+        let announced = |length: [u8; 3]| parse(&[&[22, 3, 1, 0, 4, 1], &length[..]].concat());
+        assert_eq!(announced([1, 0, 0]), Hello::Partial);
+        assert_eq!(announced([1, 0, 1]), Hello::NotTls);
+        assert_eq!(announced([2, 0, 0]), Hello::NotTls);
+    }
+
+    /// Bytes behind their length in `prefix` bytes.
+    fn sized(prefix: usize, bytes: &[u8]) -> Vec<u8> {
+        [&(bytes.len() as u32).to_be_bytes()[4 - prefix..], bytes].concat()
+    }
+
+    /// What is found in a hello with these extensions.
+    fn found(extensions: &[(u16, Vec<u8>)]) -> (Option<String>, Vec<Vec<u8>>) {
+        let list: Vec<u8> = extensions
+            .iter()
+            .flat_map(|(kind, value)| [kind.to_be_bytes().to_vec(), sized(2, value)].concat())
+            .collect();
+        let body = [vec![0; 34], sized(1, &[]), sized(2, &[19, 1]), sized(1, &[0]), sized(2, &list)].concat();
+        let hello = [vec![1], sized(3, &body)].concat();
+        match parse(&[vec![22, 3, 1], sized(2, &hello)].concat()) {
+            Hello::Tls { sni, alpn } => (sni, alpn),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn names(names: &[(u8, &str)]) -> (u16, Vec<u8>) {
+        let list: Vec<u8> =
+            names.iter().flat_map(|(kind, name)| [vec![*kind], sized(2, name.as_bytes())].concat()).collect();
+        (0, sized(2, &list))
+    }
+
+    #[test]
+    fn the_first_host_name_counts() {
+        assert_eq!(found(&[names(&[(0, "A.example"), (0, "b.example")])]).0.as_deref(), Some("a.example"));
+        assert_eq!(found(&[names(&[(1, "x"), (0, "a.example")])]).0.as_deref(), Some("a.example"));
+        assert_eq!(found(&[names(&[(1, "x")])]).0, None);
+    }
+
+    #[test]
+    fn extensions_of_any_length_stand_in_front() {
+        let long = (21, vec![0; 300]);
+        assert_eq!(found(&[long, names(&[(0, "a.example")])]).0.as_deref(), Some("a.example"));
+    }
+
+    #[test]
+    fn no_more_protocols_are_looked_at_than_allowed() {
+        let all: Vec<u8> = (0..=MAX_PROTOCOLS).flat_map(|at| sized(1, &[at as u8])).collect();
+        assert_eq!(found(&[(16, sized(2, &all))]).1.len(), MAX_PROTOCOLS);
     }
 }

@@ -42,9 +42,6 @@ fn http_version(bytes: &[u8]) -> Guess {
     if bytes.starts_with(H2_PREFACE) {
         return Guess::Is("h2c");
     }
-    if bytes.is_empty() || H2_PREFACE.starts_with(bytes) {
-        return Guess::More;
-    }
     let Some(end) = bytes.iter().position(|byte| *byte == b'\n') else {
         let method = bytes.iter().take_while(|byte| byte.is_ascii_uppercase() || **byte == b'-').count();
         let plausible = match bytes.get(method) {
@@ -95,7 +92,7 @@ mod tests {
 
     #[test]
     fn what_cannot_be_http_is_not_waited_for() {
-        for line in [&b"\x00\x01"[..], b"get / HTTP/1.1", b"SSH-2.0-x\r\n", b"GET \x00"] {
+        for line in [&b"\x00\x01"[..], b"get / HTTP/1.1", b"SSH-2.0-x\r\n", b"GET \x00", b" GET"] {
             assert_eq!(inspect(line), (Verdict::Done, Vec::new()), "{line:?}");
         }
     }
@@ -104,5 +101,19 @@ mod tests {
     fn tls_is_left_alone() {
         let mut found = Inspected { is_tls: true, ..Inspected::default() };
         assert_eq!(HttpInspector.inspect(b"GET", &mut found), Verdict::Done);
+    }
+
+    #[test]
+    fn a_first_line_has_a_longest_length() {
+        let line = |length: usize| format!("GET /{}", "a".repeat(length - 5));
+        assert_eq!(inspect(line(MAX_FIRST_LINE - 1).as_bytes()).0, Verdict::More);
+        assert_eq!(inspect(line(MAX_FIRST_LINE).as_bytes()).0, Verdict::Done);
+    }
+
+    #[test]
+    fn the_preface_of_http2_is_waited_for_to_its_end() {
+        for end in 0..H2_PREFACE.len() {
+            assert_eq!(inspect(&H2_PREFACE[..end]).0, Verdict::More, "{end}");
+        }
     }
 }

@@ -37,3 +37,35 @@ impl Predicate {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::testing::message;
+
+    fn takes(json: Value, port: i32) -> bool {
+        Predicate::compile(&message(json)).unwrap().matches(port)
+    }
+
+    #[test]
+    fn predicates_are_combined() {
+        let range = |start: i32, end: i32| json!({"destination_port_range": {"start": start, "end": end}});
+        let (low, high) = (range(1, 10), range(5, 20));
+        for (predicate, ports) in [
+            (json!({"any_match": true}), [true, true, true, true]),
+            (low.clone(), [true, true, false, false]),
+            (json!({ "not_match": low }), [false, false, true, true]),
+            (json!({"or_match": {"rules": [low, high]}}), [true, true, true, false]),
+            (json!({"and_match": {"rules": [low, high]}}), [false, true, false, false]),
+        ] {
+            assert_eq!([1, 9, 10, 20].map(|port| takes(predicate.clone(), port)), ports, "{predicate}");
+        }
+    }
+
+    #[test]
+    fn an_empty_predicate_is_refused() {
+        assert_eq!(Predicate::compile(&message(json!({}))).unwrap_err().0, "empty predicate");
+    }
+}

@@ -1,5 +1,8 @@
 //! Network filters, one file each: to add one, add its file and a line to [`KINDS`].
 
+#[cfg(test)]
+mod tests;
+
 mod http;
 mod istio_stats;
 mod metadata_exchange;

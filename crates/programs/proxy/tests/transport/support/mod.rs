@@ -132,6 +132,7 @@ impl Proxy {
             if ended.is_some() || late {
                 panic!("{program:?} does not serve ({ended:?}): {}", proxy.output());
             }
+            // The pause between two looks; the panic above shows more than `eventually` could.
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
     }
@@ -185,16 +186,10 @@ impl Proxy {
 
     /// Waits for a statistic to have a value.
     pub(crate) async fn until_stat(&self, name: &str, wanted: u64) {
-        let mut last = 0;
-        let deadline = tokio::time::Instant::now() + PATIENCE;
-        while tokio::time::Instant::now() < deadline {
-            last = self.stat(name).await;
-            if last == wanted {
-                return;
-            }
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
-        panic!("{:?}: {name} is {last}, not {wanted}", self.program);
+        eventually(&format!("{:?}: {name} to be {wanted}", self.program), async || {
+            (self.stat(name).await == wanted).then_some(())
+        })
+        .await;
     }
 
     /// Waits for `count` lines of a JSON access log and returns them all.
