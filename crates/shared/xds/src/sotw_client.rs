@@ -321,18 +321,4 @@ mod tests {
         assert_eq!((request.resource_names, request.response_nonce.as_str()), (vec!["b".to_owned()], "n2"));
         assert_eq!(client.held(ENDPOINT).collect::<Vec<_>>(), ["b"]);
     }
-
-    #[test]
-    fn wrapped_and_wrong_resources() {
-        let inner = protobuf::Any { type_url: CLUSTER.into(), value: body("a", 1) };
-        let wrapped = portolan_envoy_api::pb::envoy::service::discovery::v3::Resource {
-            name: "a".into(),
-            resource: Some(inner),
-            ..Default::default()
-        };
-        let (name, any) = open(WRAPPED.into(), wrapped.encode_to_vec().into(), CLUSTER).unwrap();
-        assert_eq!((name.as_str(), any.type_url.as_str()), ("a", CLUSTER));
-        assert!(open(ENDPOINT.into(), body("a", 1).into(), CLUSTER).is_err());
-        assert!(open(CLUSTER.into(), Bytes::from_static(b"\xff"), CLUSTER).is_err());
-    }
 }
