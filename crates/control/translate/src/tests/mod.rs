@@ -1,11 +1,17 @@
 //! The book shop and a federation with a peer `east`, generated for every kind of proxy: golden files of a compact text
-//! form, the data plane's own compiler, a real Envoy's own validation, and what policies mean.
+//! form, the data plane's own compiler, a real Envoy's own validation, and what policies mean. And one file for each thing
+//! that is made, with small meshes of its own.
 
 mod authz;
+mod cluster_policy;
+mod clusters;
 mod contract;
+mod endpoints;
 mod envoy;
 mod fixture;
 mod golden;
+mod inbound_clusters;
+mod mesh;
 mod summary;
 mod trust;
 
