@@ -2,17 +2,23 @@
 //! form, the data plane's own compiler, a real Envoy's own validation, and what policies mean. And one file for each thing
 //! that is made, with small meshes of its own.
 
+mod access_logs;
 mod authz;
 mod cluster_policy;
 mod clusters;
+mod connection_manager;
 mod contract;
 mod endpoints;
 mod envoy;
 mod fixture;
+mod gateway_listeners;
 mod golden;
+mod inbound;
 mod inbound_clusters;
 mod mesh;
+mod outbound;
 mod summary;
+mod tcp_rules;
 mod trust;
 
 use std::sync::Arc;
