@@ -19,6 +19,7 @@ mod mesh;
 mod outbound;
 mod summary;
 mod tcp_rules;
+mod tokens;
 mod trust;
 
 use std::sync::Arc;
