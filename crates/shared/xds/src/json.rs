@@ -166,17 +166,14 @@ fn message_json(message: &DynamicMessage, depth: usize) -> Json {
         if !field.supports_presence() && value.is_default_for_field(&field) {
             continue;
         }
-        let json = if is_sensitive(&field) {
-            redacted(value)
-        } else {
-            value_json(value, &field.kind(), field.is_map(), depth)
-        };
+        let json =
+            if is_sensitive(&field) { redacted(value) } else { value_json(value, &field.kind(), depth) };
         object.insert(field.name().to_owned(), json);
     }
     Json::Object(object)
 }
 
-fn value_json(value: &Value, kind: &Kind, map: bool, depth: usize) -> Json {
+fn value_json(value: &Value, kind: &Kind, depth: usize) -> Json {
     match value {
         Value::Bool(v) => (*v).into(),
         Value::I32(v) => (*v).into(),
@@ -189,17 +186,15 @@ fn value_json(value: &Value, kind: &Kind, map: bool, depth: usize) -> Json {
         Value::Bytes(v) => STANDARD.encode(v).into(),
         Value::EnumNumber(number) => enum_json(kind.as_enum(), *number),
         Value::Message(message) => message_json(message, depth),
-        Value::List(items) => items.iter().map(|item| value_json(item, kind, false, depth)).collect(),
+        Value::List(items) => items.iter().map(|item| value_json(item, kind, depth)).collect(),
         Value::Map(entries) => {
-            let value_kind = match kind.as_message() {
-                Some(entry) if map => entry.map_entry_value_field().kind(),
-                _ => kind.clone(),
-            };
+            let entry = kind.as_message().filter(|message| message.is_map_entry());
+            let value_kind = entry.map_or_else(|| kind.clone(), |entry| entry.map_entry_value_field().kind());
             let mut entries: Vec<_> = entries.iter().collect();
             entries.sort_by(|a, b| a.0.cmp(b.0));
             let object = entries
                 .into_iter()
-                .map(|(key, item)| (key_text(key).into_owned(), value_json(item, &value_kind, false, depth)))
+                .map(|(key, item)| (key_text(key).into_owned(), value_json(item, &value_kind, depth)))
                 .collect();
             Json::Object(object)
         }
@@ -210,7 +205,7 @@ fn float_json(value: f64) -> Json {
     match Number::from_f64(value) {
         Some(number) => Json::Number(number),
         None if value.is_nan() => "NaN".into(),
-        None if value > 0.0 => "Infinity".into(),
+        None if value.is_sign_positive() => "Infinity".into(),
         None => "-Infinity".into(),
     }
 }
@@ -245,22 +240,14 @@ fn well_known_json(name: &str, message: &DynamicMessage, depth: usize) -> Option
         "Duration" => duration_text(field(1)?.as_i64()?, field(2)?.as_i32()?).into(),
         "Timestamp" => timestamp_text(field(1)?.as_i64()?, field(2)?.as_i32()?).into(),
         "BoolValue" | "StringValue" | "BytesValue" | "Int32Value" | "UInt32Value" | "Int64Value"
-        | "UInt64Value" | "FloatValue" | "DoubleValue" => {
+        | "UInt64Value" | "FloatValue" | "DoubleValue" | "Struct" | "ListValue" => {
             let descriptor = message.descriptor().get_field(1)?;
-            value_json(field(1)?.as_ref(), &descriptor.kind(), false, depth)
-        }
-        "Struct" => {
-            let descriptor = message.descriptor().get_field(1)?;
-            value_json(field(1)?.as_ref(), &descriptor.kind(), true, depth)
-        }
-        "ListValue" => {
-            let descriptor = message.descriptor().get_field(1)?;
-            value_json(field(1)?.as_ref(), &descriptor.kind(), false, depth)
+            value_json(field(1)?.as_ref(), &descriptor.kind(), depth)
         }
         "Value" => match message.fields().next() {
             None => Json::Null,
             Some((descriptor, _)) if descriptor.name() == "null_value" => Json::Null,
-            Some((descriptor, value)) => value_json(value, &descriptor.kind(), false, depth),
+            Some((descriptor, value)) => value_json(value, &descriptor.kind(), depth),
         },
         _ => return None,
     };
