@@ -4,7 +4,7 @@ use portolan_envoy_api::pb::envoy::{config::core::v3::Node, service::discovery::
 
 use crate::{
     client::{DeltaClient, MAX_REJECTION_TEXT, Rejection, ResponseError, Update},
-    type_url::{CLUSTER, ENDPOINT, ROUTE},
+    type_url::{CLUSTER, ENDPOINT, ROUTE, VIRTUAL_HOST},
     wire::{Any, DeltaDiscoveryResponse, DeltaResource},
 };
 
@@ -234,4 +234,14 @@ fn the_text_of_a_refusal_ends_somewhere() {
     let fits = MAX_REJECTION_TEXT - 2;
     assert_eq!(text(&mut client, fits), format!("{}: ; x: ; and more", "x".repeat(fits)));
     assert_eq!(text(&mut client, fits + 1), format!("{}: ; and more", "x".repeat(fits + 1)));
+}
+
+#[test]
+fn a_wildcard_that_was_given_up_is_not_asked_for_on_the_next_stream() {
+    let mut client = DeltaClient::default();
+    client.subscribe_all(CLUSTER);
+    client.subscribe_all(VIRTUAL_HOST);
+    assert_eq!(client.unsubscribe_all(VIRTUAL_HOST), None, "there is no stream");
+    let types: Vec<String> = client.connected().into_iter().map(|request| request.type_url).collect();
+    assert_eq!(types, [CLUSTER]);
 }

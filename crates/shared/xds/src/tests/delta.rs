@@ -6,7 +6,7 @@ use super::{ask, names, refusal, request};
 use crate::{
     server::{Answer, DeltaStream, MAX_ERROR_TEXT, MAX_NAMES, MAX_OUTSTANDING, MAX_TYPES, RequestError},
     testing::resource,
-    type_url::{CLUSTER, ENDPOINT, EXTENSION_CONFIG, LISTENER, ROUTE, SECRET},
+    type_url::{CLUSTER, ENDPOINT, EXTENSION_CONFIG, LISTENER, ROUTE, SECRET, VIRTUAL_HOST},
 };
 
 #[test]
@@ -142,13 +142,13 @@ fn a_refused_version_is_not_repeated() {
 #[test]
 fn order_and_limits() {
     let mut stream = DeltaStream::new("");
-    for type_url in ["z", ROUTE, SECRET, LISTENER, "a", ENDPOINT, CLUSTER] {
+    for type_url in ["z", ROUTE, SECRET, VIRTUAL_HOST, LISTENER, "a", ENDPOINT, CLUSTER] {
         stream.on_request(&request(type_url)).unwrap();
     }
     let types: Vec<_> = stream.types().iter().map(|t| t.to_string()).collect();
-    assert_eq!(types, [CLUSTER, ENDPOINT, LISTENER, ROUTE, SECRET, "a", "z"]);
+    assert_eq!(types, [CLUSTER, ENDPOINT, LISTENER, ROUTE, VIRTUAL_HOST, SECRET, "a", "z"]);
     assert_eq!(stream.on_request(&request("")), Err(RequestError::NoType));
-    for n in 7..MAX_TYPES {
+    for n in 8..MAX_TYPES {
         stream.on_request(&request(&format!("t{n}"))).unwrap();
     }
     assert_eq!(stream.on_request(&request("one more")), Err(RequestError::TooManyTypes));

@@ -14,7 +14,7 @@ use crate::{
     client::{DeltaClient, Rejection},
     server::DeltaStream,
     testing::resource,
-    type_url::{CLUSTER, ENDPOINT},
+    type_url::{CLUSTER, ENDPOINT, VIRTUAL_HOST},
     wire::{DeltaDiscoveryResponse, WriteMessage},
 };
 
@@ -224,4 +224,40 @@ proptest! {
     fn names_converge(steps in steps()) {
         check(ENDPOINT, &steps);
     }
+}
+
+#[test]
+fn a_client_gives_a_wildcard_up_and_takes_it_again() {
+    let mut stream = DeltaStream::new("");
+    let mut client = DeltaClient::default();
+    client.connected();
+    assert_eq!(client.unsubscribe_all(VIRTUAL_HOST), None, "there is nothing to give up");
+    let mut deliver = |client: &mut DeltaClient, request: DeltaDiscoveryRequest| {
+        stream.on_request(&request).unwrap();
+        let Some(response) = stream.diff(VIRTUAL_HOST, &[resource("80/a", "1")], "v") else { return false };
+        let mut bytes = Vec::new();
+        response.write(&mut bytes);
+        let mut response = DeltaDiscoveryResponse::decode(bytes.as_slice()).unwrap();
+        for resource in &mut response.resources {
+            resource.resource.as_mut().unwrap().type_url = VIRTUAL_HOST.into();
+        }
+        let update = client.on_response(response).unwrap();
+        let ack = client.finish(&update, &[]).unwrap();
+        stream.on_request(&ack).unwrap();
+        true
+    };
+    let subscribe = client.subscribe_all(VIRTUAL_HOST).unwrap();
+    assert!(subscribe.resource_names_subscribe.is_empty(), "a server of any age takes it for a wildcard");
+    assert!(deliver(&mut client, subscribe));
+    assert_eq!(client.held(VIRTUAL_HOST).unwrap().len(), 1);
+
+    let give_up = client.unsubscribe_all(VIRTUAL_HOST).unwrap();
+    assert_eq!(give_up.resource_names_unsubscribe, ["*"]);
+    assert!(client.held(VIRTUAL_HOST).unwrap().is_empty());
+    assert!(!deliver(&mut client, give_up));
+
+    let again = client.subscribe_all(VIRTUAL_HOST).unwrap();
+    assert_eq!(again.resource_names_subscribe, ["*"]);
+    assert!(deliver(&mut client, again), "what was given up is sent again");
+    assert_eq!(client.held(VIRTUAL_HOST).unwrap().len(), 1);
 }
