@@ -316,11 +316,6 @@ fn redacted(value: &Value) -> Json {
             Json::Object(fields)
         }
         Value::List(items) => items.iter().map(redacted).collect(),
-        Value::Map(entries) => {
-            let object =
-                entries.iter().map(|(key, value)| (key_text(key).into_owned(), redacted(value))).collect();
-            Json::Object(object)
-        }
         Value::Bytes(_) => STANDARD.encode(REDACTED).into(),
         _ => REDACTED.into(),
     }

@@ -96,10 +96,7 @@ impl SotwClient {
         }
         subscription.held.retain(|name, _| names.contains(name));
         subscription.names = names;
-        // An empty list in a first request would mean "everything".
-        if !subscription.announced && subscription.names.is_empty() && !subscription.wildcard {
-            return None;
-        }
+        // Never an empty list in a first request, which would mean "everything": where there were names, there was one.
         self.request(type_url)
     }
 
