@@ -106,7 +106,7 @@ pub(crate) fn ports_exist(ctx: &Context<'_>, routes: &[RouteDestination], listen
 
 /// Whether a TCP condition can hold for this proxy and listener.
 pub(crate) fn l4_applies(ctx: &Context<'_>, m: &L4MatchAttributes, gateway: &str, port: u16) -> bool {
-    applies(ctx, &m.gateways, gateway)
+    is_for(&m.gateways, gateway)
         && m.port.is_none_or(|p| p == u32::from(port))
         && ctx.has_labels(&m.source_labels)
         && m.source_namespace.as_deref().is_none_or(|ns| ns == ctx.node.namespace)
@@ -114,13 +114,13 @@ pub(crate) fn l4_applies(ctx: &Context<'_>, m: &L4MatchAttributes, gateway: &str
 
 /// Whether a TLS condition can hold for this proxy and listener.
 pub(crate) fn tls_applies(ctx: &Context<'_>, m: &TlsMatchAttributes, gateway: &str, port: u16) -> bool {
-    applies(ctx, &m.gateways, gateway)
+    is_for(&m.gateways, gateway)
         && m.port.is_none_or(|p| p == u32::from(port))
         && ctx.has_labels(&m.source_labels)
         && m.source_namespace.as_deref().is_none_or(|ns| ns == ctx.node.namespace)
 }
 
-fn applies(_: &Context<'_>, gateways: &[String], gateway: &str) -> bool {
+fn is_for(gateways: &[String], gateway: &str) -> bool {
     gateways.is_empty() || gateways.iter().any(|g| g == gateway)
 }
 

@@ -108,11 +108,6 @@ impl DeltaClient {
         Self { node: Some(node), ..Self::default() }
     }
 
-    /// Replaces what the client says about itself; said on the next stream.
-    pub fn set_node(&mut self, node: Node) {
-        self.node = Some(node);
-    }
-
     /// Subscribes to everything of a type. Returns the request to send; nothing while there is no stream.
     pub fn subscribe_all(&mut self, type_url: &str) -> Option<DeltaDiscoveryRequest> {
         let subscription = self.entry(type_url);
@@ -267,11 +262,6 @@ impl DeltaClient {
         request.error_detail = rejection_text(update.malformed.iter().chain(rejected))
             .map(|message| Status { code: INVALID_ARGUMENT, message, details: Vec::new() });
         Some(request)
-    }
-
-    /// Whether the server has ever answered for a type.
-    pub fn answered(&self, type_url: &str) -> bool {
-        self.types.iter().any(|(t, s)| t == type_url && s.answered)
     }
 
     /// Accepted resources of a type: name -> version.

@@ -107,7 +107,7 @@ fn absent_value(fields: &Map<String, Json>) -> Option<Json> {
         "Value" => Json::Null,
         "Duration" => "0s".into(),
         "Timestamp" => timestamp_text(0, 0).into(),
-        "StringValue" | "BytesValue" | "FieldMask" => "".into(),
+        "StringValue" | "BytesValue" => "".into(),
         "BoolValue" => false.into(),
         "Int32Value" | "UInt32Value" | "Int64Value" | "UInt64Value" | "FloatValue" | "DoubleValue" => {
             0.into()
@@ -166,17 +166,14 @@ fn message_json(message: &DynamicMessage, depth: usize) -> Json {
         if !field.supports_presence() && value.is_default_for_field(&field) {
             continue;
         }
-        let json = if is_sensitive(&field) {
-            redacted(value)
-        } else {
-            value_json(value, &field.kind(), field.is_map(), depth)
-        };
+        let json =
+            if is_sensitive(&field) { redacted(value) } else { value_json(value, &field.kind(), depth) };
         object.insert(field.name().to_owned(), json);
     }
     Json::Object(object)
 }
 
-fn value_json(value: &Value, kind: &Kind, map: bool, depth: usize) -> Json {
+fn value_json(value: &Value, kind: &Kind, depth: usize) -> Json {
     match value {
         Value::Bool(v) => (*v).into(),
         Value::I32(v) => (*v).into(),
@@ -189,17 +186,15 @@ fn value_json(value: &Value, kind: &Kind, map: bool, depth: usize) -> Json {
         Value::Bytes(v) => STANDARD.encode(v).into(),
         Value::EnumNumber(number) => enum_json(kind.as_enum(), *number),
         Value::Message(message) => message_json(message, depth),
-        Value::List(items) => items.iter().map(|item| value_json(item, kind, false, depth)).collect(),
+        Value::List(items) => items.iter().map(|item| value_json(item, kind, depth)).collect(),
         Value::Map(entries) => {
-            let value_kind = match kind.as_message() {
-                Some(entry) if map => entry.map_entry_value_field().kind(),
-                _ => kind.clone(),
-            };
+            let entry = kind.as_message().filter(|message| message.is_map_entry());
+            let value_kind = entry.map_or_else(|| kind.clone(), |entry| entry.map_entry_value_field().kind());
             let mut entries: Vec<_> = entries.iter().collect();
             entries.sort_by(|a, b| a.0.cmp(b.0));
             let object = entries
                 .into_iter()
-                .map(|(key, item)| (key_text(key).into_owned(), value_json(item, &value_kind, false, depth)))
+                .map(|(key, item)| (key_text(key).into_owned(), value_json(item, &value_kind, depth)))
                 .collect();
             Json::Object(object)
         }
@@ -210,7 +205,7 @@ fn float_json(value: f64) -> Json {
     match Number::from_f64(value) {
         Some(number) => Json::Number(number),
         None if value.is_nan() => "NaN".into(),
-        None if value > 0.0 => "Infinity".into(),
+        None if value.is_sign_positive() => "Infinity".into(),
         None => "-Infinity".into(),
     }
 }
@@ -245,28 +240,15 @@ fn well_known_json(name: &str, message: &DynamicMessage, depth: usize) -> Option
         "Duration" => duration_text(field(1)?.as_i64()?, field(2)?.as_i32()?).into(),
         "Timestamp" => timestamp_text(field(1)?.as_i64()?, field(2)?.as_i32()?).into(),
         "BoolValue" | "StringValue" | "BytesValue" | "Int32Value" | "UInt32Value" | "Int64Value"
-        | "UInt64Value" | "FloatValue" | "DoubleValue" => {
+        | "UInt64Value" | "FloatValue" | "DoubleValue" | "Struct" | "ListValue" => {
             let descriptor = message.descriptor().get_field(1)?;
-            value_json(field(1)?.as_ref(), &descriptor.kind(), false, depth)
-        }
-        "Struct" => {
-            let descriptor = message.descriptor().get_field(1)?;
-            value_json(field(1)?.as_ref(), &descriptor.kind(), true, depth)
-        }
-        "ListValue" => {
-            let descriptor = message.descriptor().get_field(1)?;
-            value_json(field(1)?.as_ref(), &descriptor.kind(), false, depth)
+            value_json(field(1)?.as_ref(), &descriptor.kind(), depth)
         }
         "Value" => match message.fields().next() {
             None => Json::Null,
             Some((descriptor, _)) if descriptor.name() == "null_value" => Json::Null,
-            Some((descriptor, value)) => value_json(value, &descriptor.kind(), false, depth),
+            Some((descriptor, value)) => value_json(value, &descriptor.kind(), depth),
         },
-        "FieldMask" => {
-            let paths = field(1)?;
-            let paths: Vec<&str> = paths.as_list()?.iter().filter_map(Value::as_str).collect();
-            paths.join(",").into()
-        }
         _ => return None,
     };
     Some(json)
@@ -334,157 +316,10 @@ fn redacted(value: &Value) -> Json {
             Json::Object(fields)
         }
         Value::List(items) => items.iter().map(redacted).collect(),
-        Value::Map(entries) => {
-            let object =
-                entries.iter().map(|(key, value)| (key_text(key).into_owned(), redacted(value))).collect();
-            Json::Object(object)
-        }
         Value::Bytes(_) => STANDARD.encode(REDACTED).into(),
         _ => REDACTED.into(),
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use portolan_envoy_api::pb::{
-        envoy::{
-            config::{
-                cluster::v3::{Cluster, cluster},
-                core::v3::{DataSource, TransportSocket, data_source, transport_socket},
-            },
-            extensions::transport_sockets::tls::v3::{Secret, TlsCertificate, UpstreamTlsContext, secret},
-        },
-        google::protobuf::{Any, Duration, Struct, UInt32Value, Value, value},
-    };
-    use serde_json::json;
-
-    use super::*;
-
-    fn pack_any<M: Message + prost::Name>(message: M) -> Any {
-        Any { type_url: M::type_url(), value: message.encode_to_vec() }
-    }
-
-    fn cluster() -> Cluster {
-        Cluster {
-            name: "outbound|9080||reviews.default.svc.cluster.local".into(),
-            cluster_discovery_type: Some(cluster::ClusterDiscoveryType::Type(
-                cluster::DiscoveryType::Eds.into(),
-            )),
-            connect_timeout: Some(Duration { seconds: 1, nanos: 500_000_000 }),
-            per_connection_buffer_limit_bytes: Some(UInt32Value { value: 32768 }),
-            transport_socket: Some(TransportSocket {
-                name: "envoy.transport_sockets.tls".into(),
-                config_type: Some(transport_socket::ConfigType::TypedConfig(pack_any(UpstreamTlsContext {
-                    sni: "a.b".into(),
-                    ..Default::default()
-                }))),
-            }),
-            ..Default::default()
-        }
-    }
-
-    #[test]
-    fn prints_as_envoy_does() {
-        let json = any_to_json(crate::type_url::CLUSTER, &cluster().encode_to_vec().into());
-        assert_eq!(
-            json,
-            json!({
-                "@type": "type.googleapis.com/envoy.config.cluster.v3.Cluster",
-                "name": "outbound|9080||reviews.default.svc.cluster.local",
-                "type": "EDS",
-                "connect_timeout": "1.500s",
-                "per_connection_buffer_limit_bytes": 32768,
-                "transport_socket": {
-                    "name": "envoy.transport_sockets.tls",
-                    "typed_config": {
-                        "@type":
-                            "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.UpstreamTlsContext",
-                        "sni": "a.b",
-                    },
-                },
-            })
-        );
-    }
-
-    #[test]
-    fn reads_what_it_prints() {
-        let json = to_json(&cluster()).unwrap();
-        let bytes = from_json("envoy.config.cluster.v3.Cluster", &json).unwrap();
-        assert_eq!(Cluster::decode(bytes).unwrap(), cluster());
-    }
-
-    #[test]
-    fn private_keys_never_show() {
-        let inline = |text: &str| {
-            Some(DataSource {
-                specifier: Some(data_source::Specifier::InlineString(text.into())),
-                watched_directory: None,
-            })
-        };
-        let secret = Secret {
-            name: "default".into(),
-            r#type: Some(secret::Type::TlsCertificate(TlsCertificate {
-                certificate_chain: inline("public"),
-                private_key: inline("hidden"),
-                ..Default::default()
-            })),
-        };
-        let json = to_json(&secret).unwrap();
-        assert_eq!(json["tls_certificate"]["certificate_chain"]["inline_string"], "public");
-        assert_eq!(json["tls_certificate"]["private_key"]["inline_string"], REDACTED);
-        assert!(!json.to_string().contains("hidden"));
-    }
-
-    #[test]
-    fn unknown_types_show_as_base64() {
-        let socket = TransportSocket {
-            name: "x".into(),
-            config_type: Some(transport_socket::ConfigType::TypedConfig(Any {
-                type_url: "type.googleapis.com/nobody.knows.This".into(),
-                value: vec![1, 2, 3],
-            })),
-        };
-        let json = to_json(&socket).unwrap();
-        assert_eq!(
-            json["typed_config"],
-            json!({"@type": "type.googleapis.com/nobody.knows.This", "value": "AQID"})
-        );
-        assert_eq!(any_to_json("nobody", &Bytes::from_static(b"\xff"))["value"], "/w==");
-    }
-
-    #[test]
-    fn structs_and_times() {
-        let fields = [("a".to_owned(), Value { kind: Some(value::Kind::NumberValue(1.5)) })].into();
-        let any = pack_any(Struct { fields });
-        assert_eq!(any_to_json(&any.type_url, &any.value.into())["value"], json!({"a": 1.5}));
-        assert_eq!(timestamp_text(0, 0), "1970-01-01T00:00:00Z");
-        assert_eq!(timestamp_text(1_709_210_096, 120_000_000), "2024-02-29T12:34:56.120Z");
-        assert_eq!(timestamp_text(-1, 0), "1969-12-31T23:59:59Z");
-        assert_eq!(duration_text(0, 250_000), "0.000250s");
-        assert_eq!(duration_text(-1, -500_000_000), "-1.500s");
-    }
-
-    #[test]
-    fn a_lone_type_is_an_empty_message() {
-        for name in ["Empty", "Struct", "Duration", "BoolValue", "ListValue", "Timestamp", "UInt32Value"] {
-            let url = format!("type.googleapis.com/google.protobuf.{name}");
-            let json = json!({"name": "x", "typed_config": {"@type": url}});
-            let bytes = from_json("envoy.config.core.v3.TransportSocket", &json).unwrap();
-            let socket = TransportSocket::decode(bytes).unwrap();
-            let config = transport_socket::ConfigType::TypedConfig(Any { type_url: url, value: Vec::new() });
-            assert_eq!(socket.config_type, Some(config), "{name}");
-        }
-        let json = json!({"@type": "type.googleapis.com/google.protobuf.Empty"});
-        let bytes = from_json("google.protobuf.Any", &json).unwrap();
-        assert_eq!(message_to_json("google.protobuf.Any", &bytes).unwrap(), json);
-    }
-
-    #[test]
-    fn own_messages_are_known() {
-        assert!(knows("istio.networking.nds.v1.NameTable"));
-        assert!(knows("type.googleapis.com/envoy.extensions.filters.http.local_ratelimit.v3.LocalRateLimit"));
-        assert!(knows("type.googleapis.com/xds.type.v3.TypedStruct"));
-        assert!(knows("type.googleapis.com/udpa.type.v1.TypedStruct"));
-        assert!(knows("type.googleapis.com/envoy.admin.v3.ConfigDump"));
-    }
-}
+mod tests;

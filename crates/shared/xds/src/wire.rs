@@ -247,4 +247,79 @@ mod tests {
         assert_eq!(read.version_info, "7");
         assert_eq!(read.resources[0].value, response.resources[0].body);
     }
+
+    fn written(message: &impl WriteMessage) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        message.write(&mut bytes);
+        assert_eq!(bytes.len(), message.len());
+        assert_eq!(bytes.is_empty(), message.is_empty());
+        bytes
+    }
+
+    fn sized(name: &str, body: usize) -> Arc<Resource> {
+        let resource = (*resource(name, "v")).clone();
+        Arc::new(Resource { body: vec![7; body].into(), ..resource })
+    }
+
+    /// Lengths that take one, two and three bytes, and fields that are left out.
+    #[test]
+    fn what_is_written_is_what_prost_writes() {
+        use portolan_envoy_api::pb::{envoy::service::discovery::v3 as pb, google::protobuf::Any as PbAny};
+        for (text, body) in [("", 0), ("x", 1), ("x", 127), ("x", 128), ("x", 16_384)] {
+            let long = text.repeat(200);
+            let resources = vec![sized(text, body), sized(&long, body)];
+            let any = |r: &Arc<Resource>| PbAny { type_url: r.type_url.to_owned(), value: r.body.to_vec() };
+            let delta = DeltaResponse {
+                system_version: text.to_owned(),
+                type_url: text.into(),
+                nonce: long.clone(),
+                resources: resources.clone(),
+                removed: vec![text.into(), long.as_str().into()],
+            };
+            let of_prost = pb::DeltaDiscoveryResponse {
+                system_version_info: text.to_owned(),
+                type_url: text.to_owned(),
+                nonce: long.clone(),
+                resources: resources
+                    .iter()
+                    .map(|r| pb::Resource {
+                        name: r.name.to_string(),
+                        version: r.version.to_string(),
+                        resource: Some(any(r)),
+                        ..Default::default()
+                    })
+                    .collect(),
+                removed_resources: vec![text.to_owned(), long.clone()],
+                ..Default::default()
+            };
+            assert_eq!(
+                pb::DeltaDiscoveryResponse::decode(&*written(&delta)).unwrap(),
+                of_prost,
+                "{text} {body}"
+            );
+            assert_eq!(written(&delta).len(), written(&of_prost).len());
+            let sotw = SotwResponse {
+                version: text.to_owned(),
+                type_url: text.into(),
+                nonce: long.clone(),
+                resources: resources.clone(),
+            };
+            let of_prost = pb::DiscoveryResponse {
+                version_info: text.to_owned(),
+                type_url: text.to_owned(),
+                nonce: long,
+                resources: resources.iter().map(any).collect(),
+                ..Default::default()
+            };
+            assert_eq!(pb::DiscoveryResponse::decode(&*written(&sotw)).unwrap(), of_prost, "{text} {body}");
+            assert_eq!(written(&sotw).len(), written(&of_prost).len());
+        }
+    }
+
+    #[test]
+    fn nothing_is_written_for_an_empty_message() {
+        assert!(written(&DeltaResponse::default()).is_empty());
+        assert!(written(&SotwResponse::default()).is_empty());
+        assert!(written(&DeltaDiscoveryResponse::default()).is_empty());
+    }
 }

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use portolan_mesh::{Protocol, Service, ServiceInstance, SidecarIngress};
+use portolan_names::names::UNSPECIFIED_IP;
 use portolan_xds::names::ClusterName;
 
 use super::base::{UpstreamHttp, breakers, connect_timeout, of_type, set_http, unlimited};
@@ -30,12 +31,6 @@ pub(crate) fn inbound(
         return ingress
             .iter()
             .map(|i| {
-                let (host, port) = match i.default_endpoint.rsplit_once(':') {
-                    Some((host, port)) if !i.default_endpoint.starts_with("unix://") => {
-                        (host, port.parse().unwrap_or(i.port.number))
-                    }
-                    _ => (LOOPBACK, i.port.number),
-                };
                 let address = match i.default_endpoint.strip_prefix("unix://") {
                     Some(path) => core::Address {
                         address: Some(core::address::Address::Pipe(core::Pipe {
@@ -43,12 +38,15 @@ pub(crate) fn inbound(
                             ..Default::default()
                         })),
                     },
-                    // 0.0.0.0 means: the application listens on the Pod's address.
-                    None if host == "0.0.0.0" => {
-                        let own = ctx.node.address().map_or_else(|| LOOPBACK.to_owned(), |ip| ip.to_string());
-                        socket(own, port)
+                    None => {
+                        let (host, port) = match i.default_endpoint.rsplit_once(':') {
+                            Some((host, port)) => (host, port.parse().unwrap_or(i.port.number)),
+                            None => (LOOPBACK, i.port.number),
+                        };
+                        // 0.0.0.0 means: the application listens on the Pod's address.
+                        let own = ctx.node.address().filter(|_| host == UNSPECIFIED_IP);
+                        socket(own.map_or_else(|| host.to_owned(), |ip| ip.to_string()), port)
                     }
-                    None => socket(host, port),
                 };
                 one(ctx, i.port.number, i.port.protocol, &[], address)
             })

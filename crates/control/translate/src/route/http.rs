@@ -341,12 +341,11 @@ fn fault(fault: &HttpFaultInjection) -> Option<fault::HttpFault> {
 }
 
 fn cors_policy(policy: &CorsPolicy) -> cors::CorsPolicy {
-    let deprecated =
-        policy.allow_origin.iter().map(|origin| if origin == "*" { prefix("") } else { exact(origin) });
     let mut origins: Vec<matcher::StringMatcher> =
         policy.allow_origins.iter().filter_map(matches::matcher).collect();
     if origins.is_empty() {
-        origins = deprecated.map(|m| if m == prefix("") { regex_matcher(".*") } else { m }).collect();
+        // The older form.
+        origins = policy.allow_origin.iter().map(exact).collect();
     }
     cors::CorsPolicy {
         allow_origin_string_match: origins

@@ -81,13 +81,13 @@ fn path(value: &StringMatch) -> Option<route::route_match::PathSpecifier> {
 /// The matcher of a value; `None` when there is no condition but presence.
 pub(super) fn matcher(value: &StringMatch) -> Option<matcher::StringMatcher> {
     if let Some(text) = &value.exact {
-        // `exact: ""` on a header means the empty value; Envoy cannot match that but by regular expression.
-        return Some(if text.is_empty() { regex_matcher("") } else { exact(text) });
+        return Some(exact(text));
     }
+    // Envoy refuses a route configuration with an empty prefix or expression.
     if let Some(text) = &value.prefix {
-        return Some(prefix(text));
+        return Some(if text.is_empty() { regex_matcher(".*") } else { prefix(text) });
     }
-    value.regex.as_ref().filter(|r| *r != "*").map(regex_matcher)
+    value.regex.as_ref().filter(|r| !r.is_empty() && *r != "*").map(regex_matcher)
 }
 
 fn header(name: &str, value: &StringMatch, invert: bool) -> route::HeaderMatcher {

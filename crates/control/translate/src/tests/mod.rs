@@ -1,12 +1,30 @@
 //! The book shop and a federation with a peer `east`, generated for every kind of proxy: golden files of a compact text
-//! form, the data plane's own compiler, a real Envoy's own validation, and what policies mean.
+//! form, the data plane's own compiler, a real Envoy's own validation, and what policies mean. And one file for each thing
+//! that is made, with small meshes of its own.
 
+mod access_logs;
 mod authz;
+mod cluster_policy;
+mod clusters;
+mod connection_manager;
 mod contract;
+mod endpoints;
 mod envoy;
 mod fixture;
+mod gateway_listeners;
+mod gateway_routes;
 mod golden;
+mod inbound;
+mod inbound_clusters;
+mod mesh;
+mod outbound;
+mod route_extras;
+mod route_matches;
+mod routes;
+mod sidecar_routes;
 mod summary;
+mod tcp_rules;
+mod tokens;
 mod trust;
 
 use std::sync::Arc;

@@ -88,11 +88,6 @@ impl<V> Stream<V> {
         any
     }
 
-    /// The version of a resource that the client was sent last.
-    pub fn sent_version(&self, type_url: &str, name: &str) -> Option<&Arc<str>> {
-        self.types.get(type_url).and_then(|state| state.sent.get(name))
-    }
-
     /// How far the client is with a type.
     pub fn status(&self, type_url: &str) -> Option<Status> {
         self.types.get(type_url).map(TypeState::status)

@@ -1,0 +1,421 @@
+//! A server's delta stream.
+
+use portolan_envoy_api::pb::envoy::service::discovery::v3::DeltaDiscoveryRequest;
+
+use super::{ask, names, refusal, request};
+use crate::{
+    server::{Answer, DeltaStream, MAX_ERROR_TEXT, MAX_NAMES, MAX_OUTSTANDING, MAX_TYPES, RequestError},
+    testing::resource,
+    type_url::{CLUSTER, ENDPOINT, EXTENSION_CONFIG, LISTENER, ROUTE, SECRET, VIRTUAL_HOST},
+};
+
+#[test]
+fn wildcard_gets_everything_then_differences() {
+    let mut stream = DeltaStream::new("s-");
+    let received = stream.on_request(&request(CLUSTER)).unwrap();
+    assert!(received.first && received.respond);
+    let first = stream.diff(CLUSTER, &[resource("a", "1"), resource("b", "1")], "v").unwrap();
+    assert_eq!(names(&first), (vec!["a", "b"], vec![]));
+    assert_eq!(first.nonce, "s-1");
+    assert!(stream.blocked(CLUSTER));
+    assert_eq!(stream.diff(CLUSTER, &[resource("a", "1"), resource("b", "1")], "v"), None);
+
+    let second = stream.diff(CLUSTER, &[resource("a", "2")], "v").unwrap();
+    assert_eq!(names(&second), (vec!["a"], vec!["b"]));
+
+    let ack = DeltaDiscoveryRequest { response_nonce: "s-2".into(), ..request(CLUSTER) };
+    assert_eq!(stream.on_request(&ack).unwrap().answer, Answer::Ack);
+    assert!(!stream.blocked(CLUSTER), "a later answer covers earlier responses");
+    let status = stream.status(CLUSTER).unwrap();
+    assert_eq!((status.sent.as_str(), status.acked.as_str()), ("s-2", "s-2"));
+    let stale = DeltaDiscoveryRequest { response_nonce: "s-1".into(), ..request(CLUSTER) };
+    assert_eq!(stream.on_request(&stale).unwrap().answer, Answer::Expired);
+}
+
+#[test]
+fn an_empty_start_is_answered_once() {
+    let mut stream = DeltaStream::new("");
+    stream.on_request(&request(LISTENER)).unwrap();
+    assert_eq!(names(&stream.diff(LISTENER, &[], "v").unwrap()), (vec![], vec![]));
+    assert_eq!(stream.diff(LISTENER, &[], "v"), None);
+}
+
+#[test]
+fn missing_names_are_reported_once_and_come_later() {
+    let mut stream = DeltaStream::new("");
+    stream.on_request(&ask(ENDPOINT, &["x", "y"])).unwrap();
+    let response = stream.diff(ENDPOINT, &[resource("x", "1")], "v").unwrap();
+    assert_eq!(names(&response), (vec!["x"], vec!["y"]));
+    assert_eq!(stream.diff(ENDPOINT, &[resource("x", "1")], "v"), None);
+    let response = stream.diff(ENDPOINT, &[resource("x", "1"), resource("y", "1")], "v").unwrap();
+    assert_eq!(names(&response), (vec!["y"], vec![]));
+    // What is not watched is never sent.
+    assert_eq!(
+        stream.diff(ENDPOINT, &[resource("x", "1"), resource("y", "1"), resource("z", "1")], "v"),
+        None
+    );
+}
+
+#[test]
+fn types_by_name_have_no_wildcard() {
+    let mut stream = DeltaStream::new("");
+    assert!(!stream.on_request(&ask(SECRET, &["*"])).unwrap().respond);
+    assert_eq!(stream.diff(SECRET, &[resource("key", "1")], "v"), None);
+}
+
+#[test]
+fn asking_again_sends_again() {
+    let mut stream = DeltaStream::new("");
+    stream.on_request(&ask(ROUTE, &["80"])).unwrap();
+    stream.diff(ROUTE, &[resource("80", "1")], "v").unwrap();
+    assert!(stream.on_request(&ask(ROUTE, &["80"])).unwrap().respond);
+    assert_eq!(names(&stream.diff(ROUTE, &[resource("80", "1")], "v").unwrap()).0, ["80"]);
+    // After giving it up the client has nothing, so it is sent when asked for anew.
+    let give_up = DeltaDiscoveryRequest { resource_names_unsubscribe: vec!["80".into()], ..request(ROUTE) };
+    assert!(!stream.on_request(&give_up).unwrap().respond);
+    assert_eq!(stream.diff(ROUTE, &[], "v"), None);
+    stream.on_request(&ask(ROUTE, &["80"])).unwrap();
+    assert_eq!(names(&stream.diff(ROUTE, &[resource("80", "1")], "v").unwrap()).0, ["80"]);
+}
+
+#[test]
+fn a_changed_cluster_brings_its_endpoints_again() {
+    let mut stream = DeltaStream::new("");
+    stream.on_request(&ask(ENDPOINT, &["x"])).unwrap();
+    assert!(!stream.resend(ENDPOINT, ["x"]), "not sent yet, so nothing to repeat");
+    stream.diff(ENDPOINT, &[resource("x", "1")], "v").unwrap();
+    assert!(stream.resend(ENDPOINT, ["x", "y"]));
+    assert_eq!(names(&stream.diff(ENDPOINT, &[resource("x", "1")], "v").unwrap()).0, ["x"]);
+    assert_eq!(stream.diff(ENDPOINT, &[resource("x", "1")], "v"), None);
+}
+
+#[test]
+fn reconnecting_gets_only_what_changed() {
+    let mut stream = DeltaStream::new("");
+    let again = DeltaDiscoveryRequest {
+        initial_resource_versions: [("a", "1"), ("b", "1"), ("c", "1")]
+            .map(|(n, v)| (n.to_owned(), v.to_owned()))
+            .into(),
+        response_nonce: "left over".into(),
+        ..request(CLUSTER)
+    };
+    assert_eq!(stream.on_request(&again).unwrap().answer, Answer::None);
+    let response = stream.diff(CLUSTER, &[resource("a", "1"), resource("b", "2")], "v").unwrap();
+    assert_eq!(names(&response), (vec!["b"], vec!["c"]));
+}
+
+#[test]
+fn who_comes_back_up_to_date_is_told_so() {
+    let mut stream = DeltaStream::new("");
+    let again = DeltaDiscoveryRequest {
+        initial_resource_versions: [("80".to_owned(), "1".to_owned())].into(),
+        ..ask(ROUTE, &["80"])
+    };
+    assert!(stream.on_request(&again).unwrap().respond);
+    assert_eq!(names(&stream.diff(ROUTE, &[resource("80", "1")], "v").unwrap()), (vec![], vec![]));
+    assert_eq!(stream.diff(ROUTE, &[resource("80", "1")], "v"), None);
+}
+
+#[test]
+fn a_refused_version_is_not_repeated() {
+    let mut stream = DeltaStream::new("");
+    stream.on_request(&request(CLUSTER)).unwrap();
+    let bad = stream.diff(CLUSTER, &[resource("a", "bad")], "v").unwrap();
+    let nack = DeltaDiscoveryRequest {
+        response_nonce: bad.nonce,
+        error_detail: refusal("a: no"),
+        ..request(CLUSTER)
+    };
+    assert_eq!(stream.on_request(&nack).unwrap().answer, Answer::Nack("a: no".into()));
+    assert_eq!(stream.diff(CLUSTER, &[resource("a", "bad")], "v"), None);
+    assert_eq!(stream.status(CLUSTER).unwrap().last_error.as_deref(), Some("a: no"));
+
+    // Another resource's success does not make good for it, its own does.
+    let other = stream.diff(CLUSTER, &[resource("a", "bad"), resource("b", "1")], "v").unwrap();
+    stream.on_request(&DeltaDiscoveryRequest { response_nonce: other.nonce, ..request(CLUSTER) }).unwrap();
+    assert!(stream.status(CLUSTER).unwrap().last_error.is_some());
+    let good = stream.diff(CLUSTER, &[resource("a", "good"), resource("b", "1")], "v").unwrap();
+    stream.on_request(&DeltaDiscoveryRequest { response_nonce: good.nonce, ..request(CLUSTER) }).unwrap();
+    assert!(stream.status(CLUSTER).unwrap().last_error.is_none());
+}
+
+#[test]
+fn order_and_limits() {
+    let mut stream = DeltaStream::new("");
+    for type_url in ["z", ROUTE, SECRET, VIRTUAL_HOST, LISTENER, "a", ENDPOINT, CLUSTER] {
+        stream.on_request(&request(type_url)).unwrap();
+    }
+    let types: Vec<_> = stream.types().iter().map(|t| t.to_string()).collect();
+    assert_eq!(types, [CLUSTER, ENDPOINT, LISTENER, ROUTE, VIRTUAL_HOST, SECRET, "a", "z"]);
+    assert_eq!(stream.on_request(&request("")), Err(RequestError::NoType));
+    for n in 8..MAX_TYPES {
+        stream.on_request(&request(&format!("t{n}"))).unwrap();
+    }
+    assert_eq!(stream.on_request(&request("one more")), Err(RequestError::TooManyTypes));
+}
+
+#[test]
+fn who_asks_for_everything_and_for_names_gets_everything() {
+    for names in [&["*"][..], &["*", "a"], &["a", "*"]] {
+        let mut stream = DeltaStream::new("");
+        assert!(stream.on_request(&ask(CLUSTER, names)).unwrap().respond);
+        let watch = stream.watch(CLUSTER).unwrap();
+        assert!(watch.wildcard && !watch.names.contains("*"), "{names:?}");
+    }
+}
+
+#[test]
+fn who_asks_for_names_first_gets_no_more() {
+    let mut stream = DeltaStream::new("");
+    stream.on_request(&ask(CLUSTER, &["a"])).unwrap();
+    assert!(!stream.watch(CLUSTER).unwrap().wildcard);
+    let sent = stream.diff(CLUSTER, &[resource("a", "1"), resource("b", "1")], "v").unwrap();
+    assert_eq!(names(&sent).0, ["a"]);
+}
+
+#[test]
+fn everything_may_be_asked_for_later() {
+    let mut stream = DeltaStream::new("");
+    stream.on_request(&ask(CLUSTER, &["a"])).unwrap();
+    stream.diff(CLUSTER, &[resource("a", "1")], "v").unwrap();
+    assert!(stream.on_request(&ask(CLUSTER, &["*"])).unwrap().respond);
+    let sent = stream.diff(CLUSTER, &[resource("a", "1"), resource("b", "1")], "v").unwrap();
+    assert_eq!(names(&sent).0, ["b"]);
+    assert!(!stream.on_request(&ask(CLUSTER, &["*"])).unwrap().respond, "asked for already");
+}
+
+#[test]
+fn asking_for_everything_later_is_answered_even_when_there_is_nothing() {
+    let mut stream = DeltaStream::new("");
+    stream.on_request(&ask(CLUSTER, &["a"])).unwrap();
+    stream.diff(CLUSTER, &[], "v").unwrap();
+    stream.on_request(&ask(CLUSTER, &["*"])).unwrap();
+    assert_eq!(names(&stream.diff(CLUSTER, &[], "v").unwrap()), (vec![], vec![]));
+}
+
+#[test]
+fn types_by_name_never_become_wildcards() {
+    let mut stream = DeltaStream::new("");
+    stream.on_request(&ask(SECRET, &["a"])).unwrap();
+    assert!(!stream.on_request(&ask(SECRET, &["*"])).unwrap().respond);
+    assert!(!stream.watch(SECRET).unwrap().wildcard);
+}
+
+#[test]
+fn giving_up_everything_leaves_the_names() {
+    let mut stream = DeltaStream::new("");
+    stream.on_request(&ask(CLUSTER, &["*", "a"])).unwrap();
+    stream.diff(CLUSTER, &[resource("a", "1"), resource("b", "1")], "v").unwrap();
+    let give_up = DeltaDiscoveryRequest { resource_names_unsubscribe: vec!["*".into()], ..request(CLUSTER) };
+    assert!(!stream.on_request(&give_up).unwrap().respond);
+    assert_eq!(stream.status(CLUSTER).unwrap().resources, 1);
+    // The client has dropped the other one by itself: it is not told that it is gone.
+    assert_eq!(stream.diff(CLUSTER, &[resource("a", "1")], "v"), None);
+}
+
+/// The client drops the resource when it gives up the name, but watches everything: it needs it again.
+#[test]
+fn a_name_given_up_under_a_wildcard_is_sent_again() {
+    let mut stream = DeltaStream::new("");
+    stream.on_request(&ask(CLUSTER, &["*", "a"])).unwrap();
+    stream.diff(CLUSTER, &[resource("a", "1"), resource("b", "1")], "v").unwrap();
+    let give_up = DeltaDiscoveryRequest { resource_names_unsubscribe: vec!["a".into()], ..request(CLUSTER) };
+    assert!(stream.on_request(&give_up).unwrap().respond);
+    let sent = stream.diff(CLUSTER, &[resource("a", "1"), resource("b", "1")], "v").unwrap();
+    assert_eq!(names(&sent), (vec!["a"], vec![]));
+}
+
+#[test]
+fn a_name_given_up_that_was_not_asked_for_changes_nothing() {
+    let mut stream = DeltaStream::new("");
+    stream.on_request(&request(CLUSTER)).unwrap();
+    stream.diff(CLUSTER, &[resource("a", "1")], "v").unwrap();
+    let give_up = DeltaDiscoveryRequest { resource_names_unsubscribe: vec!["a".into()], ..request(CLUSTER) };
+    assert!(!stream.on_request(&give_up).unwrap().respond);
+    assert_eq!(stream.diff(CLUSTER, &[resource("a", "1")], "v"), None);
+}
+
+#[test]
+fn a_name_that_is_asked_for_again_is_reported_missing_again() {
+    let mut stream = DeltaStream::new("");
+    stream.on_request(&ask(ROUTE, &["80"])).unwrap();
+    stream.diff(ROUTE, &[], "v").unwrap();
+    stream.on_request(&ask(ROUTE, &["80"])).unwrap();
+    assert_eq!(names(&stream.diff(ROUTE, &[], "v").unwrap()).1, ["80"]);
+}
+
+#[test]
+fn what_disappears_is_reported_once() {
+    let mut stream = DeltaStream::new("");
+    stream.on_request(&ask(ROUTE, &["80"])).unwrap();
+    stream.diff(ROUTE, &[resource("80", "1")], "v").unwrap();
+    assert_eq!(names(&stream.diff(ROUTE, &[], "v").unwrap()).1, ["80"]);
+    assert_eq!(stream.diff(ROUTE, &[], "v"), None);
+}
+
+#[test]
+fn removed_names_are_sorted() {
+    let mut stream = DeltaStream::new("");
+    stream.on_request(&ask(ROUTE, &["b", "a", "c"])).unwrap();
+    stream.diff(ROUTE, &[resource("b", "1")], "v").unwrap();
+    stream.on_request(&ask(ROUTE, &["c", "a"])).unwrap();
+    assert_eq!(names(&stream.diff(ROUTE, &[], "v").unwrap()).1, ["a", "b", "c"]);
+}
+
+#[test]
+fn a_resource_that_is_given_twice_is_sent_once() {
+    let mut stream = DeltaStream::new("");
+    stream.on_request(&request(CLUSTER)).unwrap();
+    let sent = stream.diff(CLUSTER, &[resource("a", "1"), resource("a", "2")], "v").unwrap();
+    assert_eq!(names(&sent).0, ["a"]);
+}
+
+/// A client that comes back is not told of what it no longer asks for.
+#[test]
+fn what_a_client_held_and_no_longer_wants_is_not_taken_back() {
+    let mut stream = DeltaStream::new("");
+    let again = DeltaDiscoveryRequest {
+        initial_resource_versions: [("80".to_owned(), "1".to_owned())].into(),
+        ..ask(ROUTE, &["81"])
+    };
+    stream.on_request(&again).unwrap();
+    assert_eq!(names(&stream.diff(ROUTE, &[resource("81", "1")], "v").unwrap()), (vec!["81"], vec![]));
+}
+
+#[test]
+fn names_that_would_spoil_a_log_are_not_watched() {
+    let long = "x".repeat(1025);
+    let longest = "x".repeat(1024);
+    let mut stream = DeltaStream::new("");
+    let asked = DeltaDiscoveryRequest {
+        initial_resource_versions: ["", &long, "a"].map(|n| (n.to_owned(), "1".to_owned())).into(),
+        ..ask(CLUSTER, &["*", "", &long, &longest])
+    };
+    stream.on_request(&asked).unwrap();
+    let watched = &stream.watch(CLUSTER).unwrap().names;
+    assert_eq!(watched.iter().map(|n| &**n).collect::<Vec<_>>(), [longest]);
+    assert_eq!(stream.status(CLUSTER).unwrap().resources, 1);
+}
+
+#[test]
+fn a_stream_watches_a_limited_number_of_names() {
+    let names: Vec<String> = (0..MAX_NAMES).map(|n| n.to_string()).collect();
+    let mut stream = DeltaStream::new("");
+    let most = DeltaDiscoveryRequest { resource_names_subscribe: names, ..request(ROUTE) };
+    assert!(stream.on_request(&most).is_ok());
+    assert_eq!(stream.on_request(&ask(ROUTE, &["one more"])), Err(RequestError::TooManyNames(ROUTE.into())));
+}
+
+#[test]
+fn a_request_error_says_what_is_wrong() {
+    assert!(RequestError::NoType.to_string().contains("type_url"));
+    assert!(RequestError::TooManyTypes.to_string().contains(&MAX_TYPES.to_string()));
+    assert!(RequestError::TooManyNames(ROUTE.into()).to_string().contains(ROUTE));
+}
+
+#[test]
+fn so_many_responses_may_be_unanswered() {
+    let mut stream = DeltaStream::new("");
+    stream.on_request(&request(CLUSTER)).unwrap();
+    assert!(!stream.full(CLUSTER) && !stream.blocked(CLUSTER));
+    for n in 1..=MAX_OUTSTANDING {
+        assert!(!stream.full(CLUSTER), "{n}");
+        stream.diff(CLUSTER, &[resource("a", &n.to_string())], "v").unwrap();
+    }
+    assert!(stream.full(CLUSTER) && stream.blocked(CLUSTER));
+    assert!(!stream.full(LISTENER) && !stream.blocked(LISTENER), "nothing of another type");
+}
+
+#[test]
+fn an_unwatched_type_has_nothing_to_send() {
+    let mut stream = DeltaStream::new("");
+    assert_eq!(stream.diff(CLUSTER, &[resource("a", "1")], "v"), None);
+    assert!(stream.watch(CLUSTER).is_none() && stream.status(CLUSTER).is_none());
+    assert!(!stream.resend(CLUSTER, ["a"]));
+}
+
+#[test]
+fn a_response_says_what_it_is() {
+    let mut stream = DeltaStream::new("n");
+    stream.on_request(&request(CLUSTER)).unwrap();
+    let sent = stream.diff(CLUSTER, &[resource("a", "1")], "v7").unwrap();
+    assert_eq!((&*sent.type_url, sent.system_version.as_str(), sent.nonce.as_str()), (CLUSTER, "v7", "n1"));
+    let status = stream.status(CLUSTER).unwrap();
+    assert_eq!((status.sent.as_str(), status.acked.as_str(), status.resources), ("n1", "", 1));
+    assert_eq!(status.last_error, None);
+}
+
+#[test]
+fn a_refusal_counts_for_the_response_that_it_names() {
+    let mut stream = DeltaStream::new("");
+    stream.on_request(&request(CLUSTER)).unwrap();
+    let first = stream.diff(CLUSTER, &[resource("a", "1")], "v").unwrap();
+    let answer = DeltaDiscoveryRequest {
+        response_nonce: first.nonce,
+        error_detail: refusal("no"),
+        ..request(CLUSTER)
+    };
+    let received = stream.on_request(&answer).unwrap();
+    assert_eq!(
+        (received.answer, received.first, received.respond),
+        (Answer::Nack("no".into()), false, false)
+    );
+    assert_eq!(stream.status(CLUSTER).unwrap().acked, "");
+    assert_eq!(stream.on_request(&answer).unwrap().answer, Answer::Expired);
+}
+
+/// A refusal that is about no resource is made good by the next response that is taken.
+#[test]
+fn a_refusal_of_an_empty_response_is_made_good_by_any() {
+    let mut stream = DeltaStream::new("");
+    stream.on_request(&request(CLUSTER)).unwrap();
+    let empty = stream.diff(CLUSTER, &[], "v").unwrap();
+    let no = DeltaDiscoveryRequest {
+        response_nonce: empty.nonce,
+        error_detail: refusal("no"),
+        ..request(CLUSTER)
+    };
+    stream.on_request(&no).unwrap();
+    let next = stream.diff(CLUSTER, &[resource("a", "1")], "v").unwrap();
+    stream.on_request(&DeltaDiscoveryRequest { response_nonce: next.nonce, ..request(CLUSTER) }).unwrap();
+    assert_eq!(stream.status(CLUSTER).unwrap().last_error, None);
+}
+
+#[test]
+fn the_text_of_a_refusal_is_kept_up_to_a_limit() {
+    for (text, expected) in [
+        ("ä".repeat(MAX_ERROR_TEXT), "ä".repeat(MAX_ERROR_TEXT)),
+        ("ä".repeat(MAX_ERROR_TEXT + 1), format!("{}...", "ä".repeat(MAX_ERROR_TEXT))),
+    ] {
+        let mut stream = DeltaStream::new("");
+        stream.on_request(&request(CLUSTER)).unwrap();
+        let sent = stream.diff(CLUSTER, &[], "v").unwrap();
+        let no = DeltaDiscoveryRequest {
+            response_nonce: sent.nonce,
+            error_detail: refusal(&text),
+            ..request(CLUSTER)
+        };
+        assert_eq!(stream.on_request(&no).unwrap().answer, Answer::Nack(expected));
+    }
+}
+
+#[test]
+fn configuration_of_extensions_is_asked_for_by_name() {
+    let mut stream = DeltaStream::new("");
+    for (type_url, wildcard) in
+        [(CLUSTER, true), (LISTENER, true), ("other", true), (ENDPOINT, false), (EXTENSION_CONFIG, false)]
+    {
+        assert_eq!(stream.on_request(&request(type_url)).unwrap().respond, wildcard, "{type_url}");
+    }
+}
+
+#[test]
+fn what_was_to_be_sent_again_and_is_gone_is_reported() {
+    let mut stream = DeltaStream::new("");
+    stream.on_request(&ask(ENDPOINT, &["x", "y"])).unwrap();
+    stream.diff(ENDPOINT, &[resource("x", "1"), resource("y", "1")], "v").unwrap();
+    stream.resend(ENDPOINT, ["x"]);
+    // It has disappeared meanwhile.
+    assert_eq!(names(&stream.diff(ENDPOINT, &[resource("y", "1")], "v").unwrap()), (vec![], vec!["x"]));
+    assert_eq!(stream.diff(ENDPOINT, &[resource("y", "1")], "v"), None);
+}
