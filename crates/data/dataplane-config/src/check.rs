@@ -9,7 +9,7 @@ use crate::cluster::{Assignment, ClusterConfig};
 use crate::ignored::{self, Ignored};
 use crate::listener::Listener;
 use crate::pb::{cluster, endpoint, listener, route, tls};
-use crate::route::RouteTable;
+use crate::route::{RouteConfig, VirtualHost};
 use crate::tls::check_secret;
 use crate::value::{Invalid, Loader, Valid, unread};
 
@@ -20,6 +20,8 @@ pub enum Kind {
     Listener,
     /// `envoy.config.route.v3.RouteConfiguration`.
     Routes,
+    /// `envoy.config.route.v3.VirtualHost`, as a resource of its own.
+    VirtualHost,
     /// `envoy.config.cluster.v3.Cluster`.
     Cluster,
     /// `envoy.config.endpoint.v3.ClusterLoadAssignment`.
@@ -30,13 +32,15 @@ pub enum Kind {
 
 impl Kind {
     /// Every kind.
-    pub const ALL: [Kind; 5] = [Kind::Listener, Kind::Routes, Kind::Cluster, Kind::Endpoints, Kind::Secret];
+    pub const ALL: [Kind; 6] =
+        [Kind::Listener, Kind::Routes, Kind::VirtualHost, Kind::Cluster, Kind::Endpoints, Kind::Secret];
 
     /// The full name of its message.
     pub fn message(self) -> &'static str {
         match self {
             Kind::Listener => "envoy.config.listener.v3.Listener",
             Kind::Routes => "envoy.config.route.v3.RouteConfiguration",
+            Kind::VirtualHost => "envoy.config.route.v3.VirtualHost",
             Kind::Cluster => "envoy.config.cluster.v3.Cluster",
             Kind::Endpoints => "envoy.config.endpoint.v3.ClusterLoadAssignment",
             Kind::Secret => "envoy.extensions.transport_sockets.tls.v3.Secret",
@@ -67,7 +71,9 @@ pub enum Resource {
     /// See [`Kind::Listener`].
     Listener(Box<Listener>),
     /// See [`Kind::Routes`].
-    Routes(Box<RouteTable>),
+    Routes(Box<RouteConfig>),
+    /// See [`Kind::VirtualHost`].
+    VirtualHost(Box<VirtualHost>),
     /// See [`Kind::Cluster`].
     Cluster(Box<ClusterConfig>),
     /// See [`Kind::Endpoints`].
@@ -97,8 +103,13 @@ pub fn compile(kind: Kind, message: &[u8], load: Loader) -> Valid<Compiled> {
         }
         Kind::Routes => {
             let message: route::RouteConfiguration = decode(message)?;
-            let resource = Resource::Routes(Box::new(RouteTable::compile(&message, load)?));
+            let resource = Resource::Routes(Box::new(RouteConfig::compile(&message, load)?));
             Ok(Compiled { ignored: ignored::of_routes(&message), name: message.name, resource })
+        }
+        Kind::VirtualHost => {
+            let message: route::VirtualHost = decode(message)?;
+            let resource = Resource::VirtualHost(Box::new(VirtualHost::compile(&message, load)?));
+            Ok(Compiled { ignored: ignored::of_virtual_host(&message), name: message.name, resource })
         }
         Kind::Cluster => {
             let message: cluster::Cluster = decode(message)?;

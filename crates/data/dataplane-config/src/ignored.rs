@@ -324,17 +324,26 @@ pub fn of_routes(from: &route::RouteConfiguration) -> Vec<Ignored> {
     done(out)
 }
 
+/// What is ignored of a virtual host; each field once.
+pub fn of_virtual_host(from: &route::VirtualHost) -> Vec<Ignored> {
+    let mut out = Vec::new();
+    host(from, &mut out);
+    done(out)
+}
+
 fn routes(from: &route::RouteConfiguration, out: &mut Vec<Ignored>) {
     table(from, out);
-    for host in &from.virtual_hosts {
-        virtual_host(host, out);
-        host.retry_policy.iter().for_each(|policy| retry(policy, out));
-        for one in &host.routes {
-            one_route(one, out);
-            if let Some(route::route::Action::Route(forward)) = &one.action {
-                action(forward, out);
-                forward.retry_policy.iter().for_each(|policy| retry(policy, out));
-            }
+    from.virtual_hosts.iter().for_each(|one| host(one, out));
+}
+
+fn host(from: &route::VirtualHost, out: &mut Vec<Ignored>) {
+    virtual_host(from, out);
+    from.retry_policy.iter().for_each(|policy| retry(policy, out));
+    for one in &from.routes {
+        one_route(one, out);
+        if let Some(route::route::Action::Route(forward)) = &one.action {
+            action(forward, out);
+            forward.retry_policy.iter().for_each(|policy| retry(policy, out));
         }
     }
 }

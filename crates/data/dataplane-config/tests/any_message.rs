@@ -231,6 +231,7 @@ fn seeds() -> Vec<(Kind, Vec<u8>)> {
     vec![
         (Kind::Listener, listener().encode_to_vec()),
         (Kind::Routes, routes().encode_to_vec()),
+        (Kind::VirtualHost, routes().virtual_hosts.remove(0).encode_to_vec()),
         (Kind::Cluster, cluster().encode_to_vec()),
         (Kind::Endpoints, assignment().encode_to_vec()),
     ]
@@ -338,7 +339,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(512))]
 
     #[test]
-    fn several_numbers_may_be_anything(which in 0usize..4, numbers in prop::collection::vec(proptest::prelude::any::<Option<u64>>(), 64)) {
+    fn several_numbers_may_be_anything(which in 0usize..5, numbers in prop::collection::vec(proptest::prelude::any::<Option<u64>>(), 64)) {
         let (kind, message) = seeds().swap_remove(which);
         let mut numbers = numbers.into_iter().cycle();
         let changed = rewrite(&message, &mut || numbers.next().flatten()).unwrap();
@@ -347,7 +348,7 @@ proptest! {
 
     #[test]
     fn damaged_messages_are_no_harm(
-        which in 0usize..4,
+        which in 0usize..5,
         damage in prop::collection::vec((proptest::prelude::any::<prop::sample::Index>(), proptest::prelude::any::<u8>()), 1..8),
     ) {
         let (kind, mut message) = seeds().swap_remove(which);

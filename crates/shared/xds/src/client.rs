@@ -169,6 +169,21 @@ impl DeltaClient {
         self.request(type_url, Vec::new(), dropped)
     }
 
+    /// Gives up everything of a type but what is asked for by name. It no longer counts as held; dropping it is the
+    /// caller's. Returns the request to send; nothing when there was no such subscription or there is no stream.
+    pub fn unsubscribe_all(&mut self, type_url: &str) -> Option<DeltaDiscoveryRequest> {
+        let subscription = self.find(type_url)?;
+        if !std::mem::replace(&mut subscription.wildcard, false) {
+            return None;
+        }
+        let names = &subscription.names;
+        subscription.held.retain(|name, _| names.contains(name));
+        if !subscription.announced {
+            return None;
+        }
+        self.request(type_url, Vec::new(), vec!["*".to_owned()])
+    }
+
     /// Makes the subscription by name exactly `names`, in one request.
     pub fn set_names(&mut self, type_url: &str, names: BTreeSet<String>) -> Option<DeltaDiscoveryRequest> {
         let subscription = self.entry(type_url);

@@ -31,9 +31,15 @@ pub const MAX_OUTSTANDING: usize = 64;
 pub const MAX_ERROR_TEXT: usize = 2048;
 
 /// In which order a change is sent, so that a proxy never learns of a name before the thing itself (make before
-/// break): clusters, their endpoints, listeners, their routes, secrets, then everything else.
-pub const PUSH_ORDER: &[&str] =
-    &[type_url::CLUSTER, type_url::ENDPOINT, type_url::LISTENER, type_url::ROUTE, type_url::SECRET];
+/// break): clusters, their endpoints, listeners, their routes, the virtual hosts of these, secrets, then everything else.
+pub const PUSH_ORDER: &[&str] = &[
+    type_url::CLUSTER,
+    type_url::ENDPOINT,
+    type_url::LISTENER,
+    type_url::ROUTE,
+    type_url::VIRTUAL_HOST,
+    type_url::SECRET,
+];
 
 /// What a request said about an earlier response.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -131,6 +131,13 @@ impl SotwClient {
         subscription.into_iter().flat_map(|s| s.held.keys().map(String::as_str))
     }
 
+    /// Nothing of this type is held any more; the subscription stays as it is.
+    pub fn forget(&mut self, type_url: &str) {
+        if let Some(subscription) = self.find(type_url) {
+            subscription.held.clear();
+        }
+    }
+
     /// Takes a response in.
     pub fn on_response(&mut self, response: DiscoveryResponse) -> Result<SotwUpdate, ResponseError> {
         let Some(subscription) = self.find(&response.type_url).filter(|s| s.announced) else {

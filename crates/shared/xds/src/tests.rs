@@ -15,7 +15,7 @@ use crate::{
     client::{DeltaClient, Rejection},
     server::{Answer, DeltaStream, MAX_TYPES, RequestError, SotwStream},
     testing::resource,
-    type_url::{CLUSTER, ENDPOINT, LISTENER, ROUTE, SECRET},
+    type_url::{CLUSTER, ENDPOINT, LISTENER, ROUTE, SECRET, VIRTUAL_HOST},
     wire::{DeltaDiscoveryResponse, DeltaResponse, WriteMessage},
 };
 
@@ -165,16 +165,62 @@ fn a_refused_version_is_not_repeated() {
 #[test]
 fn order_and_limits() {
     let mut stream = DeltaStream::new("");
-    for type_url in ["z", ROUTE, SECRET, LISTENER, "a", ENDPOINT, CLUSTER] {
+    for type_url in ["z", ROUTE, SECRET, VIRTUAL_HOST, LISTENER, "a", ENDPOINT, CLUSTER] {
         stream.on_request(&request(type_url)).unwrap();
     }
     let types: Vec<_> = stream.types().iter().map(|t| t.to_string()).collect();
-    assert_eq!(types, [CLUSTER, ENDPOINT, LISTENER, ROUTE, SECRET, "a", "z"]);
+    assert_eq!(types, [CLUSTER, ENDPOINT, LISTENER, ROUTE, VIRTUAL_HOST, SECRET, "a", "z"]);
     assert_eq!(stream.on_request(&request("")), Err(RequestError::NoType));
-    for n in 7..MAX_TYPES {
+    for n in 8..MAX_TYPES {
         stream.on_request(&request(&format!("t{n}"))).unwrap();
     }
     assert_eq!(stream.on_request(&request("one more")), Err(RequestError::TooManyTypes));
+}
+
+#[test]
+fn a_client_gives_a_wildcard_up_and_takes_it_again() {
+    let mut stream = DeltaStream::new("");
+    let mut client = DeltaClient::default();
+    client.connected();
+    assert_eq!(client.unsubscribe_all(VIRTUAL_HOST), None, "there is nothing to give up");
+    let mut deliver = |client: &mut DeltaClient, request: DeltaDiscoveryRequest| {
+        stream.on_request(&request).unwrap();
+        let Some(response) = stream.diff(VIRTUAL_HOST, &[resource("80/a", "1")], "v") else { return false };
+        let mut bytes = Vec::new();
+        response.write(&mut bytes);
+        let mut response = DeltaDiscoveryResponse::decode(bytes.as_slice()).unwrap();
+        for resource in &mut response.resources {
+            resource.resource.as_mut().unwrap().type_url = VIRTUAL_HOST.into();
+        }
+        let update = client.on_response(response).unwrap();
+        let ack = client.finish(&update, &[]).unwrap();
+        stream.on_request(&ack).unwrap();
+        true
+    };
+    let subscribe = client.subscribe_all(VIRTUAL_HOST).unwrap();
+    assert!(subscribe.resource_names_subscribe.is_empty(), "a server of any age takes it for a wildcard");
+    assert!(deliver(&mut client, subscribe));
+    assert_eq!(client.held(VIRTUAL_HOST).unwrap().len(), 1);
+
+    let give_up = client.unsubscribe_all(VIRTUAL_HOST).unwrap();
+    assert_eq!(give_up.resource_names_unsubscribe, ["*"]);
+    assert!(client.held(VIRTUAL_HOST).unwrap().is_empty());
+    assert!(!deliver(&mut client, give_up));
+
+    let again = client.subscribe_all(VIRTUAL_HOST).unwrap();
+    assert_eq!(again.resource_names_subscribe, ["*"]);
+    assert!(deliver(&mut client, again), "what was given up is sent again");
+    assert_eq!(client.held(VIRTUAL_HOST).unwrap().len(), 1);
+}
+
+#[test]
+fn a_wildcard_that_was_given_up_is_not_asked_for_on_the_next_stream() {
+    let mut client = DeltaClient::default();
+    client.subscribe_all(CLUSTER);
+    client.subscribe_all(VIRTUAL_HOST);
+    assert_eq!(client.unsubscribe_all(VIRTUAL_HOST), None, "there is no stream");
+    let types: Vec<String> = client.connected().into_iter().map(|request| request.type_url).collect();
+    assert_eq!(types, [CLUSTER]);
 }
 
 fn sotw(type_url: &str, names: &[&str], nonce: &str) -> DiscoveryRequest {

@@ -427,6 +427,7 @@ pub(super) fn short(type_url: &str) -> &'static str {
         type_url::ENDPOINT => "eds",
         type_url::LISTENER => "lds",
         type_url::ROUTE => "rds",
+        type_url::VIRTUAL_HOST => "vhds",
         type_url::SECRET => "sds",
         type_url::NAME_TABLE => "nds",
         type_url::EXTENSION_CONFIG => "ecds",

@@ -52,12 +52,16 @@ pub struct FileWatcher {
     store: ConfigStore,
     files: BTreeMap<(ResourceKind, PathBuf), Watched>,
     claims: Claims,
+    /// Whether there is a control plane that virtual hosts can come from.
+    vhds: bool,
 }
 
 impl FileWatcher {
     /// A watcher of everything that `bootstrap` (and its document) refers to.
     pub fn new(bootstrap: &Bootstrap, document: &Value, store: ConfigStore) -> Self {
-        let mut watcher = FileWatcher { store, files: BTreeMap::new(), claims: Claims::default() };
+        let ads = bootstrap.dynamic_resources.as_ref().and_then(|dynamic| dynamic.ads_config.as_ref());
+        let mut watcher =
+            FileWatcher { store, files: BTreeMap::new(), claims: Claims::default(), vhds: ads.is_some() };
         if let Some(dynamic) = &bootstrap.dynamic_resources {
             for (kind, source) in
                 [(ResourceKind::Cluster, &dynamic.cds_config), (ResourceKind::Listener, &dynamic.lds_config)]
@@ -143,6 +147,9 @@ impl FileWatcher {
         let Some(watched) = self.files.get_mut(key) else { return };
         let kind = key.0;
         let mut update = ConfigUpdate::new(kind);
+        if !self.vhds {
+            update = update.without_vhds();
+        }
         for (name, body) in &resources.bodies {
             if watched.supplied.get(name) != Some(body) {
                 update = update.upsert(name.clone(), resources.version.clone(), body.clone());
@@ -261,5 +268,44 @@ resources:
 
         let Err(error) = read_resources(ResourceKind::Listener, &path) else { panic!("wrong type accepted") };
         assert!(error.to_string().contains("resources[0] is of type"), "{error}");
+    }
+
+    /// What becomes of a route configuration that lies in a file and has `vhds`.
+    fn dump_of_routes(dynamic_resources: Value) -> Vec<String> {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("rds.yaml");
+        std::fs::write(
+            &path,
+            r#"
+resources:
+- "@type": type.googleapis.com/envoy.config.route.v3.RouteConfiguration
+  name: r
+  vhds: {config_source: {ads: {}, resource_api_version: V3}}
+"#,
+        )
+        .unwrap();
+        let document = serde_json::json!({
+            "dynamic_resources": dynamic_resources,
+            "static_resources": {"listeners": [{"filter_chains": [{"filters": [{"typed_config": {
+                "rds": {"config_source": {"path": path}}}}]}]}]},
+        });
+        let bootstrap = serde_json::json!({"dynamic_resources": dynamic_resources});
+        let bootstrap =
+            super::super::document::from_document(Path::new("b.json"), bootstrap).unwrap().message;
+        let options = portolan_dataplane::DataPlaneOptions { concurrency: 1, ..Default::default() };
+        let data_plane = portolan_dataplane::DataPlane::start(options).unwrap();
+        FileWatcher::new(&bootstrap, &document, data_plane.config()).poll();
+        let names = data_plane.config().dump().into_iter().map(|entry| entry.name).collect();
+        data_plane.shutdown();
+        names
+    }
+
+    #[test]
+    fn a_file_may_leave_virtual_hosts_to_a_control_plane_only_where_there_is_one() {
+        assert_eq!(dump_of_routes(serde_json::json!({})), [""; 0]);
+        let service =
+            serde_json::json!([{"google_grpc": {"target_uri": "istiod:15010", "stat_prefix": "x"}}]);
+        let ads = serde_json::json!({"api_type": "DELTA_GRPC", "grpc_services": service});
+        assert_eq!(dump_of_routes(serde_json::json!({"ads_config": ads})), ["r"]);
     }
 }

@@ -7,6 +7,7 @@ use portolan_envoy_api::pb::envoy::service::discovery::v3::{
 };
 use portolan_xds::client::{DeltaClient, Rejection, ResponseError, Update, Upsert};
 use portolan_xds::sotw_client::{SotwClient, SotwUpdate};
+use portolan_xds::type_url::VIRTUAL_HOST;
 use portolan_xds::wire::DeltaDiscoveryResponse;
 use portolan_xds_grpc::ADS;
 
@@ -20,6 +21,8 @@ pub(super) trait Machine: Send {
     type Update: Send;
     /// Path of the gRPC method.
     const PATH: &'static str;
+    /// Whether virtual hosts come as resources of their own (VHDS). Envoy has that for delta streams only.
+    const VHDS: bool;
 
     /// Requests that open a stream.
     fn connected(&mut self) -> Vec<Self::Request>;
@@ -27,6 +30,8 @@ pub(super) trait Machine: Send {
     fn disconnected(&mut self);
     /// Makes the subscription by name exactly `names`.
     fn set_names(&mut self, type_url: &str, names: BTreeSet<String>) -> Option<Self::Request>;
+    /// Subscribes to all virtual hosts, or gives them up; then none is held any more.
+    fn set_virtual_hosts(&mut self, wanted: bool) -> Option<Self::Request>;
     /// Names of accepted resources.
     fn held(&self, type_url: &str) -> Vec<String>;
     /// Takes a response in.
@@ -42,6 +47,7 @@ impl Machine for DeltaClient {
     type Response = DeltaDiscoveryResponse;
     type Update = Update;
     const PATH: &'static str = ADS.delta;
+    const VHDS: bool = true;
 
     fn connected(&mut self) -> Vec<Self::Request> {
         self.connected()
@@ -53,6 +59,13 @@ impl Machine for DeltaClient {
 
     fn set_names(&mut self, type_url: &str, names: BTreeSet<String>) -> Option<Self::Request> {
         self.set_names(type_url, names)
+    }
+
+    fn set_virtual_hosts(&mut self, wanted: bool) -> Option<Self::Request> {
+        match wanted {
+            true => self.subscribe_all(VIRTUAL_HOST),
+            false => self.unsubscribe_all(VIRTUAL_HOST),
+        }
     }
 
     fn held(&self, type_url: &str) -> Vec<String> {
@@ -77,6 +90,7 @@ impl Machine for SotwClient {
     type Response = DiscoveryResponse;
     type Update = SotwUpdate;
     const PATH: &'static str = ADS.sotw;
+    const VHDS: bool = false;
 
     fn connected(&mut self) -> Vec<Self::Request> {
         self.connected()
@@ -88,6 +102,14 @@ impl Machine for SotwClient {
 
     fn set_names(&mut self, type_url: &str, names: BTreeSet<String>) -> Option<Self::Request> {
         self.set_names(type_url, names)
+    }
+
+    fn set_virtual_hosts(&mut self, wanted: bool) -> Option<Self::Request> {
+        if !wanted {
+            // Left from delta streams.
+            self.forget(VIRTUAL_HOST);
+        }
+        None
     }
 
     fn held(&self, type_url: &str) -> Vec<String> {

@@ -205,7 +205,7 @@ impl XdsClient {
                     let Some(response) = message? else { return Err(StreamError::Closed) };
                     let update = machine.on_response(response)?;
                     let (type_url, upserts, removed) = M::changes(&update);
-                    let rejected = self.apply(type_url, upserts, removed);
+                    let rejected = self.apply::<M>(type_url, upserts, removed);
                     if let Some(answer) = machine.finish(&update, &rejected) {
                         send(&sender, answer).await?;
                     }
@@ -225,7 +225,7 @@ impl XdsClient {
         }
     }
 
-    /// Makes the subscriptions by name match the data path's needs and forgets what is no longer needed.
+    /// Makes the subscriptions match the data path's needs and forgets what is no longer needed.
     fn subscribe<M: Machine>(&self, machine: &mut M, needs: &Needs) -> Vec<M::Request> {
         let mut requests = Vec::new();
         for (kind, names) in [
@@ -241,16 +241,27 @@ impl XdsClient {
             let gone: Vec<String> =
                 machine.held(kind.type_url()).into_iter().filter(|name| !wanted.contains(name)).collect();
             requests.extend(machine.set_names(kind.type_url(), wanted));
-            if !gone.is_empty() {
-                let mut update = ConfigUpdate::new(kind);
-                update.removed = gone;
-                let _ = self.store.apply(update);
-            }
+            self.forget(kind, gone);
         }
+        // After the route configurations: what they say decides whether a server is asked for virtual hosts, and only
+        // one that knows them sends a route configuration that has some.
+        let kind = ResourceKind::VirtualHost;
+        let gone = if needs.virtual_hosts { Vec::new() } else { machine.held(kind.type_url()) };
+        requests.extend(machine.set_virtual_hosts(needs.virtual_hosts));
+        self.forget(kind, gone);
         requests
     }
 
-    fn apply(&self, type_url: &str, upserts: &[Upsert], removed: &[String]) -> Vec<Rejection> {
+    /// Takes resources from the data path that are not subscribed to any more.
+    fn forget(&self, kind: ResourceKind, names: Vec<String>) {
+        if !names.is_empty() {
+            let mut update = ConfigUpdate::new(kind);
+            update.removed = names;
+            let _ = self.store.apply(update);
+        }
+    }
+
+    fn apply<M: Machine>(&self, type_url: &str, upserts: &[Upsert], removed: &[String]) -> Vec<Rejection> {
         if let (NAME_TABLE, Some(names)) = (type_url, &self.names) {
             return upserts
                 .iter()
@@ -261,6 +272,9 @@ impl XdsClient {
         let Some(kind) = ResourceKind::from_type_url(type_url) else { return Vec::new() };
         let mut rejected = Vec::new();
         let mut config = ConfigUpdate::new(kind);
+        if !M::VHDS {
+            config = config.without_vhds();
+        }
         for upsert in upserts {
             if let Some(roots) = self.roots_of(kind, &upsert.name) {
                 if let Err(reason) = roots.set_roots(&upsert.body.value) {

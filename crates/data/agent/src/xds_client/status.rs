@@ -27,6 +27,7 @@ pub struct XdsStatus {
     endpoints: TypeStatus,
     listeners: TypeStatus,
     routes: TypeStatus,
+    virtual_hosts: TypeStatus,
     secrets: TypeStatus,
 }
 
@@ -49,6 +50,7 @@ impl XdsStatus {
             endpoints: TypeStatus::default(),
             listeners: TypeStatus::default(),
             routes: TypeStatus::default(),
+            virtual_hosts: TypeStatus::default(),
             secrets: TypeStatus::default(),
         }
     }
@@ -60,6 +62,7 @@ impl XdsStatus {
             ResourceKind::Endpoints => &self.endpoints,
             ResourceKind::Listener => &self.listeners,
             ResourceKind::Routes => &self.routes,
+            ResourceKind::VirtualHost => &self.virtual_hosts,
             ResourceKind::Secret => &self.secrets,
         }
     }
@@ -108,6 +111,7 @@ impl XdsStatus {
             ("eds", ResourceKind::Endpoints),
             ("listener_manager.lds", ResourceKind::Listener),
             ("rds", ResourceKind::Routes),
+            ("vhds", ResourceKind::VirtualHost),
             ("sds", ResourceKind::Secret),
         ] {
             let status = self.of(kind);

@@ -1,6 +1,6 @@
-//! Route configurations, compiled.
+//! Virtual hosts and their routes, compiled.
 
-use std::collections::HashMap;
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,13 +9,14 @@ use http::{HeaderName, StatusCode};
 use super::action::{
     Action, ClusterChoice, HashPolicy, HostRewrite, Mirror, Redirect, RouteAction, WeightedCluster,
 };
+use super::domain::Domain;
 use super::mutation::Mutations;
 use super::path::{PathMatch, PathRewrite};
 use super::retry::RetryPolicy;
-use super::table::{RequireTls, Route, RouteTable, VirtualHost};
+use super::table::{RequireTls, Route, VirtualHost};
 use crate::cluster::of_criteria;
 use crate::filters::PerFilter;
-use crate::ignored::{refuse_route, refuse_routes, refuse_virtual_host};
+use crate::ignored::{refuse_route, refuse_virtual_host};
 use crate::message::matchers::{HeaderMatch, QueryMatch, full_regex, search_regex};
 use crate::pb::{core, matcher, route};
 use crate::value::{
@@ -27,103 +28,60 @@ const DEFAULT_TIMEOUT: Duration = Duration::from_secs(15);
 /// Largest body of a direct response (Envoy's default limit).
 const MAX_DIRECT_BODY: usize = 4096;
 
-impl RouteTable {
-    /// Compiles a route configuration.
-    pub fn compile(from: &route::RouteConfiguration, load: Loader) -> Valid<RouteTable> {
-        refuse_routes(from)?;
-        let mut table = RouteTable {
-            ignore_port: from.ignore_port_in_host_matching,
-            most_specific_wins: from.most_specific_header_mutations_wins,
+pub(super) fn header_name(name: &str) -> Valid<HeaderName> {
+    HeaderName::from_bytes(name.as_bytes()).map_err(|_| Invalid(format!("{name:?} is not a header name")))
+}
+
+impl VirtualHost {
+    /// Compiles a virtual host.
+    ///
+    /// # Errors
+    /// When it is not usable, with the field and the reason.
+    pub fn compile(from: &route::VirtualHost, load: Loader) -> Valid<VirtualHost> {
+        refuse_virtual_host(from)?;
+        if from.matcher.is_some() {
+            return Err(Invalid::new("matcher is not supported"));
+        }
+        let domains: Vec<Domain> = from.domains.iter().map(|text| Domain::new(text)).collect();
+        let mut known = HashSet::new();
+        if let Some(domain) = domains.iter().find(|domain| !known.insert(*domain)) {
+            return Err(Invalid(format!("domain {domain:?} is listed twice")));
+        }
+        let mut routes = Vec::with_capacity(from.routes.len());
+        for (at, one) in from.routes.iter().enumerate() {
+            routes.push(Arc::new(compile_route(one, load).at(&format!("route {at} {:?}", one.name))?));
+        }
+        let mut per_filter = PerFilter::compile(&from.typed_per_filter_config)?;
+        if let Some(cors) = &from.cors {
+            per_filter.set_legacy_cors(cors)?;
+        }
+        Ok(VirtualHost {
+            domains,
+            routes,
             mutations: Mutations::compile(
                 &from.request_headers_to_add,
                 &from.request_headers_to_remove,
                 &from.response_headers_to_add,
                 &from.response_headers_to_remove,
             )?,
-            internal_only: from
-                .internal_only_headers
-                .iter()
-                .map(|name| header_name(name))
-                .collect::<Valid<_>>()?,
-            ..Default::default()
-        };
-        if from.vhds.is_some() {
-            return Err(Invalid::new("vhds is not supported"));
-        }
-        let mut exact = HashMap::new();
-        for host in &from.virtual_hosts {
-            let at = table.hosts.len();
-            let field = format!("virtual host {:?}", host.name);
-            for domain in &host.domains {
-                let domain = domain.to_ascii_lowercase();
-                let duplicate = if domain == "*" {
-                    table.any.replace(at).is_some()
-                } else if let Some(suffix) = domain.strip_prefix('*') {
-                    let known = table.suffixes.iter().any(|(other, _)| other == suffix);
-                    table.suffixes.push((suffix.to_owned(), at));
-                    known
-                } else if let Some(prefix) = domain.strip_suffix('*') {
-                    let known = table.prefixes.iter().any(|(other, _)| other == prefix);
-                    table.prefixes.push((prefix.to_owned(), at));
-                    known
-                } else {
-                    exact.insert(domain.clone(), at).is_some()
-                };
-                if duplicate {
-                    return Err(Invalid(format!("{field}: domain {domain:?} is listed twice")));
-                }
-            }
-            table.hosts.push(Arc::new(virtual_host(host, load).at(&field)?));
-        }
-        table.exact = exact;
-        table.suffixes.sort_by_key(|(text, _)| std::cmp::Reverse(text.len()));
-        table.prefixes.sort_by_key(|(text, _)| std::cmp::Reverse(text.len()));
-        Ok(table)
+            require_tls: match route::virtual_host::TlsRequirementType::try_from(from.require_tls) {
+                Ok(route::virtual_host::TlsRequirementType::None) => RequireTls::No,
+                Ok(route::virtual_host::TlsRequirementType::ExternalOnly) => RequireTls::External,
+                Ok(route::virtual_host::TlsRequirementType::All) | Err(_) => RequireTls::All,
+            },
+            attempt_count_to_upstream: from.include_request_attempt_count,
+            attempt_count_to_client: from.include_attempt_count_in_response,
+            buffer_limit: from.per_request_buffer_limit_bytes.map(|limit| limit.value as usize),
+            retry: from
+                .retry_policy
+                .as_ref()
+                .map(RetryPolicy::compile)
+                .transpose()
+                .at("retry_policy")?
+                .map(Arc::new),
+            per_filter,
+        })
     }
-}
-
-fn header_name(name: &str) -> Valid<HeaderName> {
-    HeaderName::from_bytes(name.as_bytes()).map_err(|_| Invalid(format!("{name:?} is not a header name")))
-}
-
-fn virtual_host(from: &route::VirtualHost, load: Loader) -> Valid<VirtualHost> {
-    refuse_virtual_host(from)?;
-    if from.matcher.is_some() {
-        return Err(Invalid::new("matcher is not supported"));
-    }
-    let mut routes = Vec::with_capacity(from.routes.len());
-    for (at, one) in from.routes.iter().enumerate() {
-        routes.push(Arc::new(compile_route(one, load).at(&format!("route {at} {:?}", one.name))?));
-    }
-    let mut per_filter = PerFilter::compile(&from.typed_per_filter_config)?;
-    if let Some(cors) = &from.cors {
-        per_filter.set_legacy_cors(cors)?;
-    }
-    Ok(VirtualHost {
-        routes,
-        mutations: Mutations::compile(
-            &from.request_headers_to_add,
-            &from.request_headers_to_remove,
-            &from.response_headers_to_add,
-            &from.response_headers_to_remove,
-        )?,
-        require_tls: match route::virtual_host::TlsRequirementType::try_from(from.require_tls) {
-            Ok(route::virtual_host::TlsRequirementType::None) => RequireTls::No,
-            Ok(route::virtual_host::TlsRequirementType::ExternalOnly) => RequireTls::External,
-            Ok(route::virtual_host::TlsRequirementType::All) | Err(_) => RequireTls::All,
-        },
-        attempt_count_to_upstream: from.include_request_attempt_count,
-        attempt_count_to_client: from.include_attempt_count_in_response,
-        buffer_limit: from.per_request_buffer_limit_bytes.map(|limit| limit.value as usize),
-        retry: from
-            .retry_policy
-            .as_ref()
-            .map(RetryPolicy::compile)
-            .transpose()
-            .at("retry_policy")?
-            .map(Arc::new),
-        per_filter,
-    })
 }
 
 fn compile_route(from: &route::Route, load: Loader) -> Valid<Route> {

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::action::Action;
+use super::domain::Domain;
 use super::mutation::Mutations;
 use super::path::PathMatch;
 use super::retry::RetryPolicy;
@@ -12,27 +13,27 @@ use crate::message::matchers::{HeaderMatch, QueryMatch};
 use crate::message::{ConnectionFacts, Request, without_port};
 use crate::value::{PerMillion, drawn};
 
-/// A compiled route configuration.
-#[derive(Debug, Default)]
+/// What requests are routed by: a compiled route configuration with all of its virtual hosts.
+#[derive(Debug)]
 pub struct RouteTable {
     /// All of them.
-    pub hosts: Vec<Arc<VirtualHost>>,
+    pub(super) hosts: Vec<Arc<VirtualHost>>,
     /// By name.
-    pub exact: HashMap<String, usize>,
+    pub(super) exact: HashMap<Arc<str>, usize>,
     /// Longest first.
-    pub suffixes: Vec<(String, usize)>,
+    pub(super) suffixes: Vec<(Arc<str>, usize)>,
     /// Longest first.
-    pub prefixes: Vec<(String, usize)>,
+    pub(super) prefixes: Vec<(Arc<str>, usize)>,
     /// For all other names.
-    pub any: Option<usize>,
+    pub(super) any: Option<usize>,
     /// Whether the port of the authority is cut off.
-    pub ignore_port: bool,
+    pub(super) ignore_port: bool,
     /// Header changes for all requests.
-    pub mutations: Mutations,
+    pub mutations: Arc<Mutations>,
     /// Whether the table's changes come first.
     pub most_specific_wins: bool,
     /// Fields that only internal clients may send.
-    pub internal_only: Vec<http::HeaderName>,
+    pub internal_only: Arc<[http::HeaderName]>,
 }
 
 /// Whose plain requests are sent to https.
@@ -49,6 +50,8 @@ pub enum RequireTls {
 /// A compiled virtual host.
 #[derive(Debug)]
 pub struct VirtualHost {
+    /// Whom it is for; no two are the same.
+    pub domains: Vec<Domain>,
     /// In order; the first that matches counts.
     pub routes: Vec<Arc<Route>>,
     /// Header changes for all routes.
@@ -121,14 +124,13 @@ impl RouteTable {
             .exact
             .get(host)
             .or_else(|| {
-                let fits = |(suffix, _): &&(String, usize)| {
-                    host.len() > suffix.len() && host.ends_with(suffix.as_str())
-                };
+                let fits =
+                    |(suffix, _): &&(Arc<str>, usize)| host.len() > suffix.len() && host.ends_with(&**suffix);
                 self.suffixes.iter().find(fits).map(|(_, at)| at)
             })
             .or_else(|| {
-                let fits = |(prefix, _): &&(String, usize)| {
-                    host.len() > prefix.len() && host.starts_with(prefix.as_str())
+                let fits = |(prefix, _): &&(Arc<str>, usize)| {
+                    host.len() > prefix.len() && host.starts_with(&**prefix)
                 };
                 self.prefixes.iter().find(fits).map(|(_, at)| at)
             })

@@ -4,9 +4,10 @@ use std::sync::Arc;
 
 use http::{HeaderMap, Method};
 
-use super::table::RouteTable;
+use super::config::RouteConfig;
+use super::table::{RouteTable, VirtualHost};
 use crate::message::{ConnectionFacts, Protocol, Request};
-use crate::pb::{matcher, route};
+use crate::pb::{core, matcher, route};
 use crate::value::unread;
 
 fn host(name: &str, domains: &[&str], routes: Vec<route::Route>) -> route::VirtualHost {
@@ -128,6 +129,67 @@ fn a_domain_stands_in_one_host_only() {
     };
     let error = RouteTable::compile(&from, unread).unwrap_err().0;
     assert!(error.contains("listed twice"), "{error}");
+}
+
+#[test]
+fn a_host_lists_a_domain_once() {
+    let error = VirtualHost::compile(&host("one", &["a.com", "A.com"], vec![]), unread).unwrap_err().0;
+    assert_eq!(error, "domain \"a.com\" is listed twice");
+}
+
+fn vhds(source: Option<core::config_source::ConfigSourceSpecifier>) -> Option<route::Vhds> {
+    let source = core::ConfigSource { config_source_specifier: source, ..Default::default() };
+    Some(route::Vhds { config_source: Some(source) })
+}
+
+#[test]
+fn hosts_in_the_message_and_hosts_beside_it_make_one_table() {
+    let all = |name: &str| vec![to(name, P::Prefix("/".into()), |_| {})];
+    let from = route::RouteConfiguration {
+        virtual_hosts: vec![
+            host("inline", &["inline.com", "both.com", "*.both.com"], all("inline")),
+            host("prefix", &["www.*"], all("prefix")),
+        ],
+        vhds: vhds(Some(core::config_source::ConfigSourceSpecifier::Ads(Default::default()))),
+        ..Default::default()
+    };
+    let config = RouteConfig::compile(&from, unread).unwrap();
+    assert!(config.has_vhds());
+    let compile = |from: route::VirtualHost| Arc::new(VirtualHost::compile(&from, unread).unwrap());
+    let more = [
+        compile(host("a", &["a.com", "both.com", "*.both.com"], all("a"))),
+        compile(host("any", &["*", "www.longer.*"], all("any"))),
+    ];
+    let table = Arc::new(config.table(&more));
+    check(&table, "inline.com", "/", Some("inline"));
+    check(&table, "a.com", "/", Some("a"));
+    check(&table, "both.com", "/", Some("inline"));
+    check(&table, "x.both.com", "/", Some("inline"));
+    check(&table, "www.a.org", "/", Some("prefix"));
+    check(&table, "www.longer.org", "/", Some("any"));
+    check(&table, "other.org", "/", Some("any"));
+    assert!(
+        table.hosts.iter().any(|host| Arc::ptr_eq(host, &more[0])),
+        "hosts are shared, not compiled again"
+    );
+}
+
+#[test]
+fn virtual_hosts_come_over_ads_or_not_at_all() {
+    use core::config_source::ConfigSourceSpecifier as S;
+    for source in [None, Some(S::Self_(Default::default())), Some(S::PathConfigSource(Default::default()))] {
+        let from = route::RouteConfiguration { vhds: vhds(source), ..Default::default() };
+        let error = RouteConfig::compile(&from, unread).unwrap_err().0;
+        assert_eq!(error, "vhds: config_source: only ads is supported");
+    }
+}
+
+#[test]
+fn a_table_in_a_listener_is_whole() {
+    let source = core::config_source::ConfigSourceSpecifier::Ads(Default::default());
+    let from = route::RouteConfiguration { vhds: vhds(Some(source)), ..Default::default() };
+    let error = RouteTable::compile(&from, unread).unwrap_err().0;
+    assert_eq!(error, "vhds works only in route configurations that come by RDS");
 }
 
 #[test]

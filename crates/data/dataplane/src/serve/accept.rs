@@ -80,20 +80,25 @@ impl Drop for Waiting {
 }
 
 /// Counts a connection as active while it lives.
-struct Active<'a>(&'a ListenerStats);
+struct Active {
+    stats: Arc<PerWorker<ListenerStats>>,
+    worker: usize,
+}
 
-impl<'a> Active<'a> {
-    fn new(stats: &'a ListenerStats) -> Self {
-        stats.downstream_cx_total.inc();
-        stats.downstream_cx_active.inc();
-        Active(stats)
+impl Active {
+    fn new(stats: &Arc<PerWorker<ListenerStats>>, worker: usize) -> Self {
+        let own = stats.of(worker);
+        own.downstream_cx_total.inc();
+        own.downstream_cx_active.inc();
+        Active { stats: stats.clone(), worker }
     }
 }
 
-impl Drop for Active<'_> {
+impl Drop for Active {
     fn drop(&mut self) {
-        self.0.downstream_cx_active.dec();
-        self.0.downstream_cx_destroy.inc();
+        let own = self.stats.of(self.worker);
+        own.downstream_cx_active.dec();
+        own.downstream_cx_destroy.inc();
     }
 }
 
@@ -178,10 +183,31 @@ impl Accepted {
     }
 }
 
-async fn handle(mut accepted: Accepted) {
-    let Some(destination) = accepted.destination() else { return };
+/// A connection that its filter chain serves.
+struct Chosen {
+    worker: Rc<Worker>,
+    chain: Arc<FilterChain>,
+    info: Rc<ConnectionInfo>,
+    stream: Stream,
+    start: Instant,
+    active: Active,
+}
+
+fn handle(accepted: Accepted) -> impl Future<Output = ()> {
+    // What is needed only at the start of a connection is no part of the task that it has while it lives.
+    let choosing = Box::pin(choose(accepted));
+    async move {
+        if let Some(chosen) = choosing.await {
+            serve(chosen).await;
+        }
+    }
+}
+
+/// Finds the filter chain of a connection and ends the client's TLS. Nothing when it is to be closed.
+async fn choose(mut accepted: Accepted) -> Option<Chosen> {
+    let destination = accepted.destination()?;
     if !accepted.inspect(destination.address.port()).await {
-        return;
+        return None;
     }
     let Accepted { worker, listener, stream, remote, start, waiting, prefix, found } = accepted;
     let stats = listener.stats.of(worker.id);
@@ -195,19 +221,18 @@ async fn handle(mut accepted: Accepted) {
     let Some(chain) = listener.choose(&seen).cloned() else {
         stats.no_filter_chain_match.inc();
         log_unmatched(&worker, &listener, destination.address, remote, &found, start);
-        return;
+        return None;
     };
     // Counted from here on, as in Envoy: what no chain takes is not a connection yet.
-    let _active = Active::new(stats);
+    let active = Active::new(&listener.stats, worker.id);
     drop(waiting);
     let raw = RawStream { prefix, socket: Socket::Tcp(stream) };
     let (stream, tls) = match &chain.tls {
         None => (Stream::Plain(raw), None),
-        // What only a part of the connections needs, or only at their start, is no part of every connection's task.
-        Some(_) => match Box::pin(accept_tls(&chain, raw, &found, stats, &listener.name)).await {
-            Some((stream, info)) => (stream, Some(info)),
-            None => return,
-        },
+        Some(_) => {
+            let (stream, info) = accept_tls(&chain, raw, &found, stats, &listener.name).await?;
+            (stream, Some(info))
+        }
     };
     let info = Rc::new(ConnectionInfo {
         facts: ConnectionFacts {
@@ -221,17 +246,12 @@ async fn handle(mut accepted: Accepted) {
         },
         drain: chain.drain.clone(),
     });
-    serve(worker, &chain, info, stream, start).await;
+    Some(Chosen { worker, chain, info, stream, start, active })
 }
 
 /// Gives the connection to the filters of its chain.
-async fn serve(
-    worker: Rc<Worker>,
-    chain: &FilterChain,
-    info: Rc<ConnectionInfo>,
-    stream: Stream,
-    start: Instant,
-) {
+async fn serve(chosen: Chosen) {
+    let Chosen { worker, chain, info, stream, start, active: _active } = chosen;
     let mut x = ConnectionView { connection: &info, cluster: None, counts: false };
     for filter in &chain.filters {
         if let Err(Denied(details)) = filter.on_connection(&mut x) {

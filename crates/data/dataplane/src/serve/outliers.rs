@@ -53,7 +53,7 @@ mod tests {
 
     use super::*;
     use crate::pb::{Struct, cluster, core, endpoint};
-    use crate::store::{ConfigUpdate, ResourceKind, Shared, Upsert};
+    use crate::store::{ConfigUpdate, ResourceKind, Shared};
     use crate::telemetry::peer::LocalNode;
     use crate::upstream::pick::LbContext;
     use crate::upstream::{Cluster, WorkerCluster, outlier::Outcome};
@@ -102,14 +102,7 @@ mod tests {
     }
 
     fn apply(store: &ConfigStore, message: &cluster::Cluster) {
-        let upsert =
-            Upsert { name: "c".to_owned(), version: String::new(), body: message.encode_to_vec().into() };
-        let update = ConfigUpdate {
-            kind: ResourceKind::Cluster,
-            upserts: vec![upsert],
-            removed: Vec::new(),
-            is_static: false,
-        };
+        let update = ConfigUpdate::new(ResourceKind::Cluster).upsert("c", "", message.encode_to_vec());
         store.apply(update).unwrap();
     }
 

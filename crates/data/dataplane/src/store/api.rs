@@ -6,7 +6,7 @@ use std::time::SystemTime;
 
 use bytes::Bytes;
 
-/// The five resource types that configure the data path.
+/// The six resource types that configure the data path.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum ResourceKind {
     /// `envoy.config.cluster.v3.Cluster`
@@ -17,17 +17,20 @@ pub enum ResourceKind {
     Listener,
     /// `envoy.config.route.v3.RouteConfiguration`
     Routes,
+    /// `envoy.config.route.v3.VirtualHost`, for route configurations that have `vhds`
+    VirtualHost,
     /// `envoy.extensions.transport_sockets.tls.v3.Secret`
     Secret,
 }
 
 impl ResourceKind {
     /// All kinds in the order in which updates should be applied (clusters before what refers to them).
-    pub const ALL: [ResourceKind; 5] = [
+    pub const ALL: [ResourceKind; 6] = [
         ResourceKind::Secret,
         ResourceKind::Cluster,
         ResourceKind::Endpoints,
         ResourceKind::Routes,
+        ResourceKind::VirtualHost,
         ResourceKind::Listener,
     ];
 
@@ -38,6 +41,7 @@ impl ResourceKind {
             ResourceKind::Endpoints => "type.googleapis.com/envoy.config.endpoint.v3.ClusterLoadAssignment",
             ResourceKind::Listener => "type.googleapis.com/envoy.config.listener.v3.Listener",
             ResourceKind::Routes => "type.googleapis.com/envoy.config.route.v3.RouteConfiguration",
+            ResourceKind::VirtualHost => "type.googleapis.com/envoy.config.route.v3.VirtualHost",
             ResourceKind::Secret => "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.Secret",
         }
     }
@@ -51,7 +55,8 @@ impl ResourceKind {
 /// One new or changed resource, as it came from the wire.
 #[derive(Debug, Clone)]
 pub struct Upsert {
-    /// The resource's name. It must be the name inside the message too, or the resource is rejected.
+    /// The resource's name. It must be the name inside the message too, or the resource is rejected. A virtual host is
+    /// named `<route configuration>/<virtual host>`; the message may have the second part alone.
     pub name: String,
     /// Version string, kept for `config_dump` only.
     pub version: String,
@@ -71,12 +76,15 @@ pub struct ConfigUpdate {
     pub removed: Vec<String>,
     /// True for resources of the bootstrap file: they never drain and are dumped as static.
     pub is_static: bool,
+    /// Whether virtual hosts come as well from where this comes from. If not, route configurations that have `vhds` are
+    /// refused: they would wait without end.
+    pub vhds: bool,
 }
 
 impl ConfigUpdate {
     /// An update of `kind` without changes, for filling in.
     pub fn new(kind: ResourceKind) -> Self {
-        ConfigUpdate { kind, upserts: Vec::new(), removed: Vec::new(), is_static: false }
+        ConfigUpdate { kind, upserts: Vec::new(), removed: Vec::new(), is_static: false, vhds: true }
     }
 
     /// Adds one resource.
@@ -87,6 +95,12 @@ impl ConfigUpdate {
         body: impl Into<Bytes>,
     ) -> Self {
         self.upserts.push(Upsert { name: name.into(), version: version.into(), body: body.into() });
+        self
+    }
+
+    /// Says that no virtual hosts come from where this comes from.
+    pub fn without_vhds(mut self) -> Self {
+        self.vhds = false;
         self
     }
 
@@ -115,6 +129,9 @@ pub struct Needs {
     pub routes: BTreeSet<String>,
     /// EDS service names (`eds_config.service_name`, else the cluster's name).
     pub endpoints: BTreeSet<String>,
+    /// Whether some route configuration gets virtual hosts as resources of their own: then all of these are subscribed
+    /// to (VHDS with a wildcard).
+    pub virtual_hosts: bool,
     /// SDS secrets. `default` and `ROOTCA` are normally supplied by the agent itself.
     pub secrets: BTreeSet<String>,
 }
@@ -250,9 +267,9 @@ pub struct DumpEntry {
     pub version: String,
     /// State.
     pub state: DumpState,
-    /// When it was accepted.
+    /// When it was accepted, or the newest of its virtual hosts was.
     pub last_updated: SystemTime,
-    /// The message as received.
+    /// The message as received; of a route configuration with the virtual hosts that came for it (VHDS).
     pub body: Bytes,
     /// The last rejected successor: when it came, its version and the reason.
     pub error: Option<(SystemTime, String, String)>,

@@ -3,22 +3,22 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::time::SystemTime;
 
-use bytes::Bytes;
 use parking_lot::Mutex;
 use portolan_dataplane_config::{Ignored, ignored};
 use tokio::sync::{Notify, watch};
 
 use super::Shared;
 use super::api::{ConfigUpdate, DrainKind, Needs, Rejection, ResourceKind, Upsert};
+use super::raw::RawResources;
+use super::routes::Routes;
 use super::snapshot::{ActiveListener, Snapshot};
 use crate::external::load;
 use crate::listener::Listener;
 use crate::listener::bind::Bound;
 use crate::listener::scopes::StatScopes;
 use crate::pb::{cluster, endpoint, listener, route, tls};
-use crate::route::RouteTable;
+use crate::route::RouteConfig;
 use crate::tls::{SecretMap, SecretValue};
 use crate::upstream::config::{ClusterConfig, Discovery};
 use crate::upstream::environment::now;
@@ -40,16 +40,6 @@ pub(super) struct Inner {
     pub(super) shared: Arc<Shared>,
 }
 
-/// A raw resource and its history.
-#[derive(Debug, Clone)]
-pub(super) struct Raw {
-    pub(super) version: String,
-    pub(super) body: Bytes,
-    pub(super) updated: SystemTime,
-    pub(super) is_static: bool,
-    pub(super) error: Option<(SystemTime, String, String)>,
-}
-
 #[derive(Debug)]
 pub(super) struct ClusterEntry {
     /// The latest accepted configuration.
@@ -69,9 +59,9 @@ pub(super) struct ListenerEntry {
 
 #[derive(Debug, Default)]
 pub(super) struct State {
-    pub(super) raw: BTreeMap<(ResourceKind, String), Raw>,
+    pub(super) raw: RawResources,
     secrets: SecretMap,
-    pub(super) routes: HashMap<Arc<str>, Arc<RouteTable>>,
+    pub(super) routes: Routes,
     pub(super) clusters: BTreeMap<String, ClusterEntry>,
     pub(super) endpoints: HashMap<String, endpoint::ClusterLoadAssignment>,
     pub(super) resolved: HashMap<String, Vec<IpAddr>>,
@@ -107,38 +97,10 @@ impl ConfigStore {
     /// The resources that were not taken over, each with the reason.
     pub fn apply(&self, update: ConfigUpdate) -> Result<(), Vec<Rejection>> {
         let mut state = self.inner.state.lock();
-        let mut rejections = Vec::new();
-        for name in &update.removed {
-            state.remove(update.kind, name);
-        }
-        for upsert in &update.upserts {
-            let key = (update.kind, upsert.name.clone());
-            if state.raw.get(&key).is_some_and(|raw| raw.body == upsert.body && raw.error.is_none()) {
-                if let Some(raw) = state.raw.get_mut(&key) {
-                    raw.version.clone_from(&upsert.version);
-                }
-                continue;
-            }
-            let now = SystemTime::now();
-            match state.upsert(update.kind, upsert, &self.inner.shared) {
-                Ok(()) => {
-                    let raw = Raw {
-                        version: upsert.version.clone(),
-                        body: upsert.body.clone(),
-                        updated: now,
-                        is_static: update.is_static,
-                        error: None,
-                    };
-                    state.raw.insert(key, raw);
-                }
-                Err(Invalid(reason)) => {
-                    if let Some(raw) = state.raw.get_mut(&key) {
-                        raw.error = Some((now, upsert.version.clone(), reason.clone()));
-                    }
-                    rejections.push(Rejection { name: upsert.name.clone(), reason });
-                }
-            }
-        }
+        let mut rejections = match update.kind {
+            ResourceKind::VirtualHost => state.apply_virtual_hosts(&update),
+            _ => state.apply(&update, &self.inner.shared),
+        };
         rejections.extend(state.activate(&self.inner.shared));
         if update.kind == ResourceKind::Listener {
             state.scopes.prune();
@@ -252,7 +214,7 @@ impl ConfigStore {
         let snapshot = Snapshot {
             generation: state.generation,
             listeners: listeners.collect(),
-            routes: state.routes.clone(),
+            routes: state.routes.tables().clone(),
             clusters: clusters.map(|cluster| (cluster.name.clone(), cluster)).collect(),
             unbound: unbound.collect(),
         };
@@ -271,7 +233,7 @@ fn drains(kind: DrainKind, listener: &Listener) -> bool {
 }
 
 /// Says which fields of a resource mean nothing here.
-fn tell(upsert: &Upsert, ignored: Vec<Ignored>) {
+pub(super) fn tell(upsert: &Upsert, ignored: Vec<Ignored>) {
     for one in ignored {
         tracing::debug!(name = upsert.name, field = one.field, reason = one.reason, "a field is ignored");
     }
@@ -288,8 +250,29 @@ impl ClusterEntry {
 }
 
 impl State {
+    /// Takes over a response whose resources are judged each by itself. Returns what is refused.
+    fn apply(&mut self, update: &ConfigUpdate, shared: &Arc<Shared>) -> Vec<Rejection> {
+        let mut rejections = Vec::new();
+        for name in &update.removed {
+            self.remove(update.kind, name);
+        }
+        for upsert in &update.upserts {
+            if self.raw.holds(update.kind, upsert) {
+                continue;
+            }
+            match self.upsert(update, upsert, shared) {
+                Ok(()) => self.raw.accept(update, upsert),
+                Err(Invalid(reason)) => {
+                    self.raw.refuse(update.kind, upsert, &reason);
+                    rejections.push(Rejection { name: upsert.name.clone(), reason });
+                }
+            }
+        }
+        rejections
+    }
+
     fn remove(&mut self, kind: ResourceKind, name: &str) {
-        self.raw.remove(&(kind, name.to_owned()));
+        self.raw.remove(kind, name);
         match kind {
             ResourceKind::Cluster => {
                 self.clusters.remove(name);
@@ -307,23 +290,23 @@ impl State {
                         .for_each(|chain| chain.drain.cancel());
                 }
             }
-            ResourceKind::Routes => {
-                self.routes.remove(name);
-            }
+            ResourceKind::Routes => self.routes.remove(name),
+            // Goes with the rest of its response.
+            ResourceKind::VirtualHost => {}
             ResourceKind::Secret => {
                 self.secrets.remove(name);
             }
         }
     }
 
-    fn upsert(&mut self, kind: ResourceKind, upsert: &Upsert, shared: &Arc<Shared>) -> Valid<()> {
+    fn upsert(&mut self, update: &ConfigUpdate, upsert: &Upsert, shared: &Arc<Shared>) -> Valid<()> {
         fn decode<M: prost::Message + Default>(upsert: &Upsert) -> Valid<M> {
             M::decode(upsert.body.clone()).map_err(|error| Invalid(format!("cannot decode: {error}")))
         }
         let check = |name: &str| {
             if name == upsert.name { Ok(()) } else { Err(Invalid(format!("the message is named {name:?}"))) }
         };
-        match kind {
+        match update.kind {
             ResourceKind::Cluster => {
                 let message: cluster::Cluster = decode(upsert)?;
                 check(&message.name)?;
@@ -363,9 +346,14 @@ impl State {
                 let message: route::RouteConfiguration = decode(upsert)?;
                 check(&message.name)?;
                 tell(upsert, ignored::of_routes(&message));
-                let table = Arc::new(RouteTable::compile(&message, load)?);
-                self.routes.insert(upsert.name.as_str().into(), table);
+                let config = RouteConfig::compile(&message, load)?;
+                if config.has_vhds() && !update.vhds {
+                    return Err(Invalid::new("vhds works only over a delta ADS stream"));
+                }
+                self.routes.set(&upsert.name, config);
             }
+            // Never looked at one by one.
+            ResourceKind::VirtualHost => {}
             ResourceKind::Secret => {
                 let message: tls::Secret = decode(upsert)?;
                 check(&message.name)?;
@@ -516,7 +504,7 @@ impl State {
     }
 
     fn needs(&self) -> Needs {
-        let mut needs = Needs::default();
+        let mut needs = Needs { virtual_hosts: self.routes.want_virtual_hosts(), ..Needs::default() };
         for entry in self.listeners.values() {
             for listener in entry.active.iter().chain(&entry.warming) {
                 listener.route_names(&mut needs.routes);
@@ -534,14 +522,10 @@ impl State {
 }
 
 /// What a listener waits for before it can serve.
-pub(super) fn waits_for(listener: &Listener, routes: &HashMap<Arc<str>, Arc<RouteTable>>) -> Vec<String> {
+pub(super) fn waits_for(listener: &Listener, routes: &Routes) -> Vec<String> {
     let mut names = BTreeSet::new();
     listener.route_names(&mut names);
-    let mut out: Vec<String> = names
-        .iter()
-        .filter(|name| !routes.contains_key(name.as_str()))
-        .map(|name| format!("route configuration {name}"))
-        .collect();
+    let mut out: Vec<String> = names.iter().filter_map(|name| routes.lacks(name)).collect();
     for chain in listener.all_chains() {
         if let Some(tls) = chain.tls.as_ref().filter(|tls| !tls.is_ready()) {
             let mut secrets = BTreeSet::new();

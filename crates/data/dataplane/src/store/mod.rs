@@ -9,15 +9,19 @@
 //! - a resource is accepted or rejected whole; a rejected one leaves its predecessor in force;
 //! - a listener becomes active when its route tables and secrets are there, a cluster when its endpoints and
 //!   secrets are there; until then the predecessor (if any) keeps serving;
+//! - a route configuration with `vhds` is there when its first virtual host is;
 //! - what is removed drains; requests in flight finish on what they started with.
 
 mod api;
 mod export;
 mod handle;
+mod raw;
+mod routes;
 mod shared;
 mod snapshot;
 mod stats;
 mod status;
+mod virtual_hosts;
 
 pub use api::{
     ClusterStatus, ConfigStatus, ConfigUpdate, DrainKind, DumpEntry, DumpState, HostStatus, ListenerStatus,

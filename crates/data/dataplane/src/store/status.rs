@@ -1,5 +1,6 @@
 //! What the admin endpoints see of the configuration.
 
+use std::borrow::Cow;
 use std::sync::atomic::Ordering::Relaxed;
 
 use super::api::{
@@ -7,6 +8,8 @@ use super::api::{
     ResourceState,
 };
 use super::handle::{ClusterEntry, ConfigStore, State, waits_for};
+use super::raw::Raw;
+use super::virtual_hosts::with_hosts;
 use crate::upstream::config::Discovery;
 use crate::upstream::host::Health;
 
@@ -45,20 +48,27 @@ impl ConfigStore {
         self.inner.shared.started.load(Relaxed) >= self.inner.shared.workers
     }
 
-    /// All resources as received, for `/config_dump`.
+    /// All resources as received, for `/config_dump`. Virtual hosts stand in their route configurations, as Envoy shows
+    /// them, and so does what is wrong with one.
     pub fn dump(&self) -> Vec<DumpEntry> {
         let state = self.inner.state.lock();
-        let entries = state.raw.iter().map(|((kind, name), raw)| {
+        let alone = state.raw.iter().filter(|(kind, ..)| *kind != ResourceKind::VirtualHost);
+        let entries = alone.map(|(kind, name, raw)| {
             let warming = match kind {
                 ResourceKind::Cluster => state.clusters.get(name).is_some_and(|entry| entry.active.is_none()),
                 ResourceKind::Listener => {
                     state.listeners.get(name).is_some_and(|entry| entry.warming.is_some())
                 }
+                ResourceKind::Routes => state.routes.is_warming(name),
                 _ => false,
             };
+            let raw = match kind {
+                ResourceKind::Routes => Cow::Owned(whole(&state, name, raw)),
+                _ => Cow::Borrowed(raw),
+            };
             DumpEntry {
-                kind: *kind,
-                name: name.clone(),
+                kind,
+                name: name.to_owned(),
                 version: raw.version.clone(),
                 state: match (raw.is_static, warming) {
                     (true, _) => DumpState::Static,
@@ -72,6 +82,25 @@ impl ConfigStore {
         });
         entries.collect()
     }
+}
+
+/// A route configuration with the virtual hosts that came for it.
+fn whole(state: &State, name: &str, raw: &Raw) -> Raw {
+    let mut whole = raw.clone();
+    let hosts = || state.virtual_hosts(name);
+    if hosts().next().is_none() {
+        return whole;
+    }
+    whole.body = with_hosts(&raw.body, hosts().map(|(_, host)| &*host.body)).into();
+    for (name, host) in hosts() {
+        whole.updated = whole.updated.max(host.updated);
+        if let Some((when, version, reason)) = &host.error
+            && whole.error.as_ref().is_none_or(|(newest, ..)| newest < when)
+        {
+            whole.error = Some((*when, version.clone(), format!("virtual host {name:?}: {reason}")));
+        }
+    }
+    whole
 }
 
 fn cluster_status(state: &State, name: &str, entry: &ClusterEntry) -> ClusterStatus {
@@ -124,10 +153,7 @@ fn cluster_status(state: &State, name: &str, entry: &ClusterEntry) -> ClusterSta
         name: name.to_owned(),
         state: if entry.active.is_some() { ResourceState::Active } else { ResourceState::Warming },
         waits_for: waits,
-        added_via_api: state
-            .raw
-            .get(&(ResourceKind::Cluster, name.to_owned()))
-            .is_some_and(|raw| !raw.is_static),
+        added_via_api: state.raw.get(ResourceKind::Cluster, name).is_some_and(|raw| !raw.is_static),
         eds_service_name: eds,
         limits,
         hosts: hosts.collect(),

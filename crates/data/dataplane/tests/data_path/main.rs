@@ -6,3 +6,4 @@ mod drain;
 mod filters;
 mod interim;
 mod support;
+mod vhds;

@@ -29,6 +29,7 @@ pub const CLUSTER: &str = "type.googleapis.com/envoy.config.cluster.v3.Cluster";
 pub const LISTENER: &str = "type.googleapis.com/envoy.config.listener.v3.Listener";
 pub const ENDPOINTS: &str = "type.googleapis.com/envoy.config.endpoint.v3.ClusterLoadAssignment";
 pub const ROUTES: &str = "type.googleapis.com/envoy.config.route.v3.RouteConfiguration";
+pub const VIRTUAL_HOST: &str = "type.googleapis.com/envoy.config.route.v3.VirtualHost";
 pub const SECRET: &str = "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.Secret";
 
 /// The token that the double accepts.
@@ -280,7 +281,7 @@ impl Session {
     fn changed(&mut self) -> Vec<DeltaDiscoveryResponse> {
         let resources = self.istiod.inner.resources.lock().unwrap().clone();
         let mut out = Vec::new();
-        for type_url in [CLUSTER, ENDPOINTS, LISTENER, ROUTES, SECRET] {
+        for type_url in [CLUSTER, ENDPOINTS, LISTENER, ROUTES, VIRTUAL_HOST, SECRET] {
             let Some(watch) = self.watches.get_mut(type_url) else { continue };
             let empty = BTreeMap::new();
             let all = resources.get(type_url).unwrap_or(&empty);

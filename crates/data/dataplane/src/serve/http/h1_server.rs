@@ -86,7 +86,8 @@ async fn serve_requests(scope: &Scope, io: &Rc<RefCell<BufferedIo>>) {
         match read_head(scope, io, &mut parser, &mut alarm).await {
             Head::Request(head) => {
                 served += 1;
-                if !serve_one(scope, io, *head, served, &mut alarm).await {
+                // On the heap while it lasts: an idle connection must not hold the kilobytes that a request's state needs.
+                if !Box::pin(serve_one(scope, io, head, served, &mut alarm)).await {
                     return;
                 }
             }
@@ -159,11 +160,12 @@ async fn read_head(
 async fn serve_one(
     scope: &Scope,
     io: &Rc<RefCell<BufferedIo>>,
-    head: RequestHead,
+    head: Box<RequestHead>,
     served: u32,
     alarm: &mut Alarm,
 ) -> bool {
     let hcm = &scope.hcm;
+    let head = *head;
     let protocol = match head.version {
         Version::Http10 => Protocol::Http10,
         Version::Http11 => Protocol::Http11,
@@ -200,8 +202,7 @@ async fn serve_one(
         expect_continue: head.expect_continue,
     };
     scope.stats().downstream_rq_http1_total.inc();
-    // On the heap while it lasts: an idle connection must not hold the kilobytes that a request's state needs.
-    let finished = Box::pin(manager::handle(scope, incoming, body, &mut responder, alarm)).await;
+    let finished = manager::handle(scope, incoming, body, &mut responder, alarm).await;
     let Responder::H1(responder) = responder else { return false };
     finished && responder.keep_alive && decoder.borrow().is_done() && !io.borrow().eof
 }
