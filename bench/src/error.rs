@@ -48,6 +48,22 @@ pub(crate) enum BenchError {
     Authority(#[from] AuthorityError),
     #[error("an identity is not valid: {0}")]
     Identity(#[from] SpiffeIdError),
+    #[error("the kubeconfig of the API server cannot be used: {0}")]
+    Kubeconfig(String),
+    #[error("the API server: {0}")]
+    Api(String),
+    #[error("the API server answers {path} with {status}: {message}")]
+    Refused { path: String, status: u16, message: String },
+    #[error("this side of the streams: {0}")]
+    Client(String),
+    #[error("the kernel does not count the CPU time of threads (/proc/{0}/task/*/schedstat)")]
+    NoCpuTime(u32),
+    #[error(
+        "after {after:?} only {synchronous} of {proxies} proxies have what they asked for; the last failure: {last}"
+    )]
+    NotSynchronous { after: Duration, synchronous: usize, proxies: usize, last: String },
+    #[error("{0} changes have not arrived everywhere: see the table")]
+    Missing(usize),
     #[error("the report cannot be written as JSON: {0}")]
     Json(#[from] serde_json::Error),
     #[error("{0} rounds had errors, so their figures are not comparable: see the table")]

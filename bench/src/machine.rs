@@ -21,15 +21,21 @@ pub(crate) struct Machine {
 
 impl Machine {
     pub(crate) async fn look(options: &Options, proxy: &Path) -> Self {
-        let mut versions = Vec::new();
-        for (name, program, arguments) in [
+        Self::with(&[
             ("portolan-proxy", proxy, ["version"].as_slice()),
             ("envoy", &options.envoy, &["--version"]),
             ("nginx", &options.nginx, &["-v"]),
             ("wrk", Path::new("wrk"), &["-v"]),
             ("h2load", Path::new("h2load"), &["--version"]),
-        ] {
-            versions.push((name, version(program, arguments).await));
+        ])
+        .await
+    }
+
+    /// With these programs: names, files, and the arguments that make them say their version.
+    pub(crate) async fn with(programs: &[(&'static str, &Path, &[&str])]) -> Self {
+        let mut versions = Vec::new();
+        for (name, program, arguments) in programs {
+            versions.push((*name, version(program, arguments).await));
         }
         let read = |file: &str| fs::read_to_string(file).unwrap_or_default();
         Machine {

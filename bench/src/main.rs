@@ -1,4 +1,5 @@
-//! `portolan-bench`: CPU per request and memory of our proxy against Envoy and nginx on the same configuration.
+//! `portolan-bench`: CPU per request and memory of our proxy against Envoy and nginx on the same configuration; with
+//! `control-plane`, what changes cost the control plane (see there).
 //!
 //! The machine's speed changes from second to second, so a figure of one program alone says little. Every scenario
 //! therefore runs the implementations in turn, round by round, and reports ratios within the rounds with their spread.
@@ -10,6 +11,7 @@
 mod check;
 mod configuration;
 mod contender;
+mod control_plane;
 mod error;
 mod idle;
 mod load;
@@ -28,7 +30,7 @@ use clap::Parser as _;
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::error::BenchError;
-use crate::options::Options;
+use crate::options::{Options, Other};
 
 fn main() -> ExitCode {
     match run(&Options::parse()) {
@@ -41,15 +43,25 @@ fn main() -> ExitCode {
 }
 
 fn run(options: &Options) -> Result<(), BenchError> {
-    // One thread: what it starts inherits the core that it stands on (`process`).
+    if let Some(Other::Floor(options)) = &options.other {
+        return control_plane::serve_floor(options);
+    }
+    // One thread: what it starts inherits the core that it stands on (`process`), and all the proxies of `control-plane`
+    // need no locks that anybody waits for.
     let runtime =
         tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(BenchError::Runtime)?;
     runtime.block_on(async {
         let mut interrupted = signal(SignalKind::interrupt()).map_err(BenchError::Runtime)?;
         let mut terminated = signal(SignalKind::terminate()).map_err(BenchError::Runtime)?;
+        let measured = async {
+            match &options.other {
+                Some(Other::ControlPlane(options)) => control_plane::run(options).await,
+                _ => measure::run(options).await,
+            }
+        };
         // Dropping the measurement ends its programs and removes its files.
         tokio::select! {
-            done = measure::run(options) => done,
+            done = measured => done,
             _ = interrupted.recv() => Err(BenchError::Interrupted),
             _ = terminated.recv() => Err(BenchError::Interrupted),
         }

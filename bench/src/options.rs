@@ -3,14 +3,17 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::Parser;
+use clap::{Parser, Subcommand};
 
+use crate::control_plane::{ControlPlaneOptions, FloorOptions};
 use crate::scenario::{SCENARIOS, Scenario};
 
 /// Measures our proxy against Envoy and nginx, interleaved, on the same configuration.
 #[derive(Debug, Parser)]
-#[command(name = "portolan-bench", version)]
+#[command(name = "portolan-bench", version, args_conflicts_with_subcommands = true)]
 pub(crate) struct Options {
+    #[command(subcommand)]
+    pub(crate) other: Option<Other>,
     /// Scenario to run; can be given several times. Without it: all of them.
     #[arg(long = "scenario", value_name = "NAME", value_parser = scenario)]
     scenarios: Vec<&'static Scenario>,
@@ -44,6 +47,15 @@ pub(crate) struct Options {
     /// Core of load and backend.
     #[arg(long, default_value_t = 1)]
     pub(crate) load_core: usize,
+}
+
+/// What is measured instead of proxies.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Other {
+    ControlPlane(ControlPlaneOptions),
+    /// The server that `control-plane` compares with.
+    #[command(hide = true)]
+    Floor(FloorOptions),
 }
 
 fn scenario(name: &str) -> Result<&'static Scenario, String> {
@@ -84,5 +96,13 @@ mod tests {
         assert_eq!(names(&["--scenario", "plain", "--scenario", "pair"]), ["pair", "plain"]);
         assert_eq!(names(&[]).len(), SCENARIOS.len());
         assert!(Options::try_parse_from(["bench", "--scenario", "pears"]).is_err());
+    }
+
+    #[test]
+    fn the_control_plane_has_options_of_its_own() {
+        let options = Options::try_parse_from(["bench", "control-plane", "--services", "250"]).unwrap();
+        assert!(matches!(options.other, Some(Other::ControlPlane(_))));
+        assert!(Options::try_parse_from(["bench", "--rounds", "3", "control-plane"]).is_err());
+        assert!(Options::try_parse_from(["bench"]).unwrap().other.is_none());
     }
 }

@@ -1,5 +1,6 @@
 //! The programs of a run: started on a core, watched, measured, ended.
 
+use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
@@ -7,6 +8,7 @@ use std::time::Duration;
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use rustix::thread::{CpuSet, sched_setaffinity};
+use serde::Serialize;
 use tokio::process::{Child, Command};
 use tokio::time::{Instant, sleep};
 
@@ -65,17 +67,33 @@ impl Process {
         core: usize,
         home: usize,
     ) -> Result<Self, BenchError> {
+        stand_on(core)?;
+        let spawned = Self::spawn(name, program, arguments, log);
+        stand_on(home)?;
+        spawned
+    }
+
+    /// Starts `program` where this thread stands.
+    pub(crate) fn spawn(
+        name: &str,
+        program: &Path,
+        arguments: &[impl AsRef<OsStr>],
+        log: PathBuf,
+    ) -> Result<Self, BenchError> {
         let file = |source| BenchError::File { path: log.clone(), source };
         let output = File::create(&log).map_err(file)?;
         let errors = output.try_clone().map_err(file)?;
         let mut command = tied(program);
         command.args(arguments).stdout(output).stderr(errors);
-        stand_on(core)?;
-        let spawned = command.spawn();
-        stand_on(home)?;
-        let child = spawned.map_err(|source| BenchError::Start { program: program.to_owned(), source })?;
+        let child =
+            command.spawn().map_err(|source| BenchError::Start { program: program.to_owned(), source })?;
         let pid = child.id().unwrap_or_default();
         Ok(Process { name: name.to_owned(), child, pid, log })
+    }
+
+    /// Its id.
+    pub(crate) fn pid(&self) -> u32 {
+        self.pid
     }
 
     /// Waits until `GET path` at `port` is answered with 200.
@@ -152,10 +170,12 @@ fn cpu(stat: &str) -> Option<Cpu> {
 }
 
 /// Memory of a process in KiB.
-#[derive(Debug, Clone, Copy, Default, PartialEq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize)]
 pub(crate) struct Memory {
     pub(crate) anonymous: f64,
     pub(crate) resident: f64,
+    /// The most that was resident.
+    pub(crate) peak: f64,
 }
 
 fn memory(status: &str) -> Memory {
@@ -163,7 +183,7 @@ fn memory(status: &str) -> Memory {
         let line = status.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix(':'));
         line.and_then(|rest| rest.trim().strip_suffix(" kB")?.parse().ok()).unwrap_or_default()
     };
-    Memory { anonymous: kib("RssAnon"), resident: kib("VmRSS") }
+    Memory { anonymous: kib("RssAnon"), resident: kib("VmRSS"), peak: kib("VmHWM") }
 }
 
 #[cfg(test)]
@@ -175,8 +195,8 @@ mod tests {
         let stat = "42 (a (b) c) S 1 42 42 0 -1 4194560 100 0 0 0 1234 566 0 0 20 0 3 0 5 6 7";
         assert_eq!(cpu(stat), Some(Cpu { user: 12.34, system: 5.66 }));
         assert_eq!(cpu("42 (x) S 1"), None);
-        let status = "Name:\tx\nVmRSS:\t    2048 kB\nRssAnon:\t     512 kB\n";
-        assert_eq!(memory(status), Memory { anonymous: 512.0, resident: 2048.0 });
+        let status = "Name:\tx\nVmHWM:\t    4096 kB\nVmRSS:\t    2048 kB\nRssAnon:\t     512 kB\n";
+        assert_eq!(memory(status), Memory { anonymous: 512.0, resident: 2048.0, peak: 4096.0 });
     }
 
     #[test]

@@ -169,14 +169,14 @@ impl ScenarioReport {
 }
 
 /// `12.3 (11.9-14.0)`, or a dash.
-fn cell(spread: Option<Spread>, digits: usize) -> String {
+pub(crate) fn cell(spread: Option<Spread>, digits: usize) -> String {
     spread.map_or_else(
         || "-".to_owned(),
         |s| format!("{:.digits$} ({:.digits$}-{:.digits$})", s.median, s.low, s.high),
     )
 }
 
-fn median(spread: Option<Spread>, digits: usize) -> String {
+pub(crate) fn median(spread: Option<Spread>, digits: usize) -> String {
     spread.map_or_else(|| "-".to_owned(), |s| format!("{:.digits$}", s.median))
 }
 
@@ -241,7 +241,7 @@ pub(crate) fn table(scenario: &ScenarioReport) -> String {
     aligned(&rows)
 }
 
-fn aligned(rows: &[Vec<String>]) -> String {
+pub(crate) fn aligned(rows: &[Vec<String>]) -> String {
     let columns = rows.iter().map(Vec::len).max().unwrap_or_default();
     let width = |column: usize| rows.iter().filter_map(|row| row.get(column)).map(String::len).max();
     let widths: Vec<usize> = (0..columns).map(|column| width(column).unwrap_or_default()).collect();

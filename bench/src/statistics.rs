@@ -28,6 +28,14 @@ pub(crate) fn ratio(ours: &[f64], theirs: &[f64]) -> Option<Spread> {
     median.is_finite().then_some(Spread { median, ..each })
 }
 
+/// The figure that so many percent of `figures` do not exceed (nearest rank); `None` without any.
+pub(crate) fn percentile(figures: &[f64], percent: f64) -> Option<f64> {
+    let mut sorted = figures.to_vec();
+    sorted.sort_by(f64::total_cmp);
+    let rank = (percent / 100.0 * sorted.len() as f64).ceil() as usize;
+    sorted.get(rank.saturating_sub(1)).copied()
+}
+
 /// The order of a round: everyone is first equally often, so that nobody always runs after the same neighbour's heat.
 pub(crate) fn rotated(count: usize, round: usize) -> impl Iterator<Item = usize> {
     (0..count).map(move |i| (i + round) % count)
@@ -44,6 +52,16 @@ mod tests {
         assert_eq!(spread([7.0]), Some(Spread { median: 7.0, low: 7.0, high: 7.0 }));
         assert_eq!(spread([]), None);
         assert_eq!(spread([f64::NAN, f64::INFINITY]), None);
+    }
+
+    #[test]
+    fn percentiles_are_figures_that_were_measured() {
+        let figures: Vec<f64> = (1..=200).rev().map(f64::from).collect();
+        assert_eq!(percentile(&figures, 50.0), Some(100.0));
+        assert_eq!(percentile(&figures, 99.0), Some(198.0));
+        assert_eq!(percentile(&figures, 100.0), Some(200.0));
+        assert_eq!(percentile(&[7.0], 99.0), Some(7.0));
+        assert_eq!(percentile(&[], 50.0), None);
     }
 
     #[test]

@@ -24,6 +24,10 @@ Usage: cargo xtask <task> [arguments]
   layers             what each crate may link, and which file may use which: says the arrow that is wrong
   bench [arguments]  CPU per request and memory of our proxy against Envoy and nginx, interleaved
                      (--quick; --scenario NAME; --rounds N; --output FILE.json; --help)
+  bench control-plane [arguments]
+                     what changes cost the control plane and how long they take to reach all proxies
+                     (--quick; --proxies 100,1000; --services 250,2000; --scenario plain|real|reconnect;
+                     --changes N; --sustained SECONDS; --output FILE.json; --help)
   install [--prefix DIRECTORY]
                      build the programs as they are shipped and put them into DIRECTORY/bin
                      (/usr/local for root, ~/.local for others)

@@ -50,8 +50,10 @@ const H2LOAD: Need = Need {
 pub(crate) const TESTS: &[Need] = &[COMPILER, IP, NFT, IPTABLES, UTILITIES, PIP];
 /// What the programs need where they are built and run.
 pub(crate) const PROGRAMS: &[Need] = &[COMPILER, IP, NFT, UTILITIES];
-/// What the benchmark needs.
+/// What the benchmark of the proxy needs.
 pub(crate) const BENCH: &[Need] = &[COMPILER, UTILITIES, PIP, WRK, H2LOAD];
+/// What that of the control plane needs.
+pub(crate) const BENCH_CONTROL_PLANE: &[Need] = &[COMPILER, UTILITIES];
 
 fn has_pip() -> bool {
     run::quiet(Command::new("python3").args(["-m", "pip", "--version"])).is_ok()

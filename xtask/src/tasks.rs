@@ -88,6 +88,9 @@ pub(crate) fn install(arguments: &[String]) -> Result<()> {
 
 /// Builds what is measured and what measures, as it is shipped, and runs the measurement.
 pub(crate) fn bench(arguments: &[String]) -> Result<()> {
+    if arguments.first().is_some_and(|first| first == "control-plane") {
+        return bench_control_plane(arguments);
+    }
     packages::ensure(packages::BENCH)?;
     let (envoy, nginx) = (tools::envoy()?, tools::nginx()?);
     let build =
@@ -97,4 +100,14 @@ pub(crate) fn bench(arguments: &[String]) -> Result<()> {
     let mut bench = run::command(&program.display().to_string(), &[]);
     bench.args(arguments).env("PORTOLAN_ENVOY", envoy).env("PORTOLAN_NGINX", nginx);
     run::step("bench", &mut bench)
+}
+
+/// The same for the control plane, which is measured as it is shipped too.
+fn bench_control_plane(arguments: &[String]) -> Result<()> {
+    packages::ensure(packages::BENCH_CONTROL_PLANE)?;
+    let build = ["build", "--release", "-p", "portolan", "-p", "portolan-bench", "--bins"];
+    run::step("build", &mut run::cargo(&build))?;
+    let program = run::target().join("release").join("portolan-bench");
+    let mut bench = run::command(&program.display().to_string(), &[]);
+    run::step("bench", bench.args(arguments))
 }

@@ -10,7 +10,7 @@ use std::ffi::OsString;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use commands::{cluster, down, federation, proxy_config, proxy_status, status, up, version};
+use commands::{api_server, cluster, down, federation, proxy_config, proxy_status, status, up, version};
 use portolan_client::Target;
 
 #[global_allocator]
@@ -51,6 +51,9 @@ enum Command {
     /// The process that holds a cluster.
     #[command(hide = true)]
     Cluster(cluster::Supervise),
+    /// The API server of a cluster alone, without node and controllers.
+    #[command(hide = true)]
+    ApiServer(api_server::ApiServer),
 }
 
 fn main() -> ExitCode {
@@ -83,7 +86,7 @@ fn main() -> ExitCode {
 /// client would log what its errors say as well.
 fn start_logging(command: &Command) {
     let default = match command {
-        Command::Cluster(_) | Command::ControlPlane(_) => "info,kube_client=off",
+        Command::ApiServer(_) | Command::Cluster(_) | Command::ControlPlane(_) => "info,kube_client=off",
         _ => "error,kube_client=off",
     };
     let filter = tracing_subscriber::EnvFilter::try_from_default_env()
@@ -99,6 +102,7 @@ async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Status(args) => status::run(target, &args).await,
         Command::Demo(args) => portolan_demo::run(&args, target.state_dir.as_deref()).await,
         Command::Cluster(args) => cluster::run(target, &args).await,
+        Command::ApiServer(args) => api_server::run(target, &args).await,
         Command::ControlPlane(args) => portolan_control_plane::run(args).await.map(|()| ExitCode::SUCCESS),
         Command::ProxyStatus(args) => done(proxy_status::run(target, &args).await),
         Command::ProxyConfig(args) => done(proxy_config::run(target, &args).await),

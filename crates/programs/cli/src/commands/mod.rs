@@ -1,5 +1,6 @@
 //! The commands: one file each.
 
+pub(crate) mod api_server;
 pub(crate) mod cluster;
 pub(crate) mod down;
 pub(crate) mod federation;
