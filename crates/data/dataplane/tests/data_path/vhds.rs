@@ -70,7 +70,7 @@ impl Plane {
     /// Waits until a request for a host is answered with this; nothing: until it finds no route.
     fn answers(&self, host: &str, wanted: Option<&str>) {
         let at = self.address("l");
-        eventually(|| {
+        eventually("the host answers as it should", || {
             let answer =
                 exchange(at, &format!("GET / HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n"));
             let found = (status(&answer) == 200).then(|| body(&answer));
