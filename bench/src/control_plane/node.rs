@@ -25,7 +25,6 @@ pub(crate) fn node(proxy: &Proxy) -> Node {
         ("LABELS", Kind::StructValue(structure(own))),
         (env::PORTOLAN_PROXY, text(names::PROXY_PORTOLAN)),
     ]);
-    #[allow(deprecated, reason = "Node still has deprecated fields to leave at their defaults")]
     Node {
         id: format!("{kind}~{address}~{pod}.{namespace}~{namespace}.svc.cluster.local"),
         cluster: format!("{app}.{namespace}"),

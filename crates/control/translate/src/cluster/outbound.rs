@@ -109,7 +109,7 @@ fn discovery(
                 ctx.mesh().dns_refresh_rate.get().filter(|d| d.as_millis() >= 1 && *d != DEFAULT_DNS_REFRESH);
             // Superseded by a cluster extension, but what every Envoy of the last years and our own proxy read. Left out
             // where it is the default, because Envoy logs a warning for each.
-            #[allow(deprecated, reason = "its successor, a cluster extension, is read by few yet")]
+            #[expect(deprecated, reason = "its successor, a cluster extension, is read by few yet")]
             {
                 made.dns_refresh_rate = rate.map(duration);
             }

@@ -74,7 +74,7 @@ pub fn ads(bootstrap: &Bootstrap) -> Result<Option<AdsSource>, SourceError> {
                 return Err(SourceError::NoAds(name));
             }
             Some(ConfigSourceSpecifier::Ads(_)) => wildcards.push(kind),
-            #[allow(deprecated, reason = "files of older Envoy versions use `path`")]
+            #[expect(deprecated, reason = "files of older Envoy versions use `path`")]
             Some(ConfigSourceSpecifier::Path(_)) => {}
             Some(_) => return Err(SourceError::Unsupported(name)),
         }

@@ -28,7 +28,7 @@ impl FileSource {
 pub(super) fn file_of(source: &ConfigSource) -> Option<PathBuf> {
     match source.config_source_specifier.as_ref()? {
         ConfigSourceSpecifier::PathConfigSource(path) => Some(path.path.clone().into()),
-        #[allow(deprecated, reason = "files of older Envoy versions use `path`")]
+        #[expect(deprecated, reason = "files of older Envoy versions use `path`")]
         ConfigSourceSpecifier::Path(path) => Some(path.into()),
         _ => None,
     }

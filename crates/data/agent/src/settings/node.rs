@@ -71,7 +71,6 @@ pub fn node(config: &AgentConfig) -> Node {
         Some(app) => format!("{app}.{}", config.pod_namespace),
         None => config.service_cluster.clone(),
     };
-    #[allow(deprecated, reason = "Node still has deprecated fields to leave at their defaults")]
     Node {
         id: config.node_id(),
         cluster,

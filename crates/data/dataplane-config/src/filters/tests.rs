@@ -1,8 +1,6 @@
 //! The shape of filters, shown by one that does everything that a filter may do, against a scripted executor: no
 //! socket, no clock.
 
-#![allow(clippy::unwrap_used, clippy::panic, reason = "a test reports by panicking")]
-
 use std::time::Duration;
 
 use bytes::Bytes;

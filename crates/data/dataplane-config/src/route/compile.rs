@@ -75,13 +75,7 @@ impl VirtualHost {
             attempt_count_to_upstream: from.include_request_attempt_count,
             attempt_count_to_client: from.include_attempt_count_in_response,
             buffer_limit: from.per_request_buffer_limit_bytes.map(|limit| limit.value as usize),
-            retry: from
-                .retry_policy
-                .as_ref()
-                .map(RetryPolicy::compile)
-                .transpose()
-                .at("retry_policy")?
-                .map(Arc::new),
+            retry: retry_policy(from.retry_policy.as_ref())?,
             per_filter,
         })
     }
@@ -247,13 +241,7 @@ fn route_action(from: &route::RouteAction) -> Valid<RouteAction> {
         max_stream_duration: max_stream_duration.filter(|limit| !limit.is_zero()),
         grpc_timeout,
         grpc_duration,
-        retry: from
-            .retry_policy
-            .as_ref()
-            .map(RetryPolicy::compile)
-            .transpose()
-            .at("retry_policy")?
-            .map(Arc::new),
+        retry: retry_policy(from.retry_policy.as_ref())?,
         high_priority: from.priority == core::RoutingPriority::High as i32,
         hash: from.hash_policy.iter().map(hash_policy).collect::<Valid<_>>().at("hash_policy")?,
         mirrors,
@@ -294,6 +282,11 @@ fn weighted_clusters(from: &route::WeightedCluster) -> Valid<ClusterChoice> {
         return Err(Invalid::new("the sum of weights is 0"));
     }
     Ok(ClusterChoice::Weighted { clusters, total })
+}
+
+/// The policy of a virtual host or a route.
+fn retry_policy(from: Option<&route::RetryPolicy>) -> Valid<Option<Arc<RetryPolicy>>> {
+    Ok(from.map(RetryPolicy::compile).transpose().at("retry_policy")?.map(Arc::new))
 }
 
 fn hash_policy(from: &route::route_action::HashPolicy) -> Valid<HashPolicy> {
