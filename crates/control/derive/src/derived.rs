@@ -1,0 +1,30 @@
+//! Values that follow from others.
+
+use std::marker::PhantomData;
+
+use crate::{
+    Derived,
+    node::{Id, Ops},
+    reader::Reader,
+    table::Table,
+};
+
+/// The operations of derived values.
+pub(crate) struct DerivedOps<D>(PhantomData<D>);
+
+impl<D: Derived> DerivedOps<D> {
+    pub(crate) const OPS: Ops = Ops { make: Some(make::<D>), ..Ops::fact::<D>() };
+}
+
+fn make<D: Derived>(table: &Table, id: Id) {
+    let Some(key) = table.graph.borrow_mut().begin::<D>(id) else { return };
+    let reader = Reader::recording(table);
+    let value = key.derive(&reader);
+    let mut graph = table.graph.borrow_mut();
+    graph.end(id, reader.into_reads());
+    let changed = graph.put(id, Some(value));
+    graph.count(id, changed);
+    if changed {
+        graph.announce(id);
+    }
+}
