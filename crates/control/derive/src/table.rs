@@ -155,12 +155,12 @@ impl Table {
         changes
     }
 
-    /// Reads what follows from the facts as they are now. What is not held is made for this and forgotten after.
-    pub fn read<T>(&mut self, look: impl FnOnce(&Reader<'_>) -> T) -> T {
+    /// Reads what follows from the facts as they are now. What is not held is made for this and forgotten by the next
+    /// [`Table::settle`] or reader.
+    pub fn reader(&mut self) -> Reader<'_> {
         self.make_true();
-        let found = look(&Reader::new(self));
         self.graph.get_mut().sweep();
-        found
+        Reader::new(self)
     }
 
     /// How much work there was so far, by kind.

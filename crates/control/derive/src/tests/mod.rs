@@ -146,7 +146,7 @@ fn what_nobody_needs_is_forgotten() {
     table.settle();
     assert_eq!(live(&table), [0; 4]);
 
-    let seen = table.read(|read| read.get(&Walk { from: 0, steps: 2 }).len());
+    let seen = table.reader().get(&Walk { from: 0, steps: 2 }).len();
     assert!(seen > 4);
     assert_eq!(live(&table), [0; 4], "a look leaves nothing");
     // Facts stay, and so do their marks.
@@ -186,5 +186,5 @@ impl Derived for Circle {
 #[test]
 #[should_panic(expected = "a circle of reads through Some(Circle(")]
 fn a_circle_is_said() {
-    Table::new().read(|read| read.get(&Circle(0)));
+    Table::new().reader().get(&Circle(0));
 }
