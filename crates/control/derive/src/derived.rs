@@ -1,6 +1,6 @@
 //! Values that follow from others.
 
-use std::marker::PhantomData;
+use std::{cell::RefCell, marker::PhantomData};
 
 use crate::{
     Derived,
@@ -18,10 +18,11 @@ impl<D: Derived> DerivedOps<D> {
 
 fn make<D: Derived>(table: &Table, id: Id) {
     let Some(key) = table.graph.borrow_mut().begin::<D>(id) else { return };
-    let reader = Reader::recording(table);
+    let reads = RefCell::default();
+    let reader = Reader::recording(table, &reads);
     let value = key.derive(&reader);
     let mut graph = table.graph.borrow_mut();
-    graph.end(id, reader.into_reads());
+    graph.end(id, reads.into_inner());
     let changed = graph.put(id, Some(value));
     graph.count(id, changed);
     if changed {

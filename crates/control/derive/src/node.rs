@@ -240,6 +240,23 @@ impl Graph {
         self.get(id).is_some_and(|n| n.holds > 0 || !n.readers.is_empty())
     }
 
+    /// The lowest entry that is to be made again, and how.
+    pub(crate) fn next_dirty(&mut self) -> Option<(Id, fn(&Table, Id))> {
+        while let Some((_, id)) = self.queue.pop_first() {
+            let Some(node) = self.get(id).filter(|node| node.dirty) else { continue };
+            let make = node.ops.make;
+            if !self.wanted(id) {
+                // Whoever reads it next makes it again.
+                self.loose.push(id);
+                continue;
+            }
+            if let Some(make) = make {
+                return Some((id, make));
+            }
+        }
+        None
+    }
+
     /// Forgets what nobody wants.
     pub(crate) fn sweep(&mut self) {
         while let Some(id) = self.loose.pop() {

@@ -13,9 +13,10 @@ use crate::{
 
 /// What a function reads with. Every read is written down, so that the function is asked again when it would see
 /// something else.
+#[derive(Clone, Copy)]
 pub struct Reader<'t> {
     table: &'t Table,
-    reads: Option<RefCell<Vec<Read>>>,
+    reads: Option<&'t RefCell<Vec<Read>>>,
 }
 
 impl<'t> Reader<'t> {
@@ -23,12 +24,8 @@ impl<'t> Reader<'t> {
         Self { table, reads: None }
     }
 
-    pub(crate) fn recording(table: &'t Table) -> Self {
-        Self { table, reads: Some(RefCell::default()) }
-    }
-
-    pub(crate) fn into_reads(self) -> Vec<Read> {
-        self.reads.map(RefCell::into_inner).unwrap_or_default()
+    pub(crate) fn recording(table: &'t Table, reads: &'t RefCell<Vec<Read>>) -> Self {
+        Self { table, reads: Some(reads) }
     }
 
     /// The entry of a key, made if it has to be.

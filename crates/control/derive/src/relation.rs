@@ -1,6 +1,6 @@
 //! Maps that are read entry by entry.
 
-use std::{collections::BTreeMap, marker::PhantomData, sync::Arc};
+use std::{cell::RefCell, collections::BTreeMap, marker::PhantomData, sync::Arc};
 
 use crate::{
     Relation,
@@ -30,10 +30,11 @@ impl<R: Relation> RelationOps<R> {
 
 fn make_whole<R: Relation>(table: &Table, id: Id) {
     let Some(key) = table.graph.borrow_mut().begin::<Whole<R>>(id) else { return };
-    let reader = Reader::recording(table);
+    let reads = RefCell::default();
+    let reader = Reader::recording(table, &reads);
     let map: Map<R> = Arc::new(key.0.derive(&reader));
     let mut graph = table.graph.borrow_mut();
-    graph.end(id, reader.into_reads());
+    graph.end(id, reads.into_inner());
     let before: Map<R> = graph.value(id).unwrap_or_default();
     let changed = graph.put(id, Some(map.clone()));
     graph.count(id, changed);
@@ -76,11 +77,12 @@ fn soil_entries<R: Relation>(graph: &mut Graph, relation: &R, before: &Map<R>, a
 
 fn make_entry<R: Relation>(table: &Table, id: Id) {
     let Some(key) = table.graph.borrow_mut().begin::<Entry<R>>(id) else { return };
-    let reader = Reader::recording(table);
+    let reads = RefCell::default();
+    let reader = Reader::recording(table, &reads);
     let map: Map<R> = reader.whole(&key.0);
     let value: Option<R::Value> = map.get(&key.1).cloned();
     let mut graph = table.graph.borrow_mut();
-    graph.end(id, reader.into_reads());
+    graph.end(id, reads.into_inner());
     // An entry that is not there has a value too: that it is not there.
     if graph.put(id, Some(value)) {
         graph.announce(id);

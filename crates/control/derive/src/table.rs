@@ -157,9 +157,9 @@ impl Table {
 
     /// Reads what follows from the facts as they are now. What is not held is made for this and forgotten by the next
     /// [`Table::settle`] or reader.
-    pub fn reader(&mut self) -> Reader<'_> {
+    pub fn reader(&self) -> Reader<'_> {
         self.make_true();
-        self.graph.get_mut().sweep();
+        self.graph.borrow_mut().sweep();
         Reader::new(self)
     }
 
@@ -168,19 +168,12 @@ impl Table {
         self.graph.borrow().counters.all()
     }
 
-    fn make_true(&mut self) {
-        while let Some((_, id)) = self.graph.get_mut().queue.pop_first() {
-            let graph = self.graph.get_mut();
-            let Some(node) = graph.get(id).filter(|node| node.dirty) else { continue };
-            let make = node.ops.make;
-            if !graph.wanted(id) {
-                // Whoever reads it next makes it again.
-                graph.loose.push(id);
-                continue;
-            }
-            if let Some(make) = make {
-                make(self, id);
-            }
+    fn make_true(&self) {
+        loop {
+            // The graph is let go of before anything is made: what is made reads it.
+            let next = self.graph.borrow_mut().next_dirty();
+            let Some((id, make)) = next else { return };
+            make(self, id);
         }
     }
 

@@ -39,7 +39,7 @@ pub(crate) fn of(model: Model<'_>, node: &ProxyNode) -> Vec<ServiceInstance> {
                 }
             }
             Registry::ServiceEntry => {
-                let endpoints = model.endpoints_of(&service.host);
+                let endpoints = model.endpoints_of(&service.host).unwrap_or_default();
                 for port in &service.ports {
                     let mine = endpoints.port(port.number).iter().find(
                         |e| matches!(&e.address, EndpointAddress::Ip(ip) if node.addresses.contains(ip)),

@@ -43,7 +43,7 @@ pub use gateway::{GatewayServer, ServerHost};
 pub use host::{host_matches, host_specificity, hosts_intersect, is_wildcard, resolve_short_name};
 pub use inputs::{ClusterContext, FederationConfigs, FederationInputs, Inputs, InsertError, TrustBundles};
 pub use mesh::{Kind, Mesh};
-pub use model::{Model, Reading, Scope};
+pub use model::{Model, Scope};
 pub use node::{Dialect, NodeError, NodeKind, NodeMetadata, ProxyNode};
 pub use object::{Age, ConfigMeta, ObjectKey, Resolved};
 pub use protocol::Protocol;

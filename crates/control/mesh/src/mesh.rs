@@ -15,20 +15,20 @@ use portolan_resources::{
 use crate::{
     dns::Chosen,
     facts::{
-        AuthorizationPolicyFact, ChosenFact, ClusterFact, DestinationRuleFact, GatewayFact,
-        ImportEndpointsFact, ImportFact, JwksFact, MeshConfigFact, NamespaceFact, NodeFact, Fact, Origin,
+        AuthorizationPolicyFact, ChosenFact, ClusterFact, DestinationRuleFact, Fact, GatewayFact,
+        ImportEndpointsFact, ImportFact, JwksFact, MeshConfigFact, NamespaceFact, NodeFact, Origin,
         PeerAuthenticationFact, PodFact, RequestAuthenticationFact, RootsFact, ServiceEntryFact, ServiceFact,
         SidecarFact, SliceFact, TrustFact, VirtualServiceFact, WorkloadEntryFact,
     },
     inputs::{ClusterContext, FederationInputs, Inputs},
-    model::{Model, Reading},
+    model::Model,
     object::ObjectKey,
 };
 
 /// The mesh model: facts, and what follows from them.
 ///
 /// Whoever changes it sets facts; [`Mesh::settle`] makes true what is held and says what of that differs. Reading
-/// ([`Mesh::reading`]) sees all facts that were set before.
+/// ([`Mesh::model`]) sees all facts that were set before.
 #[derive(Debug)]
 pub struct Mesh {
     table: Table,
@@ -137,17 +137,16 @@ impl Mesh {
 
     /// JSON Web Key Sets by `jwksUri`, or by issuer where a rule names no URI.
     pub fn set_jwks(&mut self, sets: &BTreeMap<String, String>) -> bool {
-        self.table.replace(
-            sets.iter().map(|(key, set)| (JwksFact(key.clone()), set.as_str().into())).collect(),
-        )
+        self.table
+            .replace(sets.iter().map(|(key, set)| (JwksFact(key.clone()), set.as_str().into())).collect())
     }
 
     /// What federation adds.
     pub fn set_federation(&mut self, inputs: &FederationInputs) -> bool {
         let configs = &inputs.configs;
         let mut differs = self.replace_objects::<GatewayFact>(Origin::Federation, keyed(&configs.gateways));
-        differs |= self
-            .replace_objects::<VirtualServiceFact>(Origin::Federation, keyed(&configs.virtual_services));
+        differs |=
+            self.replace_objects::<VirtualServiceFact>(Origin::Federation, keyed(&configs.virtual_services));
         differs |= self
             .replace_objects::<DestinationRuleFact>(Origin::Federation, keyed(&configs.destination_rules));
         differs |=
@@ -164,11 +163,7 @@ impl Mesh {
         differs | self.table.set(&TrustFact, Some(Arc::new(inputs.trust.clone())))
     }
 
-    fn replace_objects<F: Fact>(
-        &mut self,
-        origin: Origin,
-        all: BTreeMap<ObjectKey, Arc<F::Form>>,
-    ) -> bool {
+    fn replace_objects<F: Fact>(&mut self, origin: Origin, all: BTreeMap<ObjectKey, Arc<F::Form>>) -> bool {
         let gone: Vec<F> = self
             .table
             .keys::<F>()
@@ -215,14 +210,9 @@ impl Mesh {
         }
     }
 
-    /// Reads the model. What is read and not held is made for this and forgotten by the next settling.
-    pub fn reading(&mut self) -> Reading<'_> {
-        Reading::new(self.table.reader())
-    }
-
-    /// Reads the model.
-    pub fn read<T>(&mut self, look: impl FnOnce(Model<'_>) -> T) -> T {
-        look(self.reading().model())
+    /// The model, for reading. What is read and not held is made for this and forgotten by the next settling.
+    pub fn model(&self) -> Model<'_> {
+        Model::new(&self.table.reader())
     }
 
     /// How much work there was so far, by kind of what was made.

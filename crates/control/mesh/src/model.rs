@@ -36,7 +36,7 @@ use crate::{
 /// Reads the mesh model. Cheap to copy.
 #[derive(Clone, Copy)]
 pub struct Model<'a> {
-    read: &'a Reader<'a>,
+    read: Reader<'a>,
 }
 
 impl std::fmt::Debug for Model<'_> {
@@ -45,40 +45,26 @@ impl std::fmt::Debug for Model<'_> {
     }
 }
 
-/// A look at the model from outside of any derivation.
-pub struct Reading<'t>(Reader<'t>);
-
-impl<'t> Reading<'t> {
-    pub(crate) fn new(reader: Reader<'t>) -> Self {
-        Self(reader)
-    }
-
-    /// The model, for reading.
-    pub fn model(&self) -> Model<'_> {
-        Model::new(&self.0)
-    }
-}
-
 /// The mesh as a whole.
 impl<'a> Model<'a> {
     /// The model as a derivation reads it.
-    pub fn new(read: &'a Reader<'a>) -> Self {
-        Self { read }
+    pub fn new(read: &Reader<'a>) -> Self {
+        Self { read: *read }
     }
 
     /// What it reads with, for what is derived from the model elsewhere.
-    pub fn reader(self) -> &'a Reader<'a> {
+    pub fn reader(self) -> Reader<'a> {
         self.read
     }
 
     /// Facts of the cluster.
     pub fn cluster(self) -> Arc<ClusterContext> {
-        settings::cluster(self.read)
+        settings::cluster(&self.read)
     }
 
     /// Settings of the mesh.
     pub fn mesh_config(self) -> Arc<MeshConfig> {
-        settings::mesh_config(self.read)
+        settings::mesh_config(&self.read)
     }
 
     /// Root certificates of our own trust domain (PEM).
@@ -106,9 +92,16 @@ impl<'a> Model<'a> {
         self.read.whole(&Services)
     }
 
-    /// Endpoints of a service host.
-    pub fn endpoints_of(self, host: &str) -> Arc<ServiceEndpoints> {
-        self.read.get(&EndpointsAt(host.to_owned()))
+    /// Endpoints of a service host; nothing when there is no such service.
+    pub fn endpoints_of(self, host: &str) -> Option<Arc<ServiceEndpoints>> {
+        self.service(host)?;
+        Some(self.read.get(&EndpointsAt(host.to_owned())))
+    }
+
+    /// All endpoints, by service host.
+    pub fn endpoints(self) -> BTreeMap<String, Arc<ServiceEndpoints>> {
+        let hosts = self.services();
+        hosts.keys().map(|host| (host.clone(), self.read.get(&EndpointsAt(host.clone())))).collect()
     }
 
     /// All VirtualServices, oldest first, delegates merged in.
@@ -118,7 +111,7 @@ impl<'a> Model<'a> {
 
     /// All DestinationRules, oldest first, merged per host and namespace.
     pub fn destination_rules(self) -> Arc<[Arc<ResolvedDestinationRule>]> {
-        destination_rule::all(self.read).into()
+        destination_rule::all(&self.read).into()
     }
 
     /// All Gateways, oldest first.
@@ -172,7 +165,7 @@ impl<'a> Model<'a> {
 
     /// Inbound listeners of the Sidecar object that holds for a proxy; empty means the default ones.
     pub fn sidecar_ingress(self, node: &ProxyNode) -> Vec<SidecarIngress> {
-        let sidecar = sidecar::find(self.read, &node.namespace, &self.labels_of(node));
+        let sidecar = sidecar::find(&self.read, &node.namespace, &self.labels_of(node));
         sidecar.map(|sidecar| instances::ingress(&sidecar)).unwrap_or_default()
     }
 
@@ -208,8 +201,8 @@ impl<'a> Model<'a> {
     pub fn accepted_identities(self, service: &Service) -> BTreeSet<String> {
         let mut out = service.subject_alt_names.clone();
         out.extend(self.read.get(&IdentitiesAt(service.host.clone())).iter().cloned());
-        let own = format!("{}{}/", names::SPIFFE_PREFIX, settings::trust_domain(self.read));
-        let aliases = settings::trust_domain_aliases(self.read);
+        let own = format!("{}{}/", names::SPIFFE_PREFIX, settings::trust_domain(&self.read));
+        let aliases = settings::trust_domain_aliases(&self.read);
         let repeated: Vec<String> = out
             .iter()
             .filter_map(|id| id.strip_prefix(&own))
@@ -223,13 +216,13 @@ impl<'a> Model<'a> {
 
     /// The DestinationRule that proxies of namespace `client` use for a service, whether they see it or not.
     pub fn destination_rule(self, client: &str, service: &Service) -> Option<Arc<ResolvedDestinationRule>> {
-        destination_rule::for_service(self.read, client, service)
+        destination_rule::for_service(&self.read, client, service)
     }
 
     /// Which scope holds for a proxy. Gateways see what their namespace sees; Sidecar objects do not hold for them.
     pub fn scope_of(self, node: &ProxyNode) -> ScopeKey {
         let sidecar = (!node.is_router())
-            .then(|| sidecar::find(self.read, &node.namespace, &self.labels_of(node)))
+            .then(|| sidecar::find(&self.read, &node.namespace, &self.labels_of(node)))
             .flatten();
         ScopeKey {
             namespace: node.namespace.clone(),
@@ -284,7 +277,7 @@ impl<'a> Scope<'a> {
 
     /// The visible service of a host: its own, else the most specific wildcard that covers it.
     pub fn visible_service(&self, host: &str) -> Option<Arc<Service>> {
-        visible::service(self.model.read, &self.key, host)
+        visible::service(&self.model.read, &self.key, host)
     }
 
     /// Visible VirtualServices bound to `gateway` (`mesh` or `namespace/name`), oldest first.
@@ -294,7 +287,7 @@ impl<'a> Scope<'a> {
 
     /// The VirtualService that holds for a host in the mesh: the most specific one, then the oldest.
     pub fn virtual_service_for(&self, host: &str) -> Option<Arc<ResolvedVirtualService>> {
-        visible::virtual_service_for(self.model.read, &self.key, host)
+        visible::virtual_service_for(&self.model.read, &self.key, host)
     }
 
     /// The DestinationRule of a visible service's host.

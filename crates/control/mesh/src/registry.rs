@@ -12,7 +12,7 @@ use portolan_derive::{Derived, Reader};
 use crate::{
     dns::AutoAddresses,
     facts::{
-        ImportEndpointsFact, ImportFact, Fact, Origin, ServiceEntryFact, ServiceFact, SliceFact, Tag,
+        Fact, ImportEndpointsFact, ImportFact, Origin, ServiceEntryFact, ServiceFact, SliceFact, Tag,
         WorkloadEntryFact,
     },
     kubernetes,

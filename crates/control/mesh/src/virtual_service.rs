@@ -128,7 +128,8 @@ fn merge_delegates(
         };
         let ns = reference.namespace.as_deref().unwrap_or(&namespace);
         let key = ObjectKey::new(ns, reference.name.as_deref().unwrap_or_default());
-        let delegate = find(&key).filter(|d| d.spec.hosts.is_empty() && d.meta.visibility.includes(&namespace));
+        let delegate =
+            find(&key).filter(|d| d.spec.hosts.is_empty() && d.meta.visibility.includes(&namespace));
         for inner in delegate.iter().flat_map(|d| &d.spec.http).filter(|r| r.delegate.is_none()) {
             let mut combined = inner.clone();
             combined.match_ = combine_matches(&rule.match_, &inner.match_);

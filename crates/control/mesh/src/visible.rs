@@ -198,8 +198,7 @@ impl Relation for VisibleServices {
 /// A service with the ports that a Sidecar object lets through.
 fn restricted(service: &Arc<Service>, egress: Option<&[EgressHost]>) -> Arc<Service> {
     let Some(egress) = egress else { return service.clone() };
-    let through =
-        |port: u16| sidecar::lets_through(egress, &service.namespace, &service.host, Some(port));
+    let through = |port: u16| sidecar::lets_through(egress, &service.namespace, &service.host, Some(port));
     if service.ports.iter().all(|port| through(port.number)) {
         return service.clone();
     }

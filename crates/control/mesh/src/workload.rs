@@ -7,7 +7,7 @@ use portolan_derive::{Derived, Reader};
 use portolan_names::{labels, names};
 
 use crate::{
-    facts::{NodeFact, Fact, Origin, PodFact, Tag, pod_addresses},
+    facts::{Fact, NodeFact, Origin, PodFact, Tag, pod_addresses},
     object::ObjectKey,
     service::Locality,
     settings,

@@ -61,18 +61,18 @@ proptest! {
                 }
                 Step::Look(from, steps) => {
                     let walk = Walk { from, steps };
-                    let fresh = table(facts.clone()).read(|read| read.get(&walk));
-                    prop_assert_eq!(old.read(|read| read.get(&walk)), fresh);
+                    let fresh = table(facts.clone()).reader().get(&walk);
+                    prop_assert_eq!(old.reader().get(&walk), fresh);
                 }
                 Step::Settle => {
-                    let mut new = table(facts.clone());
+                    let new = table(facts.clone());
                     let changes = old.settle();
                     for walk in changes.of::<Walk>() {
                         prop_assert!(holds.contains_key(walk));
                         known.insert(walk.clone(), old.held(walk).unwrap());
                     }
                     for walk in holds.keys() {
-                        let fresh = new.read(|read| read.get(walk));
+                        let fresh = new.reader().get(walk);
                         let held = old.held(walk);
                         prop_assert_eq!(held.as_ref(), Some(&fresh), "{:?}", walk);
                         prop_assert_eq!(known.get(walk), Some(&fresh), "not told of {:?}", walk);
