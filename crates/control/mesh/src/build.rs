@@ -41,7 +41,7 @@ impl Snapshot {
         let mut virtual_services = virtual_service::merge_delegates(resolved);
         virtual_services.sort_by(|a, b| a.meta.precedence().cmp(&b.meta.precedence()));
         let old_vs: BTreeMap<_, _> =
-            before.iter().flat_map(|b| &b.virtual_services).map(|v| (&v.meta.key, v)).collect();
+            before.iter().flat_map(|b| b.virtual_services.iter()).map(|v| (&v.meta.key, v)).collect();
         let virtual_services = virtual_services
             .into_iter()
             .map(|v| {
@@ -56,7 +56,7 @@ impl Snapshot {
             &mesh.default_destination_rule_export_to,
         );
         let old_dr: BTreeMap<_, _> =
-            before.iter().flat_map(|b| &b.destination_rules).map(|d| (&d.meta.key, d)).collect();
+            before.iter().flat_map(|b| b.destination_rules.iter()).map(|d| (&d.meta.key, d)).collect();
         let destination_rules = destination_rules
             .into_iter()
             .map(|d| {
@@ -77,16 +77,16 @@ impl Snapshot {
         peer_authentications.sort_by(|a, b| a.meta.precedence().cmp(&b.meta.precedence()));
 
         Self {
-            cluster: inputs.cluster.clone(),
+            cluster: Arc::new(inputs.cluster.clone()),
             mesh_config: mesh.clone(),
-            root_certificates: inputs.root_certificates.clone(),
-            jwks: inputs.jwks.clone(),
-            trust: inputs.federation.trust.clone(),
-            services,
-            endpoints,
+            root_certificates: inputs.root_certificates.as_str().into(),
+            jwks: inputs.jwks.iter().map(|(name, keys)| (name.clone(), keys.as_str().into())).collect(),
+            trust: Arc::new(inputs.federation.trust.clone()),
+            services: Arc::new(services),
+            endpoints: Arc::new(endpoints),
             virtual_services,
             destination_rules,
-            gateways,
+            gateways: gateways.into(),
             kube_services: inputs.services.clone(),
             workloads,
             sidecars: by_namespace(inputs.sidecars.values().map(|s| (&s.metadata, &s.spec))),

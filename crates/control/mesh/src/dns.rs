@@ -81,7 +81,7 @@ pub(crate) fn allocate(
 impl Snapshot {
     /// Hosts that only the mesh can resolve, with their addresses: imports and ServiceEntries with addresses of their
     /// own. The cluster's DNS and the agents' DNS proxies answer from this table.
-    pub fn dns_table(&self) -> BTreeMap<String, DnsEntry> {
+    pub(crate) fn dns_table(&self) -> BTreeMap<String, DnsEntry> {
         let resolvable = |s: &&Arc<Service>| {
             s.registry != Registry::Kubernetes
                 && matches!(s.visibility, Visibility::Public)

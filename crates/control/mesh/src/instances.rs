@@ -12,7 +12,7 @@ use crate::{
 
 impl Snapshot {
     /// Services that a proxy's workload serves, with the workload's ports.
-    pub fn instances_of(&self, node: &ProxyNode) -> Vec<ServiceInstance> {
+    pub(crate) fn instances_of(&self, node: &ProxyNode) -> Vec<ServiceInstance> {
         let labels = self.labels_of(node);
         let named = self.workload_of(node).map(|w| w.named_ports.clone()).unwrap_or_default();
         let selects =
@@ -58,7 +58,7 @@ impl Snapshot {
     }
 
     /// Inbound listeners of the Sidecar object that holds for a proxy; empty means the default ones.
-    pub fn sidecar_ingress(&self, node: &ProxyNode) -> Vec<SidecarIngress> {
+    pub(crate) fn sidecar_ingress(&self, node: &ProxyNode) -> Vec<SidecarIngress> {
         let Some(sidecar) = self.sidecar_of(node) else { return Vec::new() };
         sidecar
             .spec

@@ -13,12 +13,12 @@ use crate::{
 
 impl Snapshot {
     /// mTLS modes of a workload.
-    pub fn mtls_modes(&self, namespace: &str, labels: &BTreeMap<String, String>) -> MtlsModes {
+    pub(crate) fn mtls_modes(&self, namespace: &str, labels: &BTreeMap<String, String>) -> MtlsModes {
         authn::modes(&self.peer_authentications, &self.mesh_config.root_namespace, namespace, labels)
     }
 
     /// Policies that hold for a workload.
-    pub fn policies(&self, namespace: &str, labels: &BTreeMap<String, String>) -> WorkloadPolicies {
+    pub(crate) fn policies(&self, namespace: &str, labels: &BTreeMap<String, String>) -> WorkloadPolicies {
         authz::policies(
             &self.authorization_policies,
             &self.request_authentications,
@@ -30,7 +30,7 @@ impl Snapshot {
 
     /// Identities that a client accepts from a service: those of its endpoints and those that the service names. Our own
     /// trust domain's are repeated for its aliases.
-    pub fn accepted_identities(&self, service: &Service) -> BTreeSet<String> {
+    pub(crate) fn accepted_identities(&self, service: &Service) -> BTreeSet<String> {
         let mut out = service.subject_alt_names.clone();
         if let Some(endpoints) = self.endpoints.get(&service.host) {
             out.extend(endpoints.identities());

@@ -14,26 +14,33 @@ use crate::{
     virtual_service::ResolvedVirtualService,
 };
 
-/// Services and configuration visible to some proxies.
-#[derive(Clone, Debug)]
-pub struct Scope {
+/// Which scope: everything that decides what a proxy sees of services and configuration.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ScopeKey {
     /// Namespace of the proxies.
     pub namespace: String,
-    /// Sidecar object that made the scope.
-    pub sidecar: Option<Arc<Resolved<SidecarSpec>>>,
-    /// Visible services, by host.
-    pub services: BTreeMap<String, Arc<Service>>,
-    /// Visible VirtualServices of all gateways, oldest first.
-    pub virtual_services: Vec<Arc<ResolvedVirtualService>>,
-    /// DestinationRules that the proxies use, by service host.
-    pub destination_rules: BTreeMap<String, Arc<ResolvedDestinationRule>>,
-    /// Unknown destinations are passed through.
-    pub allow_any: bool,
+    /// The Sidecar object that holds for them.
+    pub sidecar: Option<ObjectKey>,
+    /// Scope of gateways: no Sidecar object holds for them.
+    pub router: bool,
 }
 
-impl Scope {
+/// Services and configuration visible to the proxies of one scope.
+#[derive(Clone, Debug)]
+pub(crate) struct Visible {
+    /// Visible services, by host.
+    pub(crate) services: Arc<BTreeMap<String, Arc<Service>>>,
+    /// Visible VirtualServices of all gateways, oldest first.
+    pub(crate) virtual_services: Vec<Arc<ResolvedVirtualService>>,
+    /// DestinationRules that the proxies use, by service host.
+    pub(crate) destination_rules: BTreeMap<String, Arc<ResolvedDestinationRule>>,
+    /// Unknown destinations are passed through.
+    pub(crate) allow_any: bool,
+}
+
+impl Visible {
     /// The service of a host.
-    pub fn service(&self, host: &str) -> Option<&Arc<Service>> {
+    pub(crate) fn service(&self, host: &str) -> Option<&Arc<Service>> {
         self.services.get(host).or_else(|| {
             // A ServiceEntry's wildcard covers the host.
             let mut covering: Vec<_> =
@@ -44,7 +51,7 @@ impl Scope {
     }
 
     /// VirtualServices bound to `gateway` (`mesh` or `namespace/name`).
-    pub fn virtual_services_of<'a>(
+    pub(crate) fn virtual_services_of<'a>(
         &'a self,
         gateway: &'a str,
     ) -> impl Iterator<Item = &'a Arc<ResolvedVirtualService>> + 'a {
@@ -52,7 +59,7 @@ impl Scope {
     }
 
     /// The VirtualService that holds for a host in the mesh: the most specific one, then the oldest.
-    pub fn virtual_service_for(&self, host: &str) -> Option<&Arc<ResolvedVirtualService>> {
+    pub(crate) fn virtual_service_for(&self, host: &str) -> Option<&Arc<ResolvedVirtualService>> {
         let mut best: Option<(&str, &Arc<ResolvedVirtualService>)> = None;
         for vs in self.virtual_services_of(MESH_GATEWAY) {
             for pattern in vs.spec.hosts.iter().filter(|h| host_matches(h, host)) {
@@ -63,11 +70,6 @@ impl Scope {
             }
         }
         best.map(|(_, vs)| vs)
-    }
-
-    /// The DestinationRule of a service host.
-    pub fn destination_rule(&self, host: &str) -> Option<&Arc<ResolvedDestinationRule>> {
-        self.destination_rules.get(host)
     }
 
     pub(crate) fn sidecar_allow_any(sidecar: Option<&Arc<Resolved<SidecarSpec>>>, mesh: bool) -> bool {

@@ -14,8 +14,8 @@ use crate::{
     gateway::{self, GatewayServer},
     host::{host_matches, host_specificity},
     node::ProxyNode,
-    object::Resolved,
-    scope::Scope,
+    object::{ObjectKey, Resolved},
+    scope::{ScopeKey, Visible},
     service::Service,
     sidecar,
     snapshot::Snapshot,
@@ -24,16 +24,29 @@ use crate::{
 
 impl Snapshot {
     /// The scope of a proxy. Gateways see what their namespace sees; Sidecar objects do not hold for them.
-    pub fn scope(&self, node: &ProxyNode) -> Arc<Scope> {
+    pub(crate) fn scope_of(&self, node: &ProxyNode) -> ScopeKey {
         let sidecar = (!node.is_router()).then(|| self.sidecar_of(node)).flatten();
-        let key = (node.namespace.clone(), sidecar.map(|s| s.meta.key.clone()), node.is_router());
-        let mut scopes = self.scopes.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(scope) = scopes.get(&key) {
-            return scope.clone();
+        ScopeKey {
+            namespace: node.namespace.clone(),
+            sidecar: sidecar.map(|s| s.meta.key.clone()),
+            router: node.is_router(),
         }
-        let scope = Arc::new(self.make_scope(&node.namespace, sidecar));
-        scopes.insert(key, scope.clone());
-        scope
+    }
+
+    /// What the proxies of a scope see.
+    pub(crate) fn visible(&self, key: &ScopeKey) -> Arc<Visible> {
+        let mut scopes = self.scopes.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(visible) = scopes.get(key) {
+            return visible.clone();
+        }
+        let sidecar = key.sidecar.as_ref().and_then(|s| self.sidecar(s));
+        let visible = Arc::new(self.make_visible(&key.namespace, sidecar));
+        scopes.insert(key.clone(), visible.clone());
+        visible
+    }
+
+    fn sidecar(&self, key: &ObjectKey) -> Option<&Arc<Resolved<SidecarSpec>>> {
+        self.sidecars.get(&key.namespace)?.iter().find(|s| s.meta.key == *key)
     }
 
     pub(crate) fn sidecar_of(&self, node: &ProxyNode) -> Option<&Arc<Resolved<SidecarSpec>>> {
@@ -41,7 +54,7 @@ impl Snapshot {
         sidecar::find(&self.sidecars, root, &node.namespace, &self.labels_of(node))
     }
 
-    fn make_scope(&self, namespace: &str, sidecar: Option<&Arc<Resolved<SidecarSpec>>>) -> Scope {
+    fn make_visible(&self, namespace: &str, sidecar: Option<&Arc<Resolved<SidecarSpec>>>) -> Visible {
         let hosts = sidecar.and_then(|s| sidecar::egress_hosts(s, namespace));
         let through = |ns: &str, host: &str| {
             hosts.as_ref().is_none_or(|list| sidecar::lets_through(list, ns, host, None))
@@ -87,11 +100,9 @@ impl Snapshot {
             .values()
             .filter_map(|s| Some((s.host.clone(), self.destination_rule(namespace, s)?.clone())))
             .collect();
-        Scope {
-            namespace: namespace.to_owned(),
-            allow_any: Scope::sidecar_allow_any(sidecar, self.mesh_config.allow_any()),
-            sidecar: sidecar.cloned(),
-            services,
+        Visible {
+            allow_any: Visible::sidecar_allow_any(sidecar, self.mesh_config.allow_any()),
+            services: Arc::new(services),
             virtual_services,
             destination_rules,
         }
@@ -99,7 +110,11 @@ impl Snapshot {
 
     /// The DestinationRule that proxies of `client` use for a service: of their own namespace, else of the service's,
     /// else of the root namespace; in each the most specific host, then the oldest.
-    pub fn destination_rule(&self, client: &str, service: &Service) -> Option<&Arc<ResolvedDestinationRule>> {
+    pub(crate) fn destination_rule(
+        &self,
+        client: &str,
+        service: &Service,
+    ) -> Option<&Arc<ResolvedDestinationRule>> {
         let root = self.mesh_config.root_namespace.as_str();
         [client, service.namespace.as_str(), root].into_iter().find_map(|ns| {
             self.destination_rules
@@ -111,7 +126,7 @@ impl Snapshot {
     }
 
     /// Servers of all Gateways that select a proxy, oldest Gateway first.
-    pub fn gateways_of(&self, node: &ProxyNode) -> Vec<GatewayServer> {
+    pub(crate) fn gateways_of(&self, node: &ProxyNode) -> Vec<GatewayServer> {
         let labels = self.labels_of(node);
         let selected = self
             .gateways
@@ -122,7 +137,7 @@ impl Snapshot {
     }
 
     /// Whether a proxy is one of the gateways that get the roots of other trust domains.
-    pub fn gets_trust_bundles(&self, node: &ProxyNode) -> bool {
+    pub(crate) fn gets_trust_bundles(&self, node: &ProxyNode) -> bool {
         if self.trust.bundles.is_empty() || !node.is_router() {
             return false;
         }

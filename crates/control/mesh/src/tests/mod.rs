@@ -24,6 +24,12 @@ fn sidecar(namespace: &str, labels: Value) -> ProxyNode {
     ProxyNode::parse(&id, &metadata).unwrap()
 }
 
+/// What a proxy sees.
+fn scope_of<'a>(snapshot: &'a Snapshot, node: &ProxyNode) -> Scope<'a> {
+    let model = snapshot.model();
+    model.scope(model.scope_of(node))
+}
+
 const SHOP: &str = r#"
 apiVersion: v1
 kind: Service
@@ -55,9 +61,10 @@ const REVIEWS: &str = "reviews.shop.svc.cluster.local";
 #[test]
 fn services_and_endpoints() {
     let snapshot = Snapshot::build(&inputs(SHOP), None);
-    let service = &snapshot.services[REVIEWS];
+    let service = snapshot.model().service(REVIEWS).unwrap();
     assert_eq!(service.ports[0].protocol, Protocol::Http);
-    let endpoints = snapshot.endpoints_of(REVIEWS).unwrap().port(80);
+    let endpoints = snapshot.model().endpoints_of(REVIEWS).unwrap();
+    let endpoints = endpoints.port(80);
     assert_eq!(endpoints.len(), 1);
     let endpoint = &endpoints[0];
     assert!(endpoint.mesh_tls && endpoint.port == 9080);
@@ -66,7 +73,7 @@ fn services_and_endpoints() {
 
     let mut node = sidecar("shop", json!({}));
     node.name = "reviews-v1-abc-x".to_owned();
-    let instances = snapshot.instances_of(&node);
+    let instances = snapshot.model().instances_of(&node);
     assert_eq!((instances.len(), instances[0].target), (1, 9080));
 }
 
@@ -78,8 +85,11 @@ fn unchanged_parts_are_shared() {
         "spec": {"clusterIP": "10.96.0.9", "ports": [{"port": 1}]}}))
         .unwrap();
     let second = Snapshot::build(&all, Some(&first));
-    assert!(std::sync::Arc::ptr_eq(&first.services[REVIEWS], &second.services[REVIEWS]));
-    assert!(std::sync::Arc::ptr_eq(&first.endpoints[REVIEWS], &second.endpoints[REVIEWS]));
+    assert!(std::sync::Arc::ptr_eq(&first.model().services()[REVIEWS], &second.model().services()[REVIEWS]));
+    assert!(std::sync::Arc::ptr_eq(
+        &first.model().endpoints()[REVIEWS],
+        &second.model().endpoints()[REVIEWS]
+    ));
 }
 
 #[test]
@@ -102,10 +112,10 @@ metadata: {name: hidden, namespace: other, creationTimestamp: "2019-01-01T00:00:
 spec: {hosts: [reviews.shop.svc.cluster.local], exportTo: ["."], http: []}
 "#;
     let snapshot = Snapshot::build(&inputs(&format!("{SHOP}---{yaml}")), None);
-    let scope = snapshot.scope(&sidecar("shop", json!({})));
+    let scope = scope_of(&snapshot, &sidecar("shop", json!({})));
     assert_eq!(scope.virtual_service_for(REVIEWS).unwrap().meta.key.name, "older");
     assert_eq!(scope.virtual_service_for("x.svc.cluster.local").unwrap().meta.key.name, "wide");
-    let other = snapshot.scope(&sidecar("other", json!({})));
+    let other = scope_of(&snapshot, &sidecar("other", json!({})));
     assert_eq!(other.virtual_service_for(REVIEWS).unwrap().meta.key.name, "hidden");
 }
 
@@ -131,7 +141,7 @@ spec:
     route: [{destination: {host: reviews}}]
 "#;
     let snapshot = Snapshot::build(&inputs(&format!("{SHOP}---{yaml}")), None);
-    let scope = snapshot.scope(&sidecar("shop", json!({})));
+    let scope = scope_of(&snapshot, &sidecar("shop", json!({})));
     let vs = scope.virtual_service_for(REVIEWS).unwrap();
     assert_eq!(vs.spec.http.len(), 2);
     let matches = &vs.spec.http[0].match_;
@@ -155,7 +165,7 @@ fn destination_rule_lookup_order() {
     );
     let snapshot = Snapshot::build(&inputs(&all), None);
     for (client, expected) in [("shop", "shop"), ("client", "client"), ("third", "shop")] {
-        let rule = snapshot.destination_rule(client, &snapshot.services[REVIEWS]).unwrap();
+        let rule = snapshot.model().destination_rule(client, &snapshot.model().services()[REVIEWS]).unwrap();
         assert_eq!(rule.meta.key.namespace, expected, "{client}");
     }
 }
@@ -178,11 +188,14 @@ spec: {selector: {matchLabels: {app: reviews}}, portLevelMtls: {9080: {mode: DIS
     let snapshot = Snapshot::build(&inputs(yaml), None);
     let labels = [("app".to_owned(), "reviews".to_owned())].into();
     use portolan_resources::security::MtlsMode::*;
-    let modes = snapshot.mtls_modes("shop", &labels);
+    let modes = snapshot.model().mtls_modes("shop", &labels);
     assert_eq!((modes.port(9080), modes.port(1)), (Disable, Permissive));
-    assert_eq!(snapshot.mtls_modes("shop", &Default::default()).default, Permissive);
-    assert_eq!(snapshot.mtls_modes("other", &labels).default, Strict);
-    assert_eq!(Snapshot::build(&Inputs::default(), None).mtls_modes("x", &labels).default, Permissive);
+    assert_eq!(snapshot.model().mtls_modes("shop", &Default::default()).default, Permissive);
+    assert_eq!(snapshot.model().mtls_modes("other", &labels).default, Strict);
+    assert_eq!(
+        Snapshot::build(&Inputs::default(), None).model().mtls_modes("x", &labels).default,
+        Permissive
+    );
 }
 
 #[test]
@@ -197,11 +210,11 @@ metadata: {name: one, namespace: client}
 spec: {workloadSelector: {labels: {app: a}}, egress: [{hosts: ["shop/*"]}]}
 "#;
     let snapshot = Snapshot::build(&inputs(&format!("{SHOP}---{yaml}")), None);
-    let narrow = snapshot.scope(&sidecar("client", json!({})));
-    assert!(narrow.service(REVIEWS).is_none() && !narrow.allow_any);
-    let selected = snapshot.scope(&sidecar("client", json!({"app": "a"})));
-    assert!(selected.service(REVIEWS).is_some() && selected.allow_any);
-    assert!(snapshot.scope(&sidecar("third", json!({}))).service(REVIEWS).is_some());
+    let narrow = scope_of(&snapshot, &sidecar("client", json!({})));
+    assert!(narrow.visible_service(REVIEWS).is_none() && !narrow.allow_any());
+    let selected = scope_of(&snapshot, &sidecar("client", json!({"app": "a"})));
+    assert!(selected.visible_service(REVIEWS).is_some() && selected.allow_any());
+    assert!(scope_of(&snapshot, &sidecar("third", json!({}))).visible_service(REVIEWS).is_some());
 }
 
 #[test]
@@ -227,14 +240,14 @@ fn federation_is_a_second_registry() {
         import(REVIEWS, Visibility::Public),
     ];
     let snapshot = Snapshot::build(&all, None);
-    let table = snapshot.dns_table();
+    let table = snapshot.model().dns_table();
     assert_eq!(table.keys().collect::<Vec<_>>(), [local]);
-    let scope = snapshot.scope(&sidecar("shop", json!({})));
-    assert!(scope.service(local).is_some() && scope.service(exported).is_none());
+    let scope = scope_of(&snapshot, &sidecar("shop", json!({})));
+    assert!(scope.visible_service(local).is_some() && scope.visible_service(exported).is_none());
     // Imported as local: the Kubernetes Service stays, its accepted identities are united.
-    let merged = &snapshot.services[REVIEWS];
+    let merged = snapshot.model().service(REVIEWS).unwrap();
     assert_eq!(merged.registry, Registry::Kubernetes);
-    let identities = snapshot.accepted_identities(merged);
+    let identities = snapshot.model().accepted_identities(&merged);
     assert!(identities.contains("spiffe://east.local/ns/istio-system/sa/gw"));
     assert!(identities.contains("spiffe://cluster.local/ns/shop/sa/reviews"));
 }
@@ -252,7 +265,7 @@ spec:
     let metadata = json!({"NAMESPACE": "istio-system", "LABELS": {"istio": "ingressgateway"}});
     let node = ProxyNode::parse("router~10.64.0.9~gw.istio-system~istio-system.svc.cluster.local", &metadata)
         .unwrap();
-    let servers = snapshot.gateways_of(&node);
+    let servers = snapshot.model().gateways_of(&node);
     assert_eq!(servers.len(), 1);
     assert_eq!(servers[0].bound_hosts("shop", &["*".into()]), ["*.example.com", "other.com"]);
     assert_eq!(servers[0].bound_hosts("other", &["*".into()]), ["other.com"]);

@@ -47,7 +47,9 @@ fn a_workload_has_the_policies_of_the_root_namespace_and_its_own() {
         + &policy("RequestAuthentication", "shop", "jwt", "selector: {matchLabels: {app: a}}")
         + &policy("RequestAuthentication", "other", "foreign", "");
     let snapshot = build(&yaml);
-    let of = |namespace: &str, pairs: &[(&str, &str)]| names(&snapshot.policies(namespace, &labels(pairs)));
+    let of = |namespace: &str, pairs: &[(&str, &str)]| {
+        names(&snapshot.model().policies(namespace, &labels(pairs)))
+    };
     let everybody = ["deny istio-system/root", "allow shop/own", "request istio-system/root"];
     assert_eq!(of("shop", &[]), everybody);
     assert_eq!(of("shop", &[("app", "b"), ("tier", "x")]), everybody);
@@ -146,8 +148,8 @@ fn in_the_root_namespace_its_own_policy_is_the_meshs() {
     let yaml = policy(kind, "istio-system", "root", "mtls: {mode: STRICT}")
         + &policy(kind, "istio-system", "w", "selector: {matchLabels: {app: a}}, mtls: {mode: DISABLE}");
     let snapshot = build(&yaml);
-    assert_eq!(snapshot.mtls_modes("istio-system", &labels(&[])).default, Strict);
-    assert_eq!(snapshot.mtls_modes("istio-system", &labels(&[("app", "a")])).default, Disable);
+    assert_eq!(snapshot.model().mtls_modes("istio-system", &labels(&[])).default, Strict);
+    assert_eq!(snapshot.model().mtls_modes("istio-system", &labels(&[("app", "a")])).default, Disable);
 }
 
 #[test]
@@ -159,7 +161,7 @@ fn the_oldest_peer_authentication_of_a_scope_holds() {
         )
     };
     let snapshot = build(&(old("a", 2022, "DISABLE") + &old("b", 2021, "STRICT")));
-    assert_eq!(snapshot.mtls_modes("shop", &labels(&[])).default, Strict);
+    assert_eq!(snapshot.model().mtls_modes("shop", &labels(&[])).default, Strict);
 }
 
 #[test]
@@ -173,7 +175,7 @@ fn identities_of_endpoints_and_of_the_service_are_accepted_in_all_our_trust_doma
         Arc::new(MeshConfig { trust_domain_aliases: vec!["old.local".to_owned()], ..MeshConfig::default() });
     let snapshot = Snapshot::build(&all, None);
     let accepted = |host: &str| -> Vec<String> {
-        snapshot.accepted_identities(&snapshot.services[host]).into_iter().collect()
+        snapshot.model().accepted_identities(&snapshot.model().services()[host]).into_iter().collect()
     };
     assert_eq!(
         accepted(REVIEWS),

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use portolan_resources::MeshConfig;
 use serde_json::json;
 
-use super::{REVIEWS, SHOP, inputs, sidecar};
+use super::{REVIEWS, SHOP, inputs, scope_of, sidecar};
 use crate::*;
 
 /// A mesh of the shop and what `yaml` adds.
@@ -29,9 +29,9 @@ fn service(namespace: &str, name: &str, annotations: &str) -> String {
 
 /// Services that a sidecar in `namespace` sees, each with its ports.
 fn seen(snapshot: &Snapshot, namespace: &str) -> Vec<String> {
-    let scope = snapshot.scope(&sidecar(namespace, json!({})));
+    let scope = scope_of(snapshot, &sidecar(namespace, json!({})));
     let ports = |s: &Service| s.ports.iter().map(|p| p.number.to_string()).collect::<Vec<_>>().join(",");
-    scope.services.values().map(|s| format!("{}.{}:{}", s.name, s.namespace, ports(s))).collect()
+    scope.services().values().map(|s| format!("{}.{}:{}", s.name, s.namespace, ports(s))).collect()
 }
 
 #[test]
@@ -97,8 +97,8 @@ fn egress_hosts_let_through_what_they_name_and_nothing_else() {
 fn a_service_that_is_let_through_whole_is_shared_with_the_snapshot() {
     let yaml = "kind: Sidecar\nmetadata: {name: default, namespace: client}\nspec: {egress: [{hosts: ['shop/*']}]}\n";
     let snapshot = shop(yaml);
-    let scope = snapshot.scope(&sidecar("client", json!({})));
-    assert!(Arc::ptr_eq(&scope.services[REVIEWS], &snapshot.services[REVIEWS]));
+    let scope = scope_of(&snapshot, &sidecar("client", json!({})));
+    assert!(Arc::ptr_eq(&scope.services()[REVIEWS], &snapshot.model().services()[REVIEWS]));
 }
 
 #[test]
@@ -122,8 +122,8 @@ fn the_nearest_sidecar_object_holds() {
         + &object("root-selected", "istio-system", "workloadSelector: {labels: {app: a}}, ", "n/*");
     let snapshot = Snapshot::build(&inputs(yaml.trim_start_matches("---\n")), None);
     let holds = |namespace: &str, labels| {
-        let scope = snapshot.scope(&sidecar(namespace, labels));
-        scope.sidecar.as_ref().map(|s| s.meta.key.to_string())
+        let scope = scope_of(&snapshot, &sidecar(namespace, labels));
+        scope.key().sidecar.as_ref().map(ToString::to_string)
     };
     for (namespace, labels, expected) in [
         ("client", json!({"app": "a", "tier": "x"}), "client/selected"),
@@ -136,7 +136,12 @@ fn the_nearest_sidecar_object_holds() {
     ] {
         assert_eq!(holds(namespace, labels.clone()).as_deref(), Some(expected), "{namespace} {labels}");
     }
-    assert!(Snapshot::build(&Inputs::default(), None).scope(&sidecar("a", json!({}))).sidecar.is_none());
+    assert!(
+        scope_of(&Snapshot::build(&Inputs::default(), None), &sidecar("a", json!({})))
+            .key()
+            .sidecar
+            .is_none()
+    );
 }
 
 #[test]
@@ -144,9 +149,9 @@ fn sidecar_objects_do_not_hold_for_gateways() {
     let yaml =
         "kind: Sidecar\nmetadata: {name: default, namespace: client}\nspec: {egress: [{hosts: ['./*']}]}\n";
     let snapshot = shop(yaml);
-    assert!(snapshot.scope(&sidecar("client", json!({}))).services.is_empty());
-    let scope = snapshot.scope(&gateway("client", json!({})));
-    assert!(scope.services.contains_key(REVIEWS) && scope.sidecar.is_none());
+    assert!(scope_of(&snapshot, &sidecar("client", json!({}))).services().is_empty());
+    let scope = scope_of(&snapshot, &gateway("client", json!({})));
+    assert!(scope.visible_exact(REVIEWS).is_some() && scope.key().sidecar.is_none());
 }
 
 #[test]
@@ -168,10 +173,14 @@ fn a_virtual_service_that_is_seen_brings_its_destinations_along() {
             );
             let yaml = format!("{}{virtual_service}{sidecar_object}", service("a", "x", ""));
             let snapshot = Snapshot::build(&inputs(&yaml), None);
-            let scope = snapshot.scope(&sidecar("client", json!({})));
-            let found = scope.services.get("x.a.svc.cluster.local");
+            let scope = scope_of(&snapshot, &sidecar("client", json!({})));
+            let found = scope.visible_exact("x.a.svc.cluster.local");
             assert_eq!(found.is_some(), expected && visible, "{namespace} {export_to} {rule}");
-            assert_eq!(scope.virtual_services.len(), usize::from(visible), "{namespace} {export_to}");
+            assert_eq!(
+                scope.virtual_services_of("mesh").len(),
+                usize::from(visible),
+                "{namespace} {export_to}"
+            );
             // All ports of it: the destination may name any.
             assert!(found.is_none_or(|s| s.ports.len() == 2), "{rule}");
         }
@@ -184,8 +193,8 @@ fn virtual_services_are_bound_to_the_gateways_that_they_name() {
         "kind: VirtualService\nmetadata: {name: v, namespace: shop}\n\
          spec: {hosts: [reviews], gateways: [gw, other/gw], http: []}\n",
     );
-    let scope = snapshot.scope(&sidecar("shop", json!({})));
-    let bound = |gateway: &str| scope.virtual_services_of(gateway).count();
+    let scope = scope_of(&snapshot, &sidecar("shop", json!({})));
+    let bound = |gateway: &str| scope.virtual_services_of(gateway).len();
     assert_eq!([bound("shop/gw"), bound("other/gw"), bound("mesh"), bound("third/gw")], [1, 1, 0, 0]);
     assert!(scope.virtual_service_for(REVIEWS).is_none(), "it is not bound to the mesh");
 }
@@ -200,8 +209,8 @@ fn a_wildcard_service_stands_for_its_hosts() {
     };
     let yaml = entry("wide", "*.example") + &entry("narrow", "*.a.example") + &entry("exact", "x.a.example");
     let snapshot = Snapshot::build(&inputs(yaml.trim_start_matches("---\n")), None);
-    let scope = snapshot.scope(&sidecar("shop", json!({})));
-    let found = |host: &str| scope.service(host).map(|s| s.host.clone());
+    let scope = scope_of(&snapshot, &sidecar("shop", json!({})));
+    let found = |host: &str| scope.visible_service(host).map(|s| s.host.clone());
     assert_eq!(found("y.example").as_deref(), Some("*.example"));
     assert_eq!(found("y.a.example").as_deref(), Some("*.a.example"));
     assert_eq!(found("x.a.example").as_deref(), Some("x.a.example"));
@@ -218,7 +227,7 @@ fn a_destination_rule_is_used_where_it_is_exported_to() {
     };
     let used = |yaml: &str, client: &str| {
         let snapshot = Snapshot::build(&inputs(&format!("{SHOP}{yaml}")), None);
-        let scope = snapshot.scope(&sidecar(client, json!({})));
+        let scope = scope_of(&snapshot, &sidecar(client, json!({})));
         scope.destination_rule(REVIEWS).map(|d| d.meta.key.namespace.clone())
     };
     let shop_only = rule("shop", "reviews", ".");
@@ -237,7 +246,7 @@ fn a_destination_rule_is_used_where_it_is_exported_to() {
     let both =
         rule("client", "'*.local'", ".").replace("name: d,", "name: wide,") + &rule("client", REVIEWS, ".");
     let snapshot = Snapshot::build(&inputs(&format!("{SHOP}{both}")), None);
-    let found = snapshot.destination_rule("client", &snapshot.services[REVIEWS]).unwrap();
+    let found = snapshot.model().destination_rule("client", &snapshot.model().services()[REVIEWS]).unwrap();
     assert_eq!(found.meta.key.name, "d");
     // A rule for another host is none for this one.
     assert_eq!(used(&rule("shop", "ratings", "*"), "shop"), None);
@@ -262,8 +271,16 @@ fn unknown_destinations_are_as_the_sidecar_object_says_else_as_the_mesh_says() {
         }
         inputs.mesh_config = Arc::new(mesh);
         let snapshot = Snapshot::build(&inputs, None);
-        assert_eq!(snapshot.scope(&sidecar("client", json!({}))).allow_any, expected, "{policy} {of_mesh}");
-        assert_eq!(snapshot.scope(&sidecar("other", json!({}))).allow_any, of_mesh, "{policy} {of_mesh}");
+        assert_eq!(
+            scope_of(&snapshot, &sidecar("client", json!({}))).allow_any(),
+            expected,
+            "{policy} {of_mesh}"
+        );
+        assert_eq!(
+            scope_of(&snapshot, &sidecar("other", json!({}))).allow_any(),
+            of_mesh,
+            "{policy} {of_mesh}"
+        );
     }
 }
 
@@ -274,7 +291,7 @@ fn gateways_are_selected_by_all_of_their_labels() {
          spec: {selector: {app: a, tier: x}, servers: [{port: {number: 80, name: h, protocol: HTTP}, hosts: ['*']}, \
          {port: {number: 0, name: z, protocol: HTTP}, hosts: ['*']}]}\n",
     );
-    let servers = |labels| snapshot.gateways_of(&gateway("other", labels));
+    let servers = |labels| snapshot.model().gateways_of(&gateway("other", labels));
     let found = servers(json!({"app": "a", "tier": "x", "more": "y"}));
     assert_eq!(found.len(), 1, "a server without a port is none");
     assert_eq!((found[0].gateway.to_string().as_str(), found[0].port), ("shop/gw", 80));
@@ -298,7 +315,7 @@ fn only_federation_gateways_get_the_roots_of_other_trust_domains() {
         (sidecar("istio-system", name("east-egress")), false),
     ];
     for (node, expected) in cases {
-        assert_eq!(snapshot.gets_trust_bundles(&node), expected, "{node:?}");
+        assert_eq!(snapshot.model().gets_trust_bundles(&node), expected, "{node:?}");
         assert!(!none.gets_trust_bundles(&node), "there are none");
     }
 }
