@@ -8,7 +8,7 @@ use kube::{
     Api, Client,
     api::{Patch, PatchParams, PostParams},
 };
-use portolan_mesh::Snapshot;
+use portolan_mesh::Model;
 use serde_json::json;
 use tokio::sync::watch;
 
@@ -33,7 +33,7 @@ pub async fn publish(client: Client, namespace: String, mut published: watch::Re
     loop {
         let snapshot = published.borrow_and_update().snapshot.clone();
         if let Some(snapshot) = snapshot {
-            let hosts = hosts(&snapshot);
+            let hosts = hosts(snapshot.model());
             if written.as_deref() != Some(hosts.as_str()) {
                 match write(&api, &hosts).await {
                     Ok(()) => written = Some(hosts),
@@ -51,10 +51,10 @@ pub async fn publish(client: Client, namespace: String, mut published: watch::Re
     }
 }
 
-fn hosts(snapshot: &Snapshot) -> String {
+fn hosts(model: Model<'_>) -> String {
     let mut text = String::new();
-    for (host, entry) in snapshot.dns_table() {
-        for address in entry.addresses {
+    for (host, entry) in model.dns_table().iter() {
+        for address in &entry.addresses {
             if text.len() + host.len() > MAX_BYTES {
                 tracing::warn!("the DNS table is larger than {MAX_BYTES} bytes; the rest is left out");
                 return text;

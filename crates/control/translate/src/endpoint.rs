@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use portolan_mesh::{
-    Endpoint, EndpointAddress, Locality, ResolvedDestinationRule, Service, ServicePort, Snapshot, Workload,
+    Endpoint, EndpointAddress, Locality, Model, ResolvedDestinationRule, Service, ServicePort,
 };
 use portolan_names::labels;
 use portolan_resources::{
@@ -17,16 +17,17 @@ use crate::{context::Context, metadata, pb::*, traffic_policy::traffic_policy};
 /// The endpoints of an outbound cluster that the proxy may see.
 pub(crate) fn assignment(ctx: &Context<'_>, name: &str) -> Option<endpoint::ClusterLoadAssignment> {
     let parsed = ClusterName::parse(name)?;
-    let service = ctx.scope.services.get(&parsed.host)?;
+    let service = ctx.scope.visible_exact(&parsed.host)?;
     let port = service.port(parsed.port)?;
-    let rule = ctx.scope.destination_rule(&service.host).map(AsRef::as_ref);
+    let rule = ctx.scope.destination_rule(&service.host);
+    let rule = rule.as_deref();
     if !parsed.subset.is_empty()
         && !rule.is_some_and(|r| r.spec.subsets.iter().any(|s| s.name == parsed.subset))
     {
         return None;
     }
-    let endpoints = ctx.snapshot.endpoints_of(&service.host);
-    let endpoints = endpoints.map(|e| e.port(port.number)).unwrap_or_default();
+    let endpoints = ctx.model.endpoints_of(&service.host);
+    let endpoints = endpoints.as_ref().map(|e| e.port(port.number)).unwrap_or_default();
     Some(build(ctx, name, endpoints.iter(), port, rule, &parsed.subset))
 }
 
@@ -39,7 +40,8 @@ pub(crate) fn dns(
     subset: &str,
     name: &str,
 ) -> endpoint::ClusterLoadAssignment {
-    let listed = ctx.snapshot.endpoints_of(&service.host).map(|e| e.port(port.number)).unwrap_or_default();
+    let listed = ctx.model.endpoints_of(&service.host);
+    let listed = listed.as_ref().map(|e| e.port(port.number)).unwrap_or_default();
     if !listed.is_empty() {
         return build(ctx, name, listed.iter(), port, rule, subset);
     }
@@ -63,9 +65,9 @@ pub(crate) fn dns(
 }
 
 /// Whether an endpoint takes mesh mTLS: it can, and its PeerAuthentication does not forbid it.
-pub(crate) fn takes_mesh_tls(snapshot: &Snapshot, endpoint: &Endpoint) -> bool {
+pub(crate) fn takes_mesh_tls(model: Model<'_>, endpoint: &Endpoint) -> bool {
     endpoint.mesh_tls
-        && snapshot.mtls_modes(&endpoint.namespace, &endpoint.labels).port(endpoint.port) != MtlsMode::Disable
+        && model.mtls_modes(&endpoint.namespace, &endpoint.labels).port(endpoint.port) != MtlsMode::Disable
 }
 
 fn build<'e>(
@@ -125,7 +127,7 @@ fn lb_endpoint(ctx: &Context<'_>, e: &Endpoint) -> endpoint::LbEndpoint {
         },
     };
     endpoint::LbEndpoint {
-        metadata: Some(metadata::endpoint(takes_mesh_tls(ctx.snapshot, e), workload_text(ctx, e))),
+        metadata: Some(metadata::endpoint(takes_mesh_tls(ctx.model, e), workload_text(ctx, e))),
         load_balancing_weight: u32v(e.weight.max(1)),
         host_identifier: Some(endpoint::lb_endpoint::HostIdentifier::Endpoint(endpoint::Endpoint {
             address: Some(address),
@@ -143,7 +145,7 @@ fn workload_text(ctx: &Context<'_>, e: &Endpoint) -> String {
         first(&[labels::CANONICAL_NAME, labels::APP_KUBERNETES_NAME, labels::APP]).unwrap_or(&e.workload);
     let revision = first(&[labels::CANONICAL_REVISION, labels::APP_KUBERNETES_VERSION, labels::VERSION]);
     let revision = revision.unwrap_or(if e.workload.is_empty() { "" } else { "latest" });
-    format!("{};{};{name};{revision};{}", e.workload, e.namespace, ctx.snapshot.cluster.cluster_id)
+    format!("{};{};{name};{revision};{}", e.workload, e.namespace, ctx.model.cluster().cluster_id)
 }
 
 /// Priorities and weights by locality. Failover needs outlier detection: without it nothing ever becomes unhealthy.
@@ -156,13 +158,14 @@ fn prioritize(
 ) {
     let parts = traffic_policy(rule, port.number, subset);
     let of_rule = parts.load_balancer.and_then(|l| l.locality_lb_setting.as_ref());
-    let setting = of_rule.or(ctx.mesh().locality_lb_setting.as_ref());
+    let mesh = ctx.mesh();
+    let setting = of_rule.or(mesh.locality_lb_setting.as_ref());
     let default = LocalityLbSetting::default();
     let setting = setting.unwrap_or(&default);
     if setting.enabled == Some(false) {
         return;
     }
-    let own = ctx.snapshot.workload_of(ctx.node).map(|w: &std::sync::Arc<Workload>| w.locality.clone());
+    let own = ctx.model.workload_of(ctx.node).map(|w| w.locality.clone());
     let own = own.unwrap_or_else(|| ctx.node.locality.clone());
     if own.is_empty() {
         return;

@@ -5,7 +5,7 @@ use std::{
     sync::{Arc, Mutex, PoisonError, Weak},
 };
 
-use portolan_mesh::{ProxyNode, Snapshot};
+use portolan_mesh::{Model, ProxyNode};
 use portolan_xds::{Resource, type_url};
 use prost::Message;
 
@@ -36,12 +36,12 @@ impl Generator {
     /// unless `names` is `None`); `None` is all. A name that there is nothing for is left out.
     pub fn generate(
         &self,
-        snapshot: &Snapshot,
+        model: Model<'_>,
         node: &ProxyNode,
         url: &str,
         names: Option<&[String]>,
     ) -> Vec<Arc<Resource>> {
-        let ctx = Context::new(snapshot, node);
+        let ctx = Context::new(model, node);
         let wanted: Option<BTreeSet<&str>> = names.map(|n| n.iter().map(String::as_str).collect());
         let is_wanted = |name: &str| wanted.as_ref().is_none_or(|w| w.contains(name));
         match url {
@@ -109,7 +109,7 @@ impl Generator {
 /// All clusters of a proxy.
 fn clusters(ctx: &Context<'_>) -> Vec<crate::pb::cluster::Cluster> {
     let mut out = cluster::special(ctx);
-    for service in ctx.scope.services.values() {
+    for service in ctx.scope.services().values() {
         for port in &service.ports {
             out.extend(cluster::outbound(ctx, service, port, false));
             if ctx.node.is_router() && ctx.node.metadata.sni_dnat {
@@ -118,8 +118,8 @@ fn clusters(ctx: &Context<'_>) -> Vec<crate::pb::cluster::Cluster> {
         }
     }
     if !ctx.node.is_router() {
-        let instances = ctx.snapshot.instances_of(ctx.node);
-        out.extend(cluster::inbound(ctx, &instances, &ctx.snapshot.sidecar_ingress(ctx.node)));
+        let instances = ctx.model.instances_of(ctx.node);
+        out.extend(cluster::inbound(ctx, &instances, &ctx.model.sidecar_ingress(ctx.node)));
     }
     out
 }

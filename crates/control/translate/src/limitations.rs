@@ -3,7 +3,7 @@
 
 use std::fmt;
 
-use portolan_mesh::{ObjectKey, ProxyNode, Snapshot};
+use portolan_mesh::{Model, ObjectKey, ProxyNode};
 
 use crate::context::Context;
 
@@ -52,9 +52,9 @@ impl fmt::Display for Limitation {
 }
 
 /// The limitations of a proxy, in a fixed order.
-pub fn limitations(snapshot: &Snapshot, node: &ProxyNode) -> Vec<Limitation> {
-    let ctx = Context::new(snapshot, node);
-    let policies = snapshot.policies(&node.namespace, &ctx.labels);
+pub fn limitations(model: Model<'_>, node: &ProxyNode) -> Vec<Limitation> {
+    let ctx = Context::new(model, node);
+    let policies = model.policies(&node.namespace, &ctx.labels);
     let mut out = Vec::new();
     for policy in &policies.requests {
         let key = &policy.meta.key;

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use parking_lot::Mutex;
-use portolan_mesh::{ProxyNode, Registry, Snapshot};
+use portolan_mesh::{Model, ProxyNode, Registry};
 use portolan_translate::Generator;
 use portolan_xds::{
     Resource,
@@ -38,29 +38,29 @@ impl Resources {
     /// Everything of a type that a proxy watches and may see, secrets excepted.
     pub fn generate(
         &self,
-        snapshot: &Snapshot,
+        model: Model<'_>,
         node: &ProxyNode,
         type_url: &str,
         watch: &Watch,
     ) -> Vec<Arc<Resource>> {
         if type_url == type_url::NAME_TABLE {
-            return vec![self.name_table(snapshot)];
+            return vec![self.name_table(model)];
         }
         if watch.wildcard {
-            return self.generator.generate(snapshot, node, type_url, None);
+            return self.generator.generate(model, node, type_url, None);
         }
         if watch.names.is_empty() {
             return Vec::new();
         }
         let names: Vec<String> = watch.names.iter().map(|name| name.to_string()).collect();
-        self.generator.generate(snapshot, node, type_url, Some(&names))
+        self.generator.generate(model, node, type_url, Some(&names))
     }
 
     /// The secrets that a proxy asks for and may have. `followed` is the proxy's own: what it no longer asks for is
     /// followed no longer.
     pub async fn secrets(
         &self,
-        snapshot: &Snapshot,
+        model: Model<'_>,
         node: &ProxyNode,
         caller: Option<&Caller>,
         watch: &Watch,
@@ -69,7 +69,7 @@ impl Resources {
         // Without identity there are no secrets.
         let Some(caller) = caller else { return Vec::new() };
         // The roots of other trust domains, for federation gateways.
-        let mut found = self.generate(snapshot, node, type_url::SECRET, watch);
+        let mut found = self.generate(model, node, type_url::SECRET, watch);
         followed.keep(&watch.names);
         for name in &watch.names {
             if let Some(secret) = self.secrets.get(node, caller, name, followed).await {
@@ -80,10 +80,10 @@ impl Resources {
     }
 
     /// The table is the same for all proxies: they share one resource for as long as its bytes stay the same.
-    fn name_table(&self, snapshot: &Snapshot) -> Arc<Resource> {
-        let table = snapshot
+    fn name_table(&self, model: Model<'_>) -> Arc<Resource> {
+        let table = model
             .dns_table()
-            .into_iter()
+            .iter()
             .map(|(host, entry)| {
                 let registry = match entry.registry {
                     Registry::Kubernetes => "Kubernetes",
@@ -95,7 +95,7 @@ impl Resources {
                     registry: registry.to_owned(),
                     ..NameInfo::default()
                 };
-                (host, info)
+                (host.clone(), info)
             })
             .collect();
         let body: bytes::Bytes = NameTable { table }.encode_to_vec().into();

@@ -363,7 +363,8 @@ impl<S: Session> Running<S> {
         if &**type_url == type_url::SECRET {
             let caller = self.task.caller.as_ref();
             let node = &self.connection.node;
-            let secrets = self.task.resources.secrets(&snapshot, node, caller, &watch, &mut self.followed);
+            let secrets =
+                self.task.resources.secrets(snapshot.model(), node, caller, &watch, &mut self.followed);
             return Ok(secrets.await);
         }
         if &**type_url == type_url::LISTENER {
@@ -372,7 +373,7 @@ impl<S: Session> Running<S> {
         let _permit = self.task.generators.acquire().await;
         let (resources, node, wanted) =
             (self.task.resources.clone(), self.connection.node.clone(), type_url.clone());
-        tokio::task::spawn_blocking(move || resources.generate(&snapshot, &node, &wanted, &watch))
+        tokio::task::spawn_blocking(move || resources.generate(snapshot.model(), &node, &wanted, &watch))
             .await
             .map_err(|error| {
                 self.task.metrics.count(Metric::InternalErrors, &[]);
@@ -383,7 +384,7 @@ impl<S: Session> Running<S> {
 
     /// Logs what the proxy cannot do, when that differs from what was said last, and shows it on the debug page.
     fn tell_limitations(&mut self, snapshot: &Snapshot) {
-        let found = limitations(snapshot, &self.connection.node);
+        let found = limitations(snapshot.model(), &self.connection.node);
         if found == self.limitations {
             return;
         }

@@ -49,7 +49,7 @@ impl Subject {
             wildcard: names.iter().any(|name| &**name == "*"),
             names: names.into_iter().filter(|name| &**name != "*").collect(),
         };
-        self.resources.generate(&self.snapshot, &self.connection.node, type_url, &watch)
+        self.resources.generate(self.snapshot.model(), &self.connection.node, type_url, &watch)
     }
 
     fn dynamic(&self, type_url: &str, wrap: impl Fn(&Resource, Value) -> Value) -> Vec<Value> {

@@ -160,7 +160,7 @@ async fn adsz(State(debug): Shared, Query(parameters): Query<Parameters>) -> Res
 
 async fn registryz(State(debug): Shared) -> Json<Value> {
     let snapshot = debug.published.borrow().snapshot.clone();
-    Json(snapshot.map_or_else(|| json!([{}]), |snapshot| registry::registryz(&snapshot)))
+    Json(snapshot.map_or_else(|| json!([{}]), |snapshot| registry::registryz(snapshot.model())))
 }
 
 async fn endpointz(State(debug): Shared, Query(parameters): Query<Parameters>) -> Response {
@@ -168,9 +168,9 @@ async fn endpointz(State(debug): Shared, Query(parameters): Query<Parameters>) -
         return Json(json!([{}])).into_response();
     };
     if parameters.brief.is_some_and(|brief| !brief.is_empty()) {
-        return registry::endpointz_brief(&snapshot).into_response();
+        return registry::endpointz_brief(snapshot.model()).into_response();
     }
-    Json(registry::endpointz(&snapshot)).into_response()
+    Json(registry::endpointz(snapshot.model())).into_response()
 }
 
 async fn configz(State(debug): Shared) -> Json<Value> {
@@ -198,5 +198,5 @@ async fn edsz(State(debug): Shared, Query(parameters): Query<Parameters>) -> Res
 
 async fn ndsz(State(debug): Shared) -> Json<Value> {
     let snapshot = debug.published.borrow().snapshot.clone();
-    Json(snapshot.map_or(Value::Null, |snapshot| registry::ndsz(&snapshot)))
+    Json(snapshot.map_or(Value::Null, |snapshot| registry::ndsz(snapshot.model())))
 }

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeSet, sync::Arc};
 
-use portolan_mesh::{ProxyNode, Snapshot};
+use portolan_mesh::{Model, ProxyNode};
 
 use crate::watch::Kind;
 
@@ -51,20 +51,22 @@ impl Changed {
     }
 
     /// Compares two models that differ in objects of these kinds.
-    pub fn between(before: Option<&Snapshot>, after: &Snapshot, kinds: &BTreeSet<Kind>) -> Self {
+    pub fn between(before: Option<Model<'_>>, after: Model<'_>, kinds: &BTreeSet<Kind>) -> Self {
         let Some(before) = before else { return Self::Everything };
         if kinds.iter().any(|kind| !matches!(kind, Kind::EndpointSlice | Kind::Pod)) {
             return Self::Everything;
         }
-        if before.services.len() != after.services.len() || before.endpoints.len() != after.endpoints.len() {
+        let (services, endpoints) = (before.services(), before.endpoints());
+        let (new_services, new_endpoints) = (after.services(), after.endpoints());
+        if services.len() != new_services.len() || endpoints.len() != new_endpoints.len() {
             return Self::Everything;
         }
         let mut reach = Reach::default();
-        for (host, service) in &after.services {
-            if !before.services.get(host).is_some_and(|old| Arc::ptr_eq(old, service)) {
+        for (host, service) in new_services.iter() {
+            if !services.get(host).is_some_and(|old| Arc::ptr_eq(old, service)) {
                 return Self::Everything;
             }
-            let (Some(old), Some(new)) = (before.endpoints.get(host), after.endpoints.get(host)) else {
+            let (Some(old), Some(new)) = (endpoints.get(host), new_endpoints.get(host)) else {
                 continue;
             };
             if Arc::ptr_eq(old, new) {
@@ -85,11 +87,12 @@ impl Changed {
 }
 
 /// Pods that are new, gone or different. Unchanged ones are shared between the models.
-fn changed_pods(before: &Snapshot, after: &Snapshot) -> BTreeSet<(String, String)> {
-    let pointers: BTreeSet<_> = before.workloads().map(Arc::as_ptr).collect();
-    let kept: BTreeSet<_> = after.workloads().map(Arc::as_ptr).collect();
-    let changed = after.workloads().filter(|workload| !pointers.contains(&Arc::as_ptr(workload)));
-    let gone = before.workloads().filter(|workload| !kept.contains(&Arc::as_ptr(workload)));
+fn changed_pods(before: Model<'_>, after: Model<'_>) -> BTreeSet<(String, String)> {
+    let (before, after) = (before.workloads(), after.workloads());
+    let pointers: BTreeSet<_> = before.iter().map(Arc::as_ptr).collect();
+    let kept: BTreeSet<_> = after.iter().map(Arc::as_ptr).collect();
+    let changed = after.iter().filter(|workload| !pointers.contains(&Arc::as_ptr(workload)));
+    let gone = before.iter().filter(|workload| !kept.contains(&Arc::as_ptr(workload)));
     changed.chain(gone).map(|workload| (workload.namespace.clone(), workload.pod.clone())).collect()
 }
 
@@ -107,7 +110,7 @@ pub(super) fn trigger(kind: Kind) -> &'static str {
 #[cfg(test)]
 mod tests {
     use k8s_openapi::api::{core::v1::Pod, discovery::v1::EndpointSlice};
-    use portolan_mesh::{Inputs, ObjectKey};
+    use portolan_mesh::{Inputs, ObjectKey, Snapshot};
     use serde_json::json;
 
     use super::*;
@@ -144,7 +147,7 @@ mod tests {
 
     fn reach(before: &Snapshot, inputs: &Inputs, kinds: &[Kind]) -> Changed {
         let after = Snapshot::build(inputs, Some(before));
-        Changed::between(Some(before), &after, &kinds.iter().copied().collect())
+        Changed::between(Some(before.model()), after.model(), &kinds.iter().copied().collect())
     }
 
     #[test]

@@ -250,10 +250,10 @@ impl Pusher {
         for kind in pending.kinds.keys() {
             self.metrics.count(Metric::PushTriggers, &[("type", change::trigger(*kind))]);
         }
-        self.metrics.set(Metric::Services, &[], snapshot.services.len() as u64);
-        self.metrics.set(Metric::VirtualServices, &[], snapshot.virtual_services.len() as u64);
+        self.metrics.set(Metric::Services, &[], snapshot.model().services().len() as u64);
+        self.metrics.set(Metric::VirtualServices, &[], snapshot.model().virtual_services().len() as u64);
         let kinds: BTreeSet<Kind> = pending.kinds.into_keys().collect();
-        let changed = Changed::between(before.as_deref(), &snapshot, &kinds);
+        let changed = Changed::between(before.as_deref().map(Snapshot::model), snapshot.model(), &kinds);
         if matches!(changed, Changed::Nothing) {
             return;
         }

@@ -29,7 +29,8 @@ pub(crate) fn outbound(
     port: &ServicePort,
     sni_form: bool,
 ) -> Vec<cluster::Cluster> {
-    let rule = ctx.scope.destination_rule(&service.host).map(AsRef::as_ref);
+    let rule = ctx.scope.destination_rule(&service.host);
+    let rule = rule.as_deref();
     let subsets = rule.iter().flat_map(|r| &r.spec.subsets).map(|s| s.name.as_str());
     std::iter::once("")
         .chain(subsets)
@@ -142,7 +143,7 @@ fn security(
                 let default_sni = name.sni();
                 let sni = settings.sni.as_deref().filter(|s| !s.is_empty()).unwrap_or(&default_sni);
                 let identities = if settings.subject_alt_names.is_empty() {
-                    ctx.snapshot.accepted_identities(service)
+                    ctx.model.accepted_identities(service)
                 } else {
                     settings.subject_alt_names.iter().cloned().collect()
                 };
@@ -158,12 +159,12 @@ fn security(
     if !ctx.mesh().enable_auto_mtls || service.mesh_external {
         return;
     }
-    let socket = || mesh_tls(&name.sni(), ctx.snapshot.accepted_identities(service));
+    let socket = || mesh_tls(&name.sni(), ctx.model.accepted_identities(service));
     if made.cluster_discovery_type == of_type(cluster::cluster::DiscoveryType::OriginalDst) {
         // Original destinations carry no metadata to match on: mTLS when every endpoint can.
-        let endpoints = ctx.snapshot.endpoints_of(&service.host);
+        let endpoints = ctx.model.endpoints_of(&service.host);
         let mut all = endpoints.iter().flat_map(|e| e.by_port.values().flatten()).peekable();
-        if all.peek().is_some() && all.all(|e| endpoint::takes_mesh_tls(ctx.snapshot, e)) {
+        if all.peek().is_some() && all.all(|e| endpoint::takes_mesh_tls(ctx.model, e)) {
             made.transport_socket = Some(socket());
         }
         return;

@@ -50,7 +50,8 @@ pub(super) fn route_names(ctx: &Context<'_>) -> Vec<String> {
 }
 
 fn collect(ctx: &Context<'_>) -> Listeners {
-    let mut services: Vec<&Arc<Service>> = ctx.scope.services.values().collect();
+    let visible = ctx.scope.services();
+    let mut services: Vec<&Arc<Service>> = visible.values().collect();
     services.sort_by(|a, b| (a.age, &a.host).cmp(&(b.age, &b.host)));
     let mut out = Listeners::new();
     for service in services {
@@ -107,7 +108,7 @@ fn add(ctx: &Context<'_>, out: &mut Listeners, service: &Arc<Service>, port: &Se
         return;
     }
     if service.headless {
-        let endpoints = ctx.snapshot.endpoints_of(&service.host);
+        let endpoints = ctx.model.endpoints_of(&service.host);
         let all = endpoints.iter().flat_map(|e| e.port(port.number));
         for endpoint in all.take(MAX_HEADLESS_LISTENERS) {
             // The proxy's own Pod is reached directly.
@@ -165,8 +166,8 @@ fn service_filters(
     let mut own = tcp::to_cluster(ctx, &cluster, &cluster);
     let mut matched = Vec::new();
     if let Some(vs) = ctx.scope.virtual_service_for(&service.host) {
-        let tls_rules = tcp::tls_rule_chains(ctx, vs, MESH_GATEWAY, port.number);
-        for chain in tls_rules.into_iter().chain(tcp::tcp_rule_chains(ctx, vs, MESH_GATEWAY, port.number)) {
+        let tls_rules = tcp::tls_rule_chains(ctx, &vs, MESH_GATEWAY, port.number);
+        for chain in tls_rules.into_iter().chain(tcp::tcp_rule_chains(ctx, &vs, MESH_GATEWAY, port.number)) {
             match &chain.filter_chain_match {
                 None => own = chain.filters,
                 Some(_) => matched.push(chain),
@@ -185,7 +186,7 @@ fn finish(ctx: &Context<'_>, address: &str, port: u16, parts: Parts) -> listener
         connection_manager(ctx, Side::Outbound, &stat_prefix, Routes::Named(route), &Authorization::default())
     });
     let fallback = || {
-        let cluster = if ctx.scope.allow_any { names::PASSTHROUGH } else { names::BLACK_HOLE };
+        let cluster = if ctx.scope.allow_any() { names::PASSTHROUGH } else { names::BLACK_HOLE };
         tcp::to_cluster(ctx, cluster, cluster)
     };
     let needs_tls = parts.chains.iter().any(|c| {

@@ -24,10 +24,10 @@ pub(super) fn configuration(ctx: &Context<'_>, name: &str) -> Option<route::Rout
     let mut taken = Taken::default();
     let mut hosts = Vec::new();
     for service in services(ctx, only, port) {
-        let domains = taken.claim(domains::of_service(service, port, ctx.node));
+        let domains = taken.claim(domains::of_service(&service, port, ctx.node));
         if !domains.is_empty() {
             let name = format!("{}:{port}", service.host);
-            hosts.push(virtual_host(&name, domains, service_routes(ctx, service, port)));
+            hosts.push(virtual_host(&name, domains, service_routes(ctx, &service, port)));
         }
     }
     if only.is_none() {
@@ -38,8 +38,8 @@ pub(super) fn configuration(ctx: &Context<'_>, name: &str) -> Option<route::Rout
 }
 
 /// The services of a route configuration: real hosts before wildcards, each by age.
-fn services<'a>(ctx: &'a Context<'_>, only: Option<&str>, port: u16) -> Vec<&'a Arc<Service>> {
-    let on_port = |s: &&Arc<Service>| {
+fn services(ctx: &Context<'_>, only: Option<&str>, port: u16) -> Vec<Arc<Service>> {
+    let on_port = |s: &Arc<Service>| {
         s.port(port).is_some_and(|p| match only {
             Some(host) => s.host == host,
             // Sniffed ports with an address have a listener and routes of their own.
@@ -48,14 +48,17 @@ fn services<'a>(ctx: &'a Context<'_>, only: Option<&str>, port: u16) -> Vec<&'a 
             }
         })
     };
-    let mut out: Vec<_> = ctx.scope.services.values().filter(on_port).collect();
+    let mut out: Vec<_> = match only {
+        Some(host) => ctx.scope.visible_exact(host).into_iter().filter(on_port).collect(),
+        None => ctx.scope.services().values().filter(|s| on_port(s)).cloned().collect(),
+    };
     out.sort_by(|a, b| (is_wildcard(&a.host), a.age, &a.host).cmp(&(is_wildcard(&b.host), b.age, &b.host)));
     out
 }
 
 fn service_routes(ctx: &Context<'_>, service: &Service, port: u16) -> Vec<route::Route> {
     if let Some(vs) = ctx.scope.virtual_service_for(&service.host) {
-        let routes = http::routes(ctx, vs, MESH_GATEWAY, port);
+        let routes = http::routes(ctx, &vs, MESH_GATEWAY, port);
         if !routes.is_empty() {
             return routes;
         }
@@ -81,12 +84,12 @@ fn virtual_service_hosts(ctx: &Context<'_>, port: u16, taken: &mut Taken) -> Vec
     }
     let mut out = Vec::new();
     for vs in ctx.scope.virtual_services_of(MESH_GATEWAY) {
-        for host in vs.spec.hosts.iter().filter(|h| *h != "*" && !ctx.scope.services.contains_key(*h)) {
+        for host in vs.spec.hosts.iter().filter(|h| *h != "*" && ctx.scope.visible_exact(h).is_none()) {
             // A wildcard over services holds for those services; alone it would also take hosts of outside.
-            if is_wildcard(host) && ctx.scope.services.keys().any(|s| portolan_mesh::host_matches(host, s)) {
+            if is_wildcard(host) && ctx.scope.any_host_matches(host) {
                 continue;
             }
-            let routes = http::routes(ctx, vs, MESH_GATEWAY, port);
+            let routes = http::routes(ctx, &vs, MESH_GATEWAY, port);
             let domains = taken.claim(domains::with_port(host, port));
             if !routes.is_empty() && !domains.is_empty() {
                 out.push(virtual_host(&format!("{host}:{port}"), domains, routes));
@@ -99,7 +102,7 @@ fn virtual_service_hosts(ctx: &Context<'_>, port: u16, taken: &mut Taken) -> Vec
 /// What happens to hosts that nobody knows.
 fn fall_through(ctx: &Context<'_>) -> route::VirtualHost {
     let all = vec!["*".to_owned()];
-    if ctx.scope.allow_any {
+    if ctx.scope.allow_any() {
         return virtual_host("allow_any", all, vec![to_cluster("allow_any", names::PASSTHROUGH, "")]);
     }
     let refuse = route::Route {

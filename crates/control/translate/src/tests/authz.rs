@@ -158,7 +158,7 @@ fn snapshot(yaml: &str) -> Snapshot {
 fn may(yaml: &str, asked: &Asked, tcp: bool, envoy: bool) -> bool {
     let snapshot = snapshot(yaml);
     let node = fixture::node("sidecar", "shop", "x", "10.64.0.5", &[("app", "x")], envoy);
-    let made = authz::of_proxy(&Context::new(&snapshot, &node));
+    let made = authz::of_proxy(&Context::new(snapshot.model(), &node));
     if tcp {
         return made.network.iter().all(|filter| {
             let Some(listener::filter::ConfigType::TypedConfig(config)) = &filter.config_type else {
@@ -404,7 +404,7 @@ fn principals_hold_for_the_other_names_of_our_trust_domain() {
     inputs.mesh_config = std::sync::Arc::new(mesh);
     let snapshot = Snapshot::build(&inputs, None);
     let node = fixture::node("sidecar", "shop", "x", "10.64.0.5", &[], true);
-    let made = authz::of_proxy(&Context::new(&snapshot, &node));
+    let made = authz::of_proxy(&Context::new(snapshot.model(), &node));
     let Some(hcm::http_filter::ConfigType::TypedConfig(config)) = &made.http[0].config_type else {
         panic!("no configuration")
     };

@@ -22,7 +22,7 @@ fn refused(snapshot: &Snapshot, node: &ProxyNode) -> Vec<String> {
     let mut refused = Vec::new();
     for kind in ResourceKind::ALL {
         let mut update = ConfigUpdate::new(kind);
-        for resource in generator.generate(snapshot, node, kind.type_url(), None) {
+        for resource in generator.generate(snapshot.model(), node, kind.type_url(), None) {
             let mut body = resource.body.to_vec();
             if kind == ResourceKind::Listener {
                 // Only the compiler is asked: no port of this machine is taken.

@@ -40,7 +40,7 @@ fn stock_envoy_accepts_everything() {
 }
 
 fn decode<T: Message + Default>(snapshot: &Snapshot, node: &ProxyNode, url: &str) -> Vec<T> {
-    let resources = Generator::new().generate(snapshot, node, url, None);
+    let resources = Generator::new().generate(snapshot.model(), node, url, None);
     resources.iter().map(|r| T::decode(r.body.clone()).unwrap()).collect()
 }
 

@@ -68,7 +68,8 @@ pub(super) struct Seen {
 impl Seen {
     /// The resource of a type and name; null when the proxy gets none.
     pub(super) fn find(&self, url: &str, name: &str) -> Value {
-        let found = Generator::new().generate(&self.snapshot, &self.node, url, Some(&[name.to_owned()]));
+        let found =
+            Generator::new().generate(self.snapshot.model(), &self.node, url, Some(&[name.to_owned()]));
         assert!(found.len() < 2, "{name} twice");
         found.first().map_or(Value::Null, |resource| {
             let mut value = json::message_to_json(resource.type_url, &resource.body).unwrap();
@@ -105,7 +106,7 @@ impl Seen {
 
     /// Names of all resources of a type, in order.
     pub(super) fn names(&self, url: &str) -> Vec<String> {
-        let all = Generator::new().generate(&self.snapshot, &self.node, url, None);
+        let all = Generator::new().generate(self.snapshot.model(), &self.node, url, None);
         all.iter().map(|r| r.name.to_string()).collect()
     }
 }

@@ -44,8 +44,8 @@ fn equal_resources_are_encoded_once() {
         for url in
             [type_url::CLUSTER, type_url::ENDPOINT, type_url::LISTENER, type_url::ROUTE, type_url::SECRET]
         {
-            let a = generator.generate(&first, &node, url, None);
-            let b = generator.generate(&second, &node, url, None);
+            let a = generator.generate(first.model(), &node, url, None);
+            let b = generator.generate(second.model(), &node, url, None);
             assert_eq!(a.len(), b.len());
             for (a, b) in a.iter().zip(&b) {
                 assert!(Arc::ptr_eq(a, b), "{} {}", url, a.name);
@@ -62,7 +62,11 @@ fn by_name() {
     let node = fixture::node("sidecar", "bookinfo", "reviews-v1-1", "10.64.0.11", &[], false);
     let get = |url: &str, names: &[&str]| -> Vec<String> {
         let names: Vec<String> = names.iter().map(|n| (*n).to_owned()).collect();
-        generator.generate(&snapshot, &node, url, Some(&names)).iter().map(|r| r.name.to_string()).collect()
+        generator
+            .generate(snapshot.model(), &node, url, Some(&names))
+            .iter()
+            .map(|r| r.name.to_string())
+            .collect()
     };
     let reviews = "outbound|9080|v2|reviews.bookinfo.svc.cluster.local";
     assert_eq!(get(type_url::ENDPOINT, &[reviews, "outbound|1||nowhere", "x"]), [reviews]);

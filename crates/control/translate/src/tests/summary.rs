@@ -19,7 +19,7 @@ pub(super) fn summary(snapshot: &Snapshot, node: &ProxyNode) -> String {
         ("secrets", type_url::SECRET, secret),
     ] {
         writeln!(out, "# {title}").unwrap();
-        for resource in generator.generate(snapshot, node, url, None) {
+        for resource in generator.generate(snapshot.model(), node, url, None) {
             print(&mut out, &decode(&resource));
         }
     }

@@ -97,7 +97,7 @@ fn tokens_are_verified_with_keys_that_are_known_or_not_at_all() {
             policy: ObjectKey::new("bookinfo", "j"),
             issuer: rule["issuer"].as_str().unwrap().to_owned(),
         };
-        let limits = limitations(&with_rules(&rules), &sidecar(true));
+        let limits = limitations(with_rules(&rules).model(), &sidecar(true));
         assert_eq!(limits, if known { vec![] } else { vec![expected] }, "{rule}");
     }
 }
@@ -106,12 +106,12 @@ fn tokens_are_verified_with_keys_that_are_known_or_not_at_all() {
 fn what_a_proxy_cannot_do_is_said() {
     let key = ObjectKey::new("bookinfo", "j");
     let with_tokens = with_rules(&json!([{"issuer": "i"}]));
-    assert_eq!(limitations(&with_tokens, &sidecar(false)), [Limitation::Tokens(key)]);
-    assert!(limitations(&with_rules(&json!([])), &sidecar(false)).is_empty(), "no rule");
+    assert_eq!(limitations(with_tokens.model(), &sidecar(false)), [Limitation::Tokens(key)]);
+    assert!(limitations(with_rules(&json!([])).model(), &sidecar(false)).is_empty(), "no rule");
     let nothing = Snapshot::build(&Inputs::default(), None);
     let original_source = |mut node: ProxyNode, tproxy: bool| {
         node.metadata.tproxy = tproxy;
-        limitations(&nothing, &node) == [Limitation::OriginalSource]
+        limitations(nothing.model(), &node) == [Limitation::OriginalSource]
     };
     let found = [
         original_source(sidecar(false), true),

@@ -82,7 +82,7 @@ fn a_client_of_the_mesh_shows_its_certificate_and_accepts_the_identities_of_the_
         (ClientAlpn::Auto, true, vec!["istio"]),
     ] {
         let node = sidecar(envoy);
-        let socket = contexts::mesh_client(&Context::new(&snapshot, &node), "sni", &identities, alpn);
+        let socket = contexts::mesh_client(&Context::new(snapshot.model(), &node), "sni", &identities, alpn);
         assert_eq!(socket.name, "envoy.transport_sockets.tls");
         assert_eq!(
             context(&socket),
@@ -123,7 +123,7 @@ fn a_server_of_the_mesh_asks_for_a_certificate_of_a_trust_domain_that_it_knows()
     ] {
         let names: Vec<Value> =
             domains.iter().map(|td| json!({"san_type": "URI", "matcher": {"prefix": td}})).collect();
-        let socket = contexts::mesh_server(&Context::new(&snapshot, &node), http);
+        let socket = contexts::mesh_server(&Context::new(snapshot.model(), &node), http);
         assert_eq!(
             context(&socket),
             json!({
@@ -197,7 +197,7 @@ fn tls_to_outside_is_as_the_destination_rule_has_it() {
 fn tls_of_a_gateway_is_as_its_server_has_it() {
     let snapshot = Snapshot::build(&fixture::inputs(), None);
     let node = gateway("istio-ingressgateway", false);
-    let ctx = Context::new(&snapshot, &node);
+    let ctx = Context::new(snapshot.model(), &node);
     let made = |settings: Value, http: bool| {
         let read: ServerTlsSettings = serde_json::from_value(settings).unwrap();
         contexts::gateway_server(&ctx, &read, http).map(|socket| context(&socket))
@@ -289,7 +289,7 @@ fn gateways_of_federation_verify_each_trust_domain_with_its_own_roots() {
         .into();
     let roots = |inputs: &Inputs, node: &portolan_mesh::ProxyNode| {
         let snapshot = Snapshot::build(inputs, None);
-        secret::root_ca(&Context::new(&snapshot, node)).map(|s| shown(&crate::pb::any(&s)))
+        secret::root_ca(&Context::new(snapshot.model(), node)).map(|s| shown(&crate::pb::any(&s)))
     };
     let mut found = roots(&inputs, &gateway("east-ingress", false)).unwrap();
     let validator = &mut found["validation_context"]["custom_validator_config"]["typed_config"];
