@@ -6,11 +6,9 @@ use bytes::Bytes;
 use portolan_xds::Resource;
 use prost::Message;
 
-/// Encodes a resource; its version is a hash of the bytes.
+/// Encodes a resource.
 pub(crate) fn resource<T: Message>(name: &str, url: &'static str, message: &T) -> Arc<Resource> {
-    let body = Bytes::from(message.encode_to_vec());
-    let version = twox_hash::XxHash3_128::oneshot(&body);
-    Arc::new(Resource { name: name.into(), version: format!("{version:032x}").into(), type_url: url, body })
+    Arc::new(Resource::new(name, url, Bytes::from(message.encode_to_vec())))
 }
 
 #[cfg(test)]

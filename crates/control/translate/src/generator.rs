@@ -6,7 +6,7 @@ use std::{
 };
 
 use portolan_mesh::{Model, ProxyNode};
-use portolan_xds::{Resource, type_url};
+use portolan_xds::{Resource, Version, type_url};
 use prost::Message;
 
 use crate::{cluster, context::Context, encode, endpoint, listener, route, secret};
@@ -21,7 +21,7 @@ pub struct Generator {
     interned: Mutex<HashMap<Key, Weak<Resource>>>,
 }
 
-type Key = (&'static str, Arc<str>, Arc<str>);
+type Key = (&'static str, Arc<str>, Version);
 
 /// Entries after which dead ones are swept out.
 const SWEEP_AFTER: usize = 4096;
@@ -95,7 +95,7 @@ impl Generator {
         }
         made.into_iter()
             .map(|resource| {
-                let key = (url, resource.name.clone(), resource.version.clone());
+                let key = (url, resource.name.clone(), resource.version);
                 if let Some(shared) = interned.get(&key).and_then(Weak::upgrade) {
                     return shared;
                 }

@@ -12,7 +12,7 @@ use prost::{
     encoding::{WireType, encode_key, encode_varint, encoded_len_varint, key_len},
 };
 
-use crate::Resource;
+use crate::{Resource, Version};
 
 /// `google.protobuf.Any` whose value is shared.
 #[derive(Clone, PartialEq, Message)]
@@ -125,7 +125,8 @@ impl WriteMessage for DeltaResponse {
         write_text(1, &self.system_version, buf);
         for resource in &self.resources {
             write_head(2, delta_resource_len(resource), buf);
-            write_text(1, &resource.version, buf);
+            write_head(1, Version::TEXT_LENGTH, buf);
+            buf.put_slice(&resource.version.digits());
             write_any(2, resource, buf);
             write_text(3, &resource.name, buf);
         }
@@ -155,7 +156,7 @@ impl WriteMessage for SotwResponse {
 }
 
 fn delta_resource_len(resource: &Resource) -> usize {
-    text_len(1, &resource.version) + field_len(2, any_len(resource)) + text_len(3, &resource.name)
+    field_len(1, Version::TEXT_LENGTH) + field_len(2, any_len(resource)) + text_len(3, &resource.name)
 }
 
 fn any_len(resource: &Resource) -> usize {
@@ -216,6 +217,7 @@ mod tests {
         assert_eq!(read.system_version_info, "7");
         assert_eq!(read.resources.len(), 2);
         assert_eq!(read.resources[0].name, "a");
+        assert_eq!(read.resources[0].version, response.resources[0].version.to_string());
         assert_eq!(read.resources[0].resource.as_ref().unwrap().value, response.resources[0].body);
         assert_eq!(read.removed_resources, ["gone"]);
 
@@ -257,8 +259,7 @@ mod tests {
     }
 
     fn sized(name: &str, body: usize) -> Arc<Resource> {
-        let resource = (*resource(name, "v")).clone();
-        Arc::new(Resource { body: vec![7; body].into(), ..resource })
+        Arc::new(Resource::new(name, crate::type_url::CLUSTER, vec![7; body].into()))
     }
 
     /// Lengths that take one, two and three bytes, and fields that are left out.

@@ -12,7 +12,7 @@ use std::{
 use jiff::Timestamp;
 use parking_lot::Mutex;
 use portolan_mesh::ProxyNode;
-use portolan_xds::server::Status;
+use portolan_xds::server::{Status, Watch};
 
 /// One stream.
 #[derive(Debug)]
@@ -40,8 +40,8 @@ pub struct Connection {
 pub struct TypeStatus {
     /// Nonces and errors.
     pub status: Status,
-    /// Names that are asked for; `*` for everything.
-    pub names: Vec<Arc<str>>,
+    /// What is asked for; the stream's own names, not a copy.
+    pub watch: Watch,
     /// When something was sent last.
     pub sent_at: Option<Timestamp>,
     /// Generation of the model that was sent last.

@@ -13,10 +13,7 @@ use portolan_xds::{
 };
 use prost::Message;
 
-use super::{
-    secrets::{Followed, SecretSource},
-    version::resource,
-};
+use super::secrets::{Followed, SecretSource};
 use crate::auth::Caller;
 
 /// Name of the only resource of the NDS type.
@@ -71,7 +68,7 @@ impl Resources {
         // The roots of other trust domains, for federation gateways.
         let mut found = self.generate(model, node, type_url::SECRET, watch);
         followed.keep(&watch.names);
-        for name in &watch.names {
+        for name in watch.names.iter() {
             if let Some(secret) = self.secrets.get(node, caller, name, followed).await {
                 found.push(secret);
             }
@@ -103,7 +100,7 @@ impl Resources {
         match &*cached {
             Some(resource) if resource.body == body => resource.clone(),
             _ => {
-                let resource = resource(NAME_TABLE, type_url::NAME_TABLE, body);
+                let resource = Arc::new(Resource::new(NAME_TABLE, type_url::NAME_TABLE, body));
                 *cached = Some(resource.clone());
                 resource
             }

@@ -31,7 +31,6 @@ use tokio::{
     time::{Instant, timeout},
 };
 
-use super::version::resource;
 use crate::{auth::Caller, push::Published};
 
 /// Prefix of names that mean a Kubernetes Secret.
@@ -284,7 +283,7 @@ fn inline(text: String) -> Option<DataSource> {
 
 fn secret_resource(name: &str, kind: secret::Type) -> Arc<Resource> {
     let secret = Secret { name: name.to_owned(), r#type: Some(kind) };
-    resource(name, type_url::SECRET, secret.encode_to_vec().into())
+    Arc::new(Resource::new(name, type_url::SECRET, secret.encode_to_vec().into()))
 }
 
 #[cfg(test)]

@@ -13,7 +13,7 @@ use portolan_translate::{Limitation, limitations};
 use portolan_xds::{
     json,
     names::ClusterName,
-    server::{Answer, Watch, sort_by_push_order},
+    server::{Answer, Collected, Received, Watch, sort_by_push_order},
     type_url,
 };
 use tokio::{
@@ -200,8 +200,7 @@ impl<S: Session> Running<S> {
     }
 
     async fn on_request(&mut self, request: &S::Request) -> Result<(), Status> {
-        let received =
-            self.session.on_request(request).map_err(|error| Status::invalid_argument(error.to_string()))?;
+        let received = self.take_in(request)?;
         let type_url = received.type_url.clone();
         match &received.answer {
             Answer::None => {}
@@ -232,6 +231,21 @@ impl<S: Session> Running<S> {
         }
         self.report(&type_url);
         Ok(())
+    }
+
+    /// Hands a request to the session. The debug pages let go of the names that are watched meanwhile: nobody has to copy
+    /// all of them because the request asks for one more.
+    fn take_in(&mut self, request: &S::Request) -> Result<Received, Status> {
+        let mut types = self.connection.types.lock();
+        if let Some(shown) = types.get_mut(S::type_url(request)) {
+            shown.watch = Watch::default();
+        }
+        let received =
+            self.session.on_request(request).map_err(|error| Status::invalid_argument(error.to_string()))?;
+        if let Some(watch) = self.session.watch(&received.type_url) {
+            types.entry(received.type_url.clone()).or_default().watch = watch.clone();
+        }
+        Ok(received)
     }
 
     fn clear_reject(&self, type_url: &str) {
@@ -304,21 +318,23 @@ impl<S: Session> Running<S> {
 
     /// Generates one type and sends what the proxy lacks of it.
     async fn send(&mut self, type_url: &Arc<str>) -> Result<(), Status> {
-        self.pending.remove(type_url);
-        let sent = self.send_one(type_url).await?;
+        let changed = self.pending.remove(type_url);
+        let sent = self.send_one(type_url, changed).await?;
         if &**type_url == type_url::CLUSTER && !sent.is_empty() {
             // Envoy warms a changed cluster with the next assignment that it receives.
             if self.session.resend(type_url::ENDPOINT, &sent) {
                 let endpoints: Arc<str> = type_url::ENDPOINT.into();
-                self.pending.remove(&endpoints);
-                self.send_one(&endpoints).await?;
+                let changed = self.pending.remove(&endpoints);
+                self.send_one(&endpoints, changed).await?;
                 self.report(&endpoints);
             }
         }
         Ok(())
     }
 
-    async fn send_one(&mut self, type_url: &Arc<str>) -> Result<Vec<Arc<str>>, Status> {
+    /// Sends what the proxy has asked for, or, when something has changed, whatever it lacks. Returns the names of what was
+    /// sent.
+    async fn send_one(&mut self, type_url: &Arc<str>, changed: bool) -> Result<Vec<Arc<str>>, Status> {
         let Some(watch) = self.session.watch(type_url).cloned() else { return Ok(Vec::new()) };
         let (snapshot, version) = {
             let published = self.task.published.borrow();
@@ -329,9 +345,12 @@ impl<S: Session> Running<S> {
         let started = Instant::now();
         let current = self.generate(snapshot, type_url, watch).await?;
         self.task.metrics.observe(Metric::PushTime, &label, started.elapsed());
-        let Some((response, names)) = self.session.diff(type_url, &current, &version) else {
-            return Ok(Vec::new());
+        let answer = if changed {
+            self.session.resync(type_url, &current, &version)
+        } else {
+            self.session.respond(type_url, &current, &version)
         };
+        let Some((response, names)) = answer else { return Ok(Vec::new()) };
         let started = Instant::now();
         if timeout(SEND_TIMEOUT, self.task.responses.send(Ok(response))).await.is_err() {
             self.task.metrics.count(Metric::WriteTimeout, &[]);
@@ -359,13 +378,12 @@ impl<S: Session> Running<S> {
         snapshot: Arc<Snapshot>,
         type_url: &Arc<str>,
         watch: Watch,
-    ) -> Result<Vec<Arc<portolan_xds::Resource>>, Status> {
+    ) -> Result<Collected, Status> {
         if &**type_url == type_url::SECRET {
             let caller = self.task.caller.as_ref();
             let node = &self.connection.node;
-            let secrets =
-                self.task.resources.secrets(snapshot.model(), node, caller, &watch, &mut self.followed);
-            return Ok(secrets.await);
+            let secrets = self.task.resources.secrets(&snapshot, node, caller, &watch, &mut self.followed);
+            return Ok(secrets.await.into_iter().collect());
         }
         if &**type_url == type_url::LISTENER {
             self.tell_limitations(&snapshot);
@@ -373,18 +391,17 @@ impl<S: Session> Running<S> {
         let _permit = self.task.generators.acquire().await;
         let (resources, node, wanted) =
             (self.task.resources.clone(), self.connection.node.clone(), type_url.clone());
-        tokio::task::spawn_blocking(move || resources.generate(snapshot.model(), &node, &wanted, &watch))
-            .await
-            .map_err(|error| {
-                self.task.metrics.count(Metric::InternalErrors, &[]);
-                tracing::error!(proxy = self.connection.id, r#type = &**type_url, %error, "generation failed");
-                Status::internal("configuration could not be generated; see the control plane's log")
-            })
+        let generate = move || resources.generate(&snapshot, &node, &wanted, &watch).into_iter().collect();
+        tokio::task::spawn_blocking(generate).await.map_err(|error| {
+            self.task.metrics.count(Metric::InternalErrors, &[]);
+            tracing::error!(proxy = self.connection.id, r#type = &**type_url, %error, "generation failed");
+            Status::internal("configuration could not be generated; see the control plane's log")
+        })
     }
 
     /// Logs what the proxy cannot do, when that differs from what was said last, and shows it on the debug page.
     fn tell_limitations(&mut self, snapshot: &Snapshot) {
-        let found = limitations(snapshot.model(), &self.connection.node);
+        let found = limitations(snapshot, &self.connection.node);
         if found == self.limitations {
             return;
         }
@@ -401,14 +418,10 @@ impl<S: Session> Running<S> {
         else {
             return;
         };
-        let mut names: Vec<Arc<str>> = watch.names.iter().cloned().collect();
-        if watch.wildcard {
-            names.insert(0, "*".into());
-        }
         let mut types = self.connection.types.lock();
         let entry = types.entry(type_url.clone()).or_default();
         entry.status = status;
-        entry.names = names;
+        entry.watch = watch.clone();
     }
 }
 

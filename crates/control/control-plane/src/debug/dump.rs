@@ -7,7 +7,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use portolan_mesh::Snapshot;
-use portolan_xds::{Resource, json::any_to_json, server::Watch, type_url};
+use portolan_xds::{Resource, json::any_to_json, type_url};
 use serde_json::{Value, json};
 
 use super::state::Debug;
@@ -43,13 +43,9 @@ pub(super) fn subject(debug: &Debug, proxy: Option<&str>) -> Result<Subject, Res
 impl Subject {
     /// What the proxy watches of a type.
     fn generate(&self, type_url: &str) -> Vec<Arc<Resource>> {
-        let names = self.connection.types.lock().get(type_url).map(|state| state.names.clone());
-        let Some(names) = names else { return Vec::new() };
-        let watch = Watch {
-            wildcard: names.iter().any(|name| &**name == "*"),
-            names: names.into_iter().filter(|name| &**name != "*").collect(),
-        };
-        self.resources.generate(self.snapshot.model(), &self.connection.node, type_url, &watch)
+        let watch = self.connection.types.lock().get(type_url).map(|state| state.watch.clone());
+        let Some(watch) = watch else { return Vec::new() };
+        self.resources.generate(&self.snapshot, &self.connection.node, type_url, &watch)
     }
 
     fn dynamic(&self, type_url: &str, wrap: impl Fn(&Resource, Value) -> Value) -> Vec<Value> {
@@ -64,14 +60,14 @@ impl Subject {
         let at = self.connection.connected_at.to_string();
         let clusters = self.dynamic(
             type_url::CLUSTER,
-            |resource, body| json!({"version_info": &*resource.version, "cluster": body, "last_updated": at}),
+            |resource, body| json!({"version_info": resource.version.to_string(), "cluster": body, "last_updated": at}),
         );
         let listeners = self.dynamic(type_url::LISTENER, |resource, body| {
             json!({"name": &*resource.name,
-                "active_state": {"version_info": &*resource.version, "listener": body, "last_updated": at}})
+                "active_state": {"version_info": resource.version.to_string(), "listener": body, "last_updated": at}})
         });
         let routes = self.dynamic(type_url::ROUTE, |resource, body| {
-            json!({"version_info": &*resource.version, "route_config": body, "last_updated": at})
+            json!({"version_info": resource.version.to_string(), "route_config": body, "last_updated": at})
         });
         let kind = |name: &str| format!("type.googleapis.com/envoy.admin.v3.{name}");
         json!({"configs": [

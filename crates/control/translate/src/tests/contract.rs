@@ -30,7 +30,7 @@ fn refused(snapshot: &Snapshot, node: &ProxyNode) -> Vec<String> {
                 listener.bind_to_port = boolv(false);
                 body = listener.encode_to_vec();
             }
-            update = update.upsert(&*resource.name, &*resource.version, body);
+            update = update.upsert(&*resource.name, resource.version.to_string(), body);
         }
         let rejections = config.apply(update).err().unwrap_or_default();
         refused.extend(rejections.iter().map(|r| format!("{}: {kind:?} {r}", node.id)));
