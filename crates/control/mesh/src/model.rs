@@ -170,8 +170,8 @@ impl<'a> Model<'a> {
     }
 
     /// Servers of all Gateways that select a proxy, oldest Gateway first.
-    pub fn gateways_of(self, node: &ProxyNode) -> Arc<[GatewayServer]> {
-        self.read.get(&ServersFor(self.labels_of(node)))
+    pub fn gateways_of(self, node: &ProxyNode) -> Vec<GatewayServer> {
+        self.read.get(&ServersFor(self.labels_of(node))).to_vec()
     }
 
     /// Whether a proxy is one of the gateways that get the roots of other trust domains.
@@ -192,8 +192,9 @@ impl<'a> Model<'a> {
     }
 
     /// Policies that hold for a workload.
-    pub fn policies(self, namespace: &str, labels: &Arc<BTreeMap<String, String>>) -> Arc<WorkloadPolicies> {
-        self.read.get(&PoliciesOf { namespace: namespace.to_owned(), labels: labels.clone() })
+    pub fn policies(self, namespace: &str, labels: &Arc<BTreeMap<String, String>>) -> WorkloadPolicies {
+        let key = PoliciesOf { namespace: namespace.to_owned(), labels: labels.clone() };
+        (*self.read.get(&key)).clone()
     }
 
     /// Identities that a client accepts from a service: those of its endpoints and those that the service names. Our own
@@ -281,8 +282,9 @@ impl<'a> Scope<'a> {
     }
 
     /// Visible VirtualServices bound to `gateway` (`mesh` or `namespace/name`), oldest first.
-    pub fn virtual_services_of(&self, gateway: &str) -> Arc<[Arc<ResolvedVirtualService>]> {
-        self.model.read.entry(&ByGateway(self.key.clone()), &gateway.to_owned()).unwrap_or_default()
+    pub fn virtual_services_of(&self, gateway: &str) -> Vec<Arc<ResolvedVirtualService>> {
+        let of_gateway = self.model.read.entry(&ByGateway(self.key.clone()), &gateway.to_owned());
+        of_gateway.map(|all| all.to_vec()).unwrap_or_default()
     }
 
     /// The VirtualService that holds for a host in the mesh: the most specific one, then the oldest.

@@ -29,7 +29,6 @@ mod trust;
 
 use std::sync::Arc;
 
-use portolan_mesh::Snapshot;
 use portolan_xds::type_url;
 
 use crate::Generator;
@@ -39,7 +38,7 @@ use crate::Generator;
 fn equal_resources_are_encoded_once() {
     let generator = Generator::new();
     let (first, second) =
-        (Snapshot::build(&fixture::inputs(), None), Snapshot::build(&fixture::inputs(), None));
+        (portolan_mesh::Mesh::from(&fixture::inputs()), portolan_mesh::Mesh::from(&fixture::inputs()));
     for node in fixture::nodes() {
         for url in
             [type_url::CLUSTER, type_url::ENDPOINT, type_url::LISTENER, type_url::ROUTE, type_url::SECRET]
@@ -58,12 +57,12 @@ fn equal_resources_are_encoded_once() {
 #[test]
 fn by_name() {
     let generator = Generator::new();
-    let snapshot = Snapshot::build(&fixture::inputs(), None);
+    let mesh = portolan_mesh::Mesh::from(&fixture::inputs());
     let node = fixture::node("sidecar", "bookinfo", "reviews-v1-1", "10.64.0.11", &[], false);
     let get = |url: &str, names: &[&str]| -> Vec<String> {
         let names: Vec<String> = names.iter().map(|n| (*n).to_owned()).collect();
         generator
-            .generate(snapshot.model(), &node, url, Some(&names))
+            .generate(mesh.model(), &node, url, Some(&names))
             .iter()
             .map(|r| r.name.to_string())
             .collect()

@@ -2,13 +2,13 @@
 
 use std::fmt::Write as _;
 
-use portolan_mesh::{ProxyNode, Snapshot};
+use portolan_mesh::ProxyNode;
 use portolan_xds::{Resource, json, type_url};
 use serde_json::Value;
 
 use crate::Generator;
 
-pub(super) fn summary(snapshot: &Snapshot, node: &ProxyNode) -> String {
+pub(super) fn summary(mesh: &portolan_mesh::Mesh, node: &ProxyNode) -> String {
     let generator = Generator::new();
     let mut out = String::new();
     for (title, url, print) in [
@@ -19,7 +19,7 @@ pub(super) fn summary(snapshot: &Snapshot, node: &ProxyNode) -> String {
         ("secrets", type_url::SECRET, secret),
     ] {
         writeln!(out, "# {title}").unwrap();
-        for resource in generator.generate(snapshot.model(), node, url, None) {
+        for resource in generator.generate(mesh.model(), node, url, None) {
             print(&mut out, &decode(&resource));
         }
     }
