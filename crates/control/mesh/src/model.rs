@@ -219,13 +219,18 @@ impl<'a> Scope<'a> {
     }
 
     /// The hosts of all visible services, sorted; nothing of the services themselves is read.
-    pub fn hosts(&self) -> Vec<String> {
-        self.visible.services.keys().cloned().collect()
+    pub fn hosts(&self) -> Arc<[String]> {
+        self.visible.hosts.clone()
+    }
+
+    /// The hosts of all visible services, oldest service first, equally old ones sorted.
+    pub fn hosts_by_age(&self) -> Arc<[String]> {
+        self.visible.hosts_by_age.clone()
     }
 
     /// Whether a visible service's host matches `pattern`.
     pub fn any_host_matches(&self, pattern: &str) -> bool {
-        self.visible.services.keys().any(|host| host_matches(pattern, host))
+        self.visible.hosts.iter().any(|host| host_matches(pattern, host))
     }
 
     /// The visible service with exactly this host.

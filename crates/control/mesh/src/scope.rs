@@ -30,6 +30,10 @@ pub struct ScopeKey {
 pub(crate) struct Visible {
     /// Visible services, by host.
     pub(crate) services: Arc<BTreeMap<String, Arc<Service>>>,
+    /// Their hosts, sorted.
+    pub(crate) hosts: Arc<[String]>,
+    /// Their hosts, oldest service first, then sorted.
+    pub(crate) hosts_by_age: Arc<[String]>,
     /// Visible VirtualServices of all gateways, oldest first.
     pub(crate) virtual_services: Vec<Arc<ResolvedVirtualService>>,
     /// DestinationRules that the proxies use, by service host.

@@ -100,7 +100,11 @@ impl Snapshot {
             .values()
             .filter_map(|s| Some((s.host.clone(), self.destination_rule(namespace, s)?.clone())))
             .collect();
+        let mut by_age: Vec<&Arc<Service>> = services.values().collect();
+        by_age.sort_by(|a, b| (a.age, &a.host).cmp(&(b.age, &b.host)));
         Visible {
+            hosts: services.keys().cloned().collect(),
+            hosts_by_age: by_age.into_iter().map(|s| s.host.clone()).collect(),
             allow_any: Visible::sidecar_allow_any(sidecar, self.mesh_config.allow_any()),
             services: Arc::new(services),
             virtual_services,

@@ -109,18 +109,10 @@ impl Generator {
 /// All clusters of a proxy.
 fn clusters(ctx: &Context<'_>) -> Vec<crate::pb::cluster::Cluster> {
     let mut out = cluster::special(ctx);
-    for service in ctx.scope.services().values() {
-        for port in &service.ports {
-            out.extend(cluster::outbound(ctx, service, port, false));
-            if ctx.node.is_router() && ctx.node.metadata.sni_dnat {
-                out.extend(cluster::outbound(ctx, service, port, true));
-            }
-        }
+    for host in ctx.scope.hosts().iter() {
+        out.extend(cluster::of_service(ctx, host));
     }
-    if !ctx.node.is_router() {
-        let instances = ctx.model.instances_of(ctx.node);
-        out.extend(cluster::inbound(ctx, &instances, &ctx.model.sidecar_ingress(ctx.node)));
-    }
+    out.extend(cluster::inbound_all(ctx));
     out
 }
 
