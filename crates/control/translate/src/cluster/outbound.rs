@@ -2,7 +2,7 @@
 
 use std::time::Duration as StdDuration;
 
-use portolan_mesh::{Protocol, Registry, Resolution, ResolvedDestinationRule, Service, ServicePort};
+use portolan_mesh::{Protocol, Resolution, ResolvedDestinationRule, Service, ServicePort};
 use portolan_resources::networking::ClientTlsMode;
 use portolan_xds::names::ClusterName;
 
@@ -92,17 +92,16 @@ fn discovery(
 ) -> Option<()> {
     use cluster::cluster::DiscoveryType;
     match service.resolution {
-        // A gateway has no original destination: it balances over the endpoints.
-        Resolution::Passthrough if !ctx.node.is_router() || service.registry != Registry::Kubernetes => {
-            made.cluster_discovery_type = of_type(DiscoveryType::OriginalDst);
-            made.lb_policy = cluster::cluster::LbPolicy::ClusterProvided as i32;
-        }
-        Resolution::ClientSide | Resolution::Passthrough => {
+        Resolution::ClientSide | Resolution::Passthrough if endpoint::are_served(ctx.node, service) => {
             made.cluster_discovery_type = of_type(DiscoveryType::Eds);
             made.eds_cluster_config = Some(cluster::cluster::EdsClusterConfig {
                 eds_config: Some(ads()),
                 service_name: ClusterName::outbound(port.number, subset, &service.host).to_string(),
             });
+        }
+        Resolution::ClientSide | Resolution::Passthrough => {
+            made.cluster_discovery_type = of_type(DiscoveryType::OriginalDst);
+            made.lb_policy = cluster::cluster::LbPolicy::ClusterProvided as i32;
         }
         Resolution::Dns => {
             let endpoints = endpoint::dns(ctx, service, port, rule, subset, &made.name);
