@@ -29,7 +29,7 @@ use crate::{
     service::{Service, ServiceEndpoints},
     settings, sidecar,
     virtual_service::{ResolvedVirtualService, VirtualServices},
-    visible::{self, AllowAny, ByGateway, RuleFor, VisibleHosts, VisibleServices},
+    visible::{self, AllowAny, ByGateway, HostsByAge, RuleFor, VisibleHosts, VisibleServices},
     workload::{Workload, WorkloadAt, WorkloadOf},
 };
 
@@ -264,6 +264,11 @@ impl<'a> Scope<'a> {
     /// The hosts of all visible services, sorted; nothing of the services themselves is read.
     pub fn hosts(&self) -> Arc<[String]> {
         self.model.read.get(&VisibleHosts(self.key.clone()))
+    }
+
+    /// The hosts of all visible services, oldest service first, equally old ones sorted.
+    pub fn hosts_by_age(&self) -> Arc<[String]> {
+        self.model.read.get(&HostsByAge(self.key.clone()))
     }
 
     /// Whether a visible service's host matches `pattern`.

@@ -217,6 +217,20 @@ impl Derived for VisibleHosts {
     }
 }
 
+/// The hosts of visible services, oldest service first, equally old ones sorted.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) struct HostsByAge(pub(crate) ScopeKey);
+
+impl Derived for HostsByAge {
+    type Value = Arc<[String]>;
+    fn derive(&self, read: &Reader<'_>) -> Self::Value {
+        let services = read.whole(&VisibleServices(self.0.clone()));
+        let mut by_age: Vec<&Arc<Service>> = services.values().collect();
+        by_age.sort_by(|a, b| (a.age, &a.host).cmp(&(b.age, &b.host)));
+        by_age.into_iter().map(|s| s.host.clone()).collect()
+    }
+}
+
 /// Those with a wildcard, most specific first.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 struct WildcardHosts(ScopeKey);

@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 
 use portolan_mesh::{
-    Endpoint, EndpointAddress, Locality, Model, ResolvedDestinationRule, Service, ServicePort,
+    Endpoint, EndpointAddress, Locality, Model, ProxyNode, Registry, Resolution, ResolvedDestinationRule,
+    Service, ServicePort,
 };
 use portolan_names::labels;
 use portolan_resources::{
@@ -13,6 +14,38 @@ use portolan_resources::{
 use portolan_xds::names::ClusterName;
 
 use crate::{context::Context, metadata, pb::*, traffic_policy::traffic_policy};
+
+/// Whether a service's endpoints come from us (EDS): not by DNS, and not by the address that the client used. A gateway has
+/// no original destination: it balances over the endpoints.
+pub(crate) fn are_served(node: &ProxyNode, service: &Service) -> bool {
+    match service.resolution {
+        Resolution::ClientSide => true,
+        Resolution::Passthrough => node.is_router() && service.registry == Registry::Kubernetes,
+        Resolution::Dns => false,
+    }
+}
+
+/// All assignments that the clusters of a service ask for, with their names: of each port the whole service and each
+/// subset.
+pub(crate) fn of_service(ctx: &Context<'_>, host: &str) -> Vec<(String, endpoint::ClusterLoadAssignment)> {
+    let Some(service) = ctx.scope.visible_exact(host).filter(|s| are_served(ctx.node, s)) else {
+        return Vec::new();
+    };
+    let rule = ctx.scope.destination_rule(host);
+    let rule = rule.as_deref();
+    let all = ctx.model.endpoints_of(host);
+    let mut out = BTreeMap::new();
+    for port in &service.ports {
+        let endpoints = all.as_ref().map(|e| e.port(port.number)).unwrap_or_default();
+        let subsets = rule.iter().flat_map(|r| &r.spec.subsets).map(|s| s.name.as_str());
+        for subset in std::iter::once("").chain(subsets) {
+            let name = ClusterName::outbound(port.number, subset, host).to_string();
+            let made = |name: &String| build(ctx, name, endpoints.iter(), port, rule, subset);
+            out.entry(name).or_insert_with_key(made);
+        }
+    }
+    out.into_iter().collect()
+}
 
 /// The endpoints of an outbound cluster that the proxy may see.
 pub(crate) fn assignment(ctx: &Context<'_>, name: &str) -> Option<endpoint::ClusterLoadAssignment> {

@@ -1,7 +1,7 @@
 //! The entry point: resources of one proxy, encoded once and shared.
 
 use std::{
-    collections::{BTreeSet, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap},
     sync::{Arc, Mutex, PoisonError, Weak},
 };
 
@@ -53,12 +53,14 @@ impl Generator {
                 )
             }
             type_url::ENDPOINT => {
-                let list: Vec<String> = match &wanted {
-                    Some(set) => set.iter().map(|s| (*s).to_owned()).collect(),
-                    None => eds_names(&ctx),
+                let made = match &wanted {
+                    Some(set) => set
+                        .iter()
+                        .filter_map(|n| Some(((*n).to_owned(), endpoint::assignment(&ctx, n)?)))
+                        .collect(),
+                    None => endpoints(&ctx),
                 };
-                let made = list.into_iter().filter_map(|n| endpoint::assignment(&ctx, &n).map(|a| (n, a)));
-                self.encode(type_url::ENDPOINT, made)
+                self.encode(type_url::ENDPOINT, made.into_iter())
             }
             type_url::LISTENER => {
                 let all = listener::listeners(&ctx);
@@ -109,24 +111,14 @@ impl Generator {
 /// All clusters of a proxy.
 fn clusters(ctx: &Context<'_>) -> Vec<crate::pb::cluster::Cluster> {
     let mut out = cluster::special(ctx);
-    for service in ctx.scope.services().values() {
-        for port in &service.ports {
-            out.extend(cluster::outbound(ctx, service, port, false));
-            if ctx.node.is_router() && ctx.node.metadata.sni_dnat {
-                out.extend(cluster::outbound(ctx, service, port, true));
-            }
-        }
+    for host in ctx.scope.hosts().iter() {
+        out.extend(cluster::of_service(ctx, host));
     }
-    if !ctx.node.is_router() {
-        let instances = ctx.model.instances_of(ctx.node);
-        out.extend(cluster::inbound(ctx, &instances, &ctx.model.sidecar_ingress(ctx.node)));
-    }
+    out.extend(cluster::inbound_all(ctx));
     out
 }
 
-/// Names that the clusters of a proxy ask EDS for.
-fn eds_names(ctx: &Context<'_>) -> Vec<String> {
-    let names: BTreeSet<String> =
-        clusters(ctx).into_iter().filter_map(|c| Some(c.eds_cluster_config?.service_name)).collect();
-    names.into_iter().collect()
+/// All assignments that the clusters of a proxy ask EDS for, by name.
+fn endpoints(ctx: &Context<'_>) -> BTreeMap<String, crate::pb::endpoint::ClusterLoadAssignment> {
+    ctx.scope.hosts().iter().flat_map(|host| endpoint::of_service(ctx, host)).collect()
 }

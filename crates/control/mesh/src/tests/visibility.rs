@@ -310,3 +310,21 @@ fn only_federation_gateways_get_the_roots_of_other_trust_domains() {
         assert!(!none.model().gets_trust_bundles(&node), "there are none");
     }
 }
+
+#[test]
+fn hosts_are_listed_sorted_and_by_age() {
+    let service = |name: &str, year: u16| {
+        format!(
+            "---\nkind: Service\nmetadata: {{name: {name}, namespace: a, creationTimestamp: \
+             \"{year}-01-01T00:00:00Z\"}}\nspec: {{clusterIP: 10.96.0.5, ports: [{{port: 80}}]}}\n"
+        )
+    };
+    let yaml = [("b", 2022), ("d", 2021), ("a", 2023), ("c", 2021)].map(|(name, year)| service(name, year));
+    let mesh = Mesh::from(&inputs(yaml.concat().trim_start_matches("---\n")));
+    let scope = scope_of(&mesh, &sidecar("client", json!({})));
+    let names =
+        |hosts: &[String]| hosts.iter().map(|h| h.split('.').next().unwrap().to_owned()).collect::<String>();
+    assert_eq!((names(&scope.hosts()), names(&scope.hosts_by_age())), ("abcd".into(), "cdba".into()));
+    assert!(scope.any_host_matches("*.a.svc.cluster.local") && !scope.any_host_matches("*.example"));
+    assert_eq!(scope.key().namespace, "client");
+}

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use portolan_mesh::{Protocol, Service, is_wildcard};
+use portolan_mesh::{Protocol, ResolvedVirtualService, is_wildcard};
 use portolan_names::names::MESH_GATEWAY;
 use portolan_xds::names::{self, ClusterName};
 
@@ -16,70 +16,89 @@ use crate::{context::Context, pb::*};
 /// Hosts of VirtualServices that are no service are served on this port only.
 const DEFAULT_HTTP_PORT: u16 = 80;
 
-pub(super) fn configuration(ctx: &Context<'_>, name: &str) -> Option<route::RouteConfiguration> {
-    let (only, port) = match name.rsplit_once(':') {
-        Some((host, port)) => (Some(host), port.parse::<u16>().ok()?),
-        None => (None, name.parse::<u16>().ok()?),
-    };
-    let mut taken = Taken::default();
-    let mut hosts = Vec::new();
-    for service in services(ctx, only, port) {
-        let domains = taken.claim(domains::of_service(&service, port, ctx.node));
-        if !domains.is_empty() {
-            let name = format!("{}:{port}", service.host);
-            hosts.push(virtual_host(&name, domains, service_routes(ctx, &service, port)));
+/// Whose virtual host it is.
+#[derive(Clone, Debug, PartialEq)]
+enum Owner {
+    /// The service of this host.
+    Service(String),
+    /// A host of a VirtualService that is no service.
+    VirtualService(Arc<ResolvedVirtualService>, String),
+}
+
+impl Owner {
+    fn host(&self) -> &str {
+        match self {
+            Self::Service(host) | Self::VirtualService(_, host) => host,
         }
     }
-    if only.is_none() {
-        hosts.extend(virtual_service_hosts(ctx, port, &mut taken));
+}
+
+/// What a route configuration's name says.
+#[derive(Clone, Copy)]
+struct Name<'a> {
+    /// Only this host; `None` is all of the port.
+    only: Option<&'a str>,
+    port: u16,
+}
+
+impl<'a> Name<'a> {
+    fn parse(name: &'a str) -> Option<Self> {
+        match name.rsplit_once(':') {
+            Some((host, port)) => Some(Self { only: Some(host), port: port.parse().ok()? }),
+            None => Some(Self { only: None, port: name.parse().ok()? }),
+        }
     }
-    hosts.push(fall_through(ctx));
-    Some(route_configuration(name, hosts))
+}
+
+pub(super) fn configuration(ctx: &Context<'_>, name: &str) -> Option<route::RouteConfiguration> {
+    let parsed = Name::parse(name)?;
+    let mut owners = services(ctx, parsed);
+    owners.extend(virtual_service_hosts(ctx, parsed));
+    let wanted = owners.into_iter().map(|owner| {
+        let domains = domains_of(ctx, parsed.port, &owner);
+        (owner, domains)
+    });
+    let mut made = shell(name);
+    made.virtual_hosts = Taken::settle(wanted)
+        .into_iter()
+        .filter_map(|(owner, domains)| {
+            Some(route::VirtualHost { domains, ..host_of(ctx, parsed.port, &owner)? })
+        })
+        .collect();
+    made.virtual_hosts.push(fall_through(ctx));
+    Some(made)
+}
+
+/// Everything of a route configuration but its virtual hosts.
+fn shell(name: &str) -> route::RouteConfiguration {
+    route_configuration(name, Vec::new())
 }
 
 /// The services of a route configuration: real hosts before wildcards, each by age.
-fn services(ctx: &Context<'_>, only: Option<&str>, port: u16) -> Vec<Arc<Service>> {
-    let on_port = |s: &Arc<Service>| {
-        s.port(port).is_some_and(|p| match only {
-            Some(host) => s.host == host,
-            // Sniffed ports with an address have a listener and routes of their own.
-            None => {
-                p.protocol.is_http() || (p.protocol == Protocol::Auto && s.virtual_addresses().is_empty())
-            }
-        })
+fn services(ctx: &Context<'_>, name: Name<'_>) -> Vec<Owner> {
+    let all: Arc<[String]> = match name.only {
+        Some(host) => Arc::from([host.to_owned()]),
+        None => ctx.scope.hosts_by_age(),
     };
-    let mut out: Vec<_> = match only {
-        Some(host) => ctx.scope.visible_exact(host).into_iter().filter(on_port).collect(),
-        None => ctx.scope.services().values().filter(|s| on_port(s)).cloned().collect(),
-    };
-    out.sort_by(|a, b| (is_wildcard(&a.host), a.age, &a.host).cmp(&(is_wildcard(&b.host), b.age, &b.host)));
-    out
+    let (wildcards, hosts): (Vec<&String>, Vec<&String>) =
+        all.iter().filter(|host| is_routed(ctx, name, host)).partition(|host| is_wildcard(host));
+    hosts.into_iter().chain(wildcards).map(|host| Owner::Service(host.clone())).collect()
 }
 
-fn service_routes(ctx: &Context<'_>, service: &Service, port: u16) -> Vec<route::Route> {
-    if let Some(vs) = ctx.scope.virtual_service_for(&service.host) {
-        let routes = http::routes(ctx, &vs, MESH_GATEWAY, port);
-        if !routes.is_empty() {
-            return routes;
-        }
-    }
-    vec![default_route(ctx, service, port)]
+/// Whether a service has a virtual host in a route configuration.
+fn is_routed(ctx: &Context<'_>, name: Name<'_>, host: &str) -> bool {
+    let Some(service) = ctx.scope.visible_exact(host) else { return false };
+    service.port(name.port).is_some_and(|p| {
+        // Sniffed ports with an address have a listener and routes of their own.
+        name.only.is_some()
+            || p.protocol.is_http()
+            || (p.protocol == Protocol::Auto && service.virtual_addresses().is_empty())
+    })
 }
 
-/// Everything to the service itself, with the default retries.
-fn default_route(ctx: &Context<'_>, service: &Service, port: u16) -> route::Route {
-    let name = ClusterName::outbound(port, "", &service.host);
-    let mut made = to_cluster("default", &name.to_string(), &format!("{}:{port}/*", service.host));
-    if let Some(route::route::Action::Route(action)) = &mut made.action {
-        action.retry_policy = http::retry_policy(None);
-        action.hash_policy = http::hash_policies_of(ctx, &name);
-    }
-    made
-}
-
-/// Hosts of VirtualServices that are no service of the registry, most specific objects first by age.
-fn virtual_service_hosts(ctx: &Context<'_>, port: u16, taken: &mut Taken) -> Vec<route::VirtualHost> {
-    if port != DEFAULT_HTTP_PORT {
+/// Hosts of VirtualServices that are no service of the registry, by age of the object.
+fn virtual_service_hosts(ctx: &Context<'_>, name: Name<'_>) -> Vec<Owner> {
+    if name.only.is_some() || name.port != DEFAULT_HTTP_PORT {
         return Vec::new();
     }
     let mut out = Vec::new();
@@ -89,14 +108,53 @@ fn virtual_service_hosts(ctx: &Context<'_>, port: u16, taken: &mut Taken) -> Vec
             if is_wildcard(host) && ctx.scope.any_host_matches(host) {
                 continue;
             }
-            let routes = http::routes(ctx, &vs, MESH_GATEWAY, port);
-            let domains = taken.claim(domains::with_port(host, port));
-            if !routes.is_empty() && !domains.is_empty() {
-                out.push(virtual_host(&format!("{host}:{port}"), domains, routes));
-            }
+            out.push(Owner::VirtualService(vs.clone(), host.clone()));
         }
     }
     out
+}
+
+/// The domains that an owner would have if nobody else did.
+fn domains_of(ctx: &Context<'_>, port: u16, owner: &Owner) -> Vec<String> {
+    match owner {
+        Owner::Service(host) => ctx
+            .scope
+            .visible_exact(host)
+            .map(|service| domains::of_service(&service, port, &ctx.node.dns_domain))
+            .unwrap_or_default(),
+        Owner::VirtualService(_, host) => domains::with_port(host, port),
+    }
+}
+
+/// The virtual host of an owner, without domains; `None` when there is nothing to route.
+fn host_of(ctx: &Context<'_>, port: u16, owner: &Owner) -> Option<route::VirtualHost> {
+    let routes = match owner {
+        Owner::Service(host) => service_routes(ctx, host, port),
+        Owner::VirtualService(vs, _) => http::routes(ctx, vs, MESH_GATEWAY, port),
+    };
+    let name = format!("{}:{port}", owner.host());
+    (!routes.is_empty()).then(|| virtual_host(&name, Vec::new(), routes))
+}
+
+fn service_routes(ctx: &Context<'_>, host: &str, port: u16) -> Vec<route::Route> {
+    if let Some(vs) = ctx.scope.virtual_service_for(host) {
+        let routes = http::routes(ctx, &vs, MESH_GATEWAY, port);
+        if !routes.is_empty() {
+            return routes;
+        }
+    }
+    vec![default_route(ctx, host, port)]
+}
+
+/// Everything to the service itself, with the default retries.
+fn default_route(ctx: &Context<'_>, host: &str, port: u16) -> route::Route {
+    let name = ClusterName::outbound(port, "", host);
+    let mut made = to_cluster("default", &name.to_string(), &format!("{}:{port}/*", host));
+    if let Some(route::route::Action::Route(action)) = &mut made.action {
+        action.retry_policy = http::retry_policy(None);
+        action.hash_policy = http::hash_policies_of(ctx, &name);
+    }
+    made
 }
 
 /// What happens to hosts that nobody knows.
