@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use portolan_mesh::{Dialect, Model, ProxyNode, Scope, Service};
+use portolan_mesh::{Dialect, Model, ProxyNode, Scope, ScopeKey, Service};
 use portolan_resources::MeshConfig;
 
 pub(crate) struct Context<'a> {
@@ -16,6 +16,10 @@ pub(crate) struct Context<'a> {
 impl<'a> Context<'a> {
     pub(crate) fn new(model: Model<'a>, node: &'a ProxyNode) -> Self {
         Self { model, node, scope: model.scope(model.scope_of(node)), labels: model.labels_of(node) }
+    }
+    /// What a proxy of a view gets. `node` has what the view knows of its proxies, and no more.
+    pub(crate) fn of_view(model: Model<'a>, node: &'a ProxyNode, scope: ScopeKey) -> Self {
+        Self { model, node, scope: model.scope(scope), labels: Arc::new(node.metadata.labels.clone()) }
     }
     pub(crate) fn mesh(&self) -> Arc<MeshConfig> {
         self.model.mesh_config()

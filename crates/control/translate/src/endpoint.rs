@@ -47,23 +47,6 @@ pub(crate) fn of_service(ctx: &Context<'_>, host: &str) -> Vec<(String, endpoint
     out.into_iter().collect()
 }
 
-/// The endpoints of an outbound cluster that the proxy may see.
-pub(crate) fn assignment(ctx: &Context<'_>, name: &str) -> Option<endpoint::ClusterLoadAssignment> {
-    let parsed = ClusterName::parse(name)?;
-    let service = ctx.scope.visible_exact(&parsed.host)?;
-    let port = service.port(parsed.port)?;
-    let rule = ctx.scope.destination_rule(&service.host);
-    let rule = rule.as_deref();
-    if !parsed.subset.is_empty()
-        && !rule.is_some_and(|r| r.spec.subsets.iter().any(|s| s.name == parsed.subset))
-    {
-        return None;
-    }
-    let endpoints = ctx.model.endpoints_of(&service.host);
-    let endpoints = endpoints.as_ref().map(|e| e.port(port.number)).unwrap_or_default();
-    Some(build(ctx, name, endpoints.iter(), port, rule, &parsed.subset))
-}
-
 /// The endpoints of a service that the proxy resolves by DNS: those listed, else the host itself.
 pub(crate) fn dns(
     ctx: &Context<'_>,
@@ -208,6 +191,11 @@ fn prioritize(
     } else if parts.outlier_detection.is_some() {
         apply_failover(groups, setting, &own);
     }
+}
+
+/// Whether the place of a proxy may matter for the endpoints of a service: only settings make it so.
+pub(crate) fn depends_on_place(ctx: &Context<'_>, host: &str) -> bool {
+    ctx.mesh().locality_lb_setting.is_some() || ctx.scope.destination_rule(host).is_some()
 }
 
 fn locality_matches(pattern: &str, locality: &Locality) -> bool {

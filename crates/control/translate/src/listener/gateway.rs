@@ -21,7 +21,7 @@ use crate::{
 };
 
 /// Names of all route configurations of a gateway.
-pub(super) fn route_names(ctx: &Context<'_>) -> Vec<String> {
+pub(crate) fn route_names(ctx: &Context<'_>) -> Vec<String> {
     let mut names: Vec<String> = gateway_ports(ctx)
         .iter()
         .flat_map(|p| &p.servers)
@@ -35,7 +35,7 @@ pub(super) fn route_names(ctx: &Context<'_>) -> Vec<String> {
     names
 }
 
-pub(super) fn listeners(ctx: &Context<'_>) -> Vec<listener::Listener> {
+pub(crate) fn listeners(ctx: &Context<'_>) -> Vec<listener::Listener> {
     let authorization = authz::of_proxy(ctx);
     gateway_ports(ctx).iter().filter_map(|port| one(ctx, port, &authorization)).collect()
 }

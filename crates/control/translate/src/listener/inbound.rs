@@ -91,7 +91,7 @@ struct Port {
     operation: String,
 }
 
-pub(super) fn virtual_inbound(ctx: &Context<'_>) -> listener::Listener {
+pub(crate) fn virtual_inbound(ctx: &Context<'_>) -> listener::Listener {
     let modes = ctx.model.mtls_modes(&ctx.node.namespace, &ctx.labels);
     let authorization = authz::of_proxy(ctx);
     let mut made =

@@ -3,12 +3,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use portolan_mesh::{EndpointAddress, Protocol, ProxyNode, Service, ServicePort};
+use portolan_mesh::{EndpointAddress, Protocol, Service, ServicePort};
 use portolan_names::names::{MESH_GATEWAY, UNSPECIFIED_IP};
 use portolan_xds::names::{self, ClusterName};
 
 use super::{
-    base::{base, http_inspector, is_own_port, sniffing, tls_inspector},
+    base::{base, http_inspector, sniffing, tls_inspector},
     chains::without_duplicates,
 };
 use crate::{
@@ -25,7 +25,7 @@ const MAX_HEADLESS_LISTENERS: usize = 128;
 
 /// What one service wants of one listener.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub(super) enum Claim {
+pub(crate) enum Claim {
     /// HTTP, by the routes of the port.
     Http,
     /// Whatever is sniffed, on an address of the service's own.
@@ -45,44 +45,7 @@ pub(super) enum Claim {
 }
 
 /// Where a claim is made.
-pub(super) type At = (String, u16);
-
-/// All outbound listeners.
-pub(super) fn listeners(ctx: &Context<'_>) -> Vec<listener::Listener> {
-    let made =
-        |((address, port), claimants): (At, Vec<(String, Claim)>)| listener(ctx, &address, port, &claimants);
-    claimants(ctx).into_iter().map(made).collect()
-}
-
-/// Route configurations that those listeners ask for.
-pub(super) fn route_names(ctx: &Context<'_>) -> Vec<String> {
-    let route = |((_, port), claimants): (At, Vec<(String, Claim)>)| Plan::of(port, &claimants).route;
-    let mut names: Vec<String> = claimants(ctx).into_iter().filter_map(route).collect();
-    names.sort();
-    names.dedup();
-    names
-}
-
-/// Who claims which listener, oldest service first.
-fn claimants(ctx: &Context<'_>) -> BTreeMap<At, Vec<(String, Claim)>> {
-    let mut out: BTreeMap<At, Vec<(String, Claim)>> = BTreeMap::new();
-    for host in ctx.scope.hosts_by_age().iter() {
-        for (at, claim) in claims(ctx, host) {
-            // The proxy's own Pod is reached directly.
-            if claim == Claim::Endpoint && is_own_address(ctx.node, &at.0) {
-                continue;
-            }
-            out.entry(at).or_default().push((host.clone(), claim));
-        }
-    }
-    out.retain(|(address, port), _| address != UNSPECIFIED_IP || !is_own_port(ctx, *port));
-    out
-}
-
-/// Whether an address is the proxy's own.
-fn is_own_address(node: &ProxyNode, address: &str) -> bool {
-    address.parse().is_ok_and(|ip| node.addresses.contains(&ip))
-}
+pub(crate) type At = (String, u16);
 
 /// Single addresses of a service; CIDRs are chain matches on the wildcard listener.
 fn addresses(service: &Service) -> (Vec<String>, Vec<String>) {
@@ -133,9 +96,9 @@ fn claims_of_port(ctx: &Context<'_>, service: &Service, port: &ServicePort) -> V
 
 /// Which of the claimants gives which part of a listener. The first to claim a part keeps it.
 #[derive(Default)]
-struct Plan<'a> {
+pub(super) struct Plan<'a> {
     /// Route configuration of HTTP connections.
-    route: Option<String>,
+    pub(super) route: Option<String>,
     /// Whose filters take everything that no chain matches.
     tcp: Option<&'a str>,
     /// Whose chains there are, in order: those that its VirtualService makes, then one of its own with a match.
@@ -143,7 +106,7 @@ struct Plan<'a> {
 }
 
 impl<'a> Plan<'a> {
-    fn of(port: u16, claimants: &'a [(String, Claim)]) -> Self {
+    pub(super) fn of(port: u16, claimants: &'a [(String, Claim)]) -> Self {
         let mut plan = Self::default();
         for (host, claim) in claimants {
             plan.add(port, host, claim);
@@ -197,7 +160,7 @@ impl<'a> Plan<'a> {
 }
 
 /// One listener of the services that claim it, oldest first.
-pub(super) fn listener(
+pub(crate) fn listener(
     ctx: &Context<'_>,
     address: &str,
     port: u16,

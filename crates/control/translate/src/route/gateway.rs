@@ -16,7 +16,7 @@ use crate::{
     pb::*,
 };
 
-pub(super) fn configuration(ctx: &Context<'_>, name: &str) -> Option<route::RouteConfiguration> {
+pub(crate) fn configuration(ctx: &Context<'_>, name: &str) -> Option<route::RouteConfiguration> {
     let ports = gateway_ports(ctx);
     let mut number = None;
     let mut servers: Vec<&GatewayServer> = Vec::new();

@@ -1,8 +1,9 @@
 //! Routes of sidecars (docs/reference/xds.md): `<port>`, or `<host>:<port>` where the protocol is sniffed.
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
-use portolan_mesh::{Protocol, ResolvedVirtualService, is_wildcard};
+use portolan_derive::{Derived, Reader, Relation};
+use portolan_mesh::{Dialect, Protocol, ProxyNode, ResolvedVirtualService, is_wildcard};
 use portolan_names::names::MESH_GATEWAY;
 use portolan_xds::names::{self, ClusterName};
 
@@ -11,7 +12,7 @@ use super::{
     domains::{self, Taken},
     http, matches,
 };
-use crate::{context::Context, pb::*};
+use crate::{context::Context, pb::*, view::View};
 
 /// Hosts of VirtualServices that are no service are served on this port only.
 const DEFAULT_HTTP_PORT: u16 = 80;
@@ -50,23 +51,100 @@ impl<'a> Name<'a> {
     }
 }
 
-pub(super) fn configuration(ctx: &Context<'_>, name: &str) -> Option<route::RouteConfiguration> {
-    let parsed = Name::parse(name)?;
-    let mut owners = services(ctx, parsed);
-    owners.extend(virtual_service_hosts(ctx, parsed));
-    let wanted = owners.into_iter().map(|owner| {
-        let domains = domains_of(ctx, parsed.port, &owner);
-        (owner, domains)
-    });
+/// Who has a virtual host in a route configuration, with its domains, by host.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+struct Owners {
+    view: View,
+    name: String,
+}
+
+impl Relation for Owners {
+    type Entry = String;
+    type Value = (Owner, Arc<[String]>);
+    fn derive(&self, read: &Reader<'_>) -> BTreeMap<String, Self::Value> {
+        let Some(parsed) = Name::parse(&self.name) else { return BTreeMap::new() };
+        let ctx = self.view.context(read);
+        let mut owners = services(&ctx, parsed);
+        owners.extend(virtual_service_hosts(&ctx, parsed));
+        let wanted = owners.into_iter().map(|owner| {
+            let domains = domains_of(&ctx, parsed.port, &owner);
+            (owner, domains)
+        });
+        let settled = Taken::settle(wanted).into_iter();
+        settled.map(|(owner, domains)| (owner.host().to_owned(), (owner, domains.into()))).collect()
+    }
+}
+
+/// The hosts that have a virtual host in a route configuration.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) struct HostNames {
+    pub(crate) view: View,
+    pub(crate) name: String,
+}
+
+impl Derived for HostNames {
+    type Value = Arc<[String]>;
+    fn derive(&self, read: &Reader<'_>) -> Self::Value {
+        let owners = Owners { view: self.view.clone(), name: self.name.clone() };
+        read.whole(&owners).keys().cloned().collect()
+    }
+}
+
+/// A virtual host of a route configuration as it is put into the table for those who get it whole.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+struct HostOf {
+    view: View,
+    name: String,
+    host: String,
+}
+
+impl Derived for HostOf {
+    type Value = Option<Arc<route::VirtualHost>>;
+    fn derive(&self, read: &Reader<'_>) -> Self::Value {
+        host(&self.view, &self.name, &self.host, read).map(Arc::new)
+    }
+}
+
+/// Whether proxies get virtual hosts one by one: ours do (docs/reference/xds.md).
+pub(crate) fn hosts_apart(node: &ProxyNode) -> bool {
+    node.metadata.dialect == Dialect::Portolan
+}
+
+/// The route configuration of a name.
+pub(crate) fn configuration(
+    view: &View,
+    name: &str,
+    read: &Reader<'_>,
+) -> Option<route::RouteConfiguration> {
+    Name::parse(name)?;
     let mut made = shell(name);
-    made.virtual_hosts = Taken::settle(wanted)
-        .into_iter()
-        .filter_map(|(owner, domains)| {
-            Some(route::VirtualHost { domains, ..host_of(ctx, parsed.port, &owner)? })
-        })
-        .collect();
-    made.virtual_hosts.push(fall_through(ctx));
+    if hosts_apart(view.node()) {
+        let ads = core::config_source::ConfigSourceSpecifier::Ads(Default::default());
+        let config_source = Some(core::ConfigSource {
+            config_source_specifier: Some(ads),
+            resource_api_version: core::ApiVersion::V3.into(),
+            ..Default::default()
+        });
+        made.vhds = Some(route::Vhds { config_source });
+        return Some(made);
+    }
+    let hosts = read.get(&HostNames { view: view.clone(), name: name.to_owned() });
+    let of = |host: &String| {
+        let key = HostOf { view: view.clone(), name: name.to_owned(), host: host.clone() };
+        read.get(&key).map(|host| (*host).clone())
+    };
+    made.virtual_hosts = hosts.iter().filter_map(of).collect();
+    made.virtual_hosts.push(fall_through(&view.context(read)));
     Some(made)
+}
+
+/// A virtual host of a route configuration.
+pub(crate) fn host(view: &View, name: &str, host: &str, read: &Reader<'_>) -> Option<route::VirtualHost> {
+    let parsed = Name::parse(name)?;
+    let owners = Owners { view: view.clone(), name: name.to_owned() };
+    let (owner, domains) = read.entry(&owners, &host.to_owned())?;
+    let made = host_of(&view.context(read), parsed.port, &owner)?;
+    Some(route::VirtualHost { domains: domains.to_vec(), ..made })
 }
 
 /// Everything of a route configuration but its virtual hosts.
@@ -158,7 +236,7 @@ fn default_route(ctx: &Context<'_>, host: &str, port: u16) -> route::Route {
 }
 
 /// What happens to hosts that nobody knows.
-fn fall_through(ctx: &Context<'_>) -> route::VirtualHost {
+pub(crate) fn fall_through(ctx: &Context<'_>) -> route::VirtualHost {
     let all = vec!["*".to_owned()];
     if ctx.scope.allow_any() {
         return virtual_host("allow_any", all, vec![to_cluster("allow_any", names::PASSTHROUGH, "")]);
