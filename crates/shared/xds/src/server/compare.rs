@@ -39,12 +39,11 @@ impl TypeState {
             return;
         }
         match source.get(name) {
-            Some(resource) => {
-                if again || !self.sent.has(&resource) {
-                    self.sent.put(resource.revision());
-                    found.upserts.push(resource);
-                }
+            Some(resource) if again || !self.sent.has(&resource) => {
+                self.sent.put(resource.revision());
+                found.upserts.push(resource);
             }
+            Some(_) => {}
             None if self.sent.remove(name).is_some() => found.gone.push(name.clone()),
             None if asked => found.missing.push(name.clone()),
             None => {}
@@ -54,7 +53,7 @@ impl TypeState {
     fn compare_all(&mut self, source: &dyn Source) -> Difference {
         let again = mem::take(&mut self.resend);
         let mut sent = Sent::sized_like(&self.sent);
-        let mut before = mem::replace(&mut self.sent, Sent::default());
+        let mut before = mem::take(&mut self.sent);
         let mut upserts = Vec::new();
         let mut see = |resource: &Arc<Resource>| {
             if sent.contains(&resource.name) {

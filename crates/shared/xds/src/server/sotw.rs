@@ -99,7 +99,8 @@ impl Stream<Sotw> {
         let wildcard = state.watch.wildcard;
         let Difference { upserts, gone, .. } = state.compare(changed, whole, source);
         // Absence means something only where everything is sent.
-        if upserts.is_empty() && !(wildcard && !gone.is_empty()) && !state.owed {
+        let due = state.owed || !upserts.is_empty() || (wildcard && !gone.is_empty());
+        if !due {
             return None;
         }
         let mut by_name: BTreeMap<Arc<str>, Arc<Resource>> = BTreeMap::new();
