@@ -29,7 +29,7 @@ mod traffic_policy;
 mod view;
 
 pub use limitations::{Limitation, LimitationsOf};
-pub use pieces::{Audience, AudiencesOf, Made, Piece, Pieces};
+pub use pieces::{Audience, AudiencesOf, Made, Piece, Pieces, is_hidden_from};
 pub use view::View;
 
 #[cfg(test)]

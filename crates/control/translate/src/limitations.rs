@@ -63,7 +63,7 @@ impl Derived for LimitationsOf {
     }
 }
 
-fn limitations(model: Model<'_>, node: &ProxyNode) -> Vec<Limitation> {
+pub(crate) fn limitations(model: Model<'_>, node: &ProxyNode) -> Vec<Limitation> {
     let ctx = Context::new(model, node);
     let policies = model.policies(&node.namespace, &ctx.labels);
     let mut out = Vec::new();

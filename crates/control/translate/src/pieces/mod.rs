@@ -7,12 +7,20 @@
 mod audience;
 mod piece;
 
-use std::sync::Arc;
+use std::{net::IpAddr, sync::Arc};
 
-use portolan_xds::Resource;
+use portolan_mesh::ProxyNode;
+use portolan_xds::{Resource, type_url};
 
 pub use audience::{Audience, AudiencesOf, Pieces};
 pub use piece::Piece;
 
 /// What a piece makes.
 pub type Made = Arc<[Arc<Resource>]>;
+
+/// Whether a proxy does not have what its audiences have: listeners at its own addresses. A headless service has one for
+/// each of its Pods; a Pod reaches itself directly.
+pub fn is_hidden_from(node: &ProxyNode, url: &str, name: &str) -> bool {
+    let address = || name.rsplit_once('_')?.0.parse::<IpAddr>().ok();
+    url == type_url::LISTENER && address().is_some_and(|address| node.addresses.contains(&address))
+}

@@ -107,9 +107,7 @@ fn encoded<T: Message>(
 /// A virtual host is named by its route configuration too: `<route configuration>/<virtual host>`.
 fn virtual_host(routes: &str, host: Option<crate::pb::route::VirtualHost>) -> Made {
     host.into_iter()
-        .map(|host| {
-            encode::resource(&format!("{routes}/{}", host.name), type_url::VIRTUAL_HOST, &host)
-        })
+        .map(|host| encode::resource(&format!("{routes}/{}", host.name), type_url::VIRTUAL_HOST, &host))
         .collect()
 }
 

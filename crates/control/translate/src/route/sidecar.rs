@@ -111,11 +111,7 @@ pub(crate) fn hosts_apart(node: &ProxyNode) -> bool {
 }
 
 /// The route configuration of a name.
-pub(crate) fn configuration(
-    view: &View,
-    name: &str,
-    read: &Reader<'_>,
-) -> Option<route::RouteConfiguration> {
+pub(crate) fn configuration(view: &View, name: &str, read: &Reader<'_>) -> Option<route::RouteConfiguration> {
     Name::parse(name)?;
     let mut made = shell(name);
     if hosts_apart(view.node()) {

@@ -12,17 +12,17 @@ use portolan_mesh::{Dialect, ProxyNode};
 use prost::Message;
 
 use super::fixture;
-use crate::{Generator, pb::*};
+use super::given::sent;
+use crate::pb::*;
 
 /// The resources of a proxy that the data plane's compiler refuses, each with the reason.
 fn refused(mesh: &portolan_mesh::Mesh, node: &ProxyNode) -> Vec<String> {
-    let generator = Generator::new();
     let plane = DataPlane::start(DataPlaneOptions { concurrency: 1, ..Default::default() }).unwrap();
     let config = plane.config();
     let mut refused = Vec::new();
     for kind in ResourceKind::ALL {
         let mut update = ConfigUpdate::new(kind);
-        for resource in generator.generate(mesh.model(), node, kind.type_url(), None) {
+        for resource in sent(mesh, node, kind.type_url()) {
             let mut body = resource.body.to_vec();
             if kind == ResourceKind::Listener {
                 // Only the compiler is asked: no port of this machine is taken.

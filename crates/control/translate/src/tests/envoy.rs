@@ -11,7 +11,8 @@ use portolan_xds::type_url;
 use prost::Message;
 
 use super::fixture;
-use crate::{Generator, naming::CONNECTION_MANAGER_FILTER, pb::*};
+use super::given::given;
+use crate::{naming::CONNECTION_MANAGER_FILTER, pb::*};
 
 #[test]
 fn stock_envoy_accepts_everything() {
@@ -40,7 +41,7 @@ fn stock_envoy_accepts_everything() {
 }
 
 fn decode<T: Message + Default>(mesh: &portolan_mesh::Mesh, node: &ProxyNode, url: &str) -> Vec<T> {
-    let resources = Generator::new().generate(mesh.model(), node, url, None);
+    let resources = given(mesh, node, url);
     resources.iter().map(|r| T::decode(r.body.clone()).unwrap()).collect()
 }
 

@@ -6,10 +6,9 @@ use portolan_mesh::ProxyNode;
 use portolan_xds::{Resource, json, type_url};
 use serde_json::Value;
 
-use crate::Generator;
+use super::given::given;
 
 pub(super) fn summary(mesh: &portolan_mesh::Mesh, node: &ProxyNode) -> String {
-    let generator = Generator::new();
     let mut out = String::new();
     for (title, url, print) in [
         ("clusters", type_url::CLUSTER, cluster as fn(&mut String, &Value)),
@@ -19,7 +18,7 @@ pub(super) fn summary(mesh: &portolan_mesh::Mesh, node: &ProxyNode) -> String {
         ("secrets", type_url::SECRET, secret),
     ] {
         writeln!(out, "# {title}").unwrap();
-        for resource in generator.generate(mesh.model(), node, url, None) {
+        for resource in given(mesh, node, url) {
             print(&mut out, &decode(&resource));
         }
     }

@@ -7,7 +7,7 @@ use super::{
     fixture,
     mesh::{self, Seen, list},
 };
-use crate::{Limitation, limitations};
+use crate::{Limitation, limitations::limitations};
 
 /// A mesh whose workloads in `bookinfo` have these token rules.
 fn with_rules(rules: &Value) -> portolan_mesh::Mesh {
