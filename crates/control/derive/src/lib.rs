@@ -10,6 +10,9 @@
 //! Invariants: no I/O, no clock. After `settle` every value equals what its function would give from the facts, whatever
 //! the order of changes was; the tests play random changes against functions that remember nothing.
 //!
+//! A function that panics takes nothing with it: its value from before stays, [`Changes::failures`] tells, and it is asked
+//! again when something that it has read differs. Where there is no value from before, those who read it fail too.
+//!
 //! Functions must not read in a circle; one that does panics with the key. They may be called more often than needed,
 //! and while a wave is under way with a mixture of old and new facts; the last call sees the new ones.
 
@@ -54,6 +57,10 @@ pub trait Derived: Key {
     type Value: Value;
     /// Makes the value. It may read nothing but through `read`.
     fn derive(&self, read: &Reader<'_>) -> Self::Value;
+    /// The name under which work on it is counted.
+    fn kind(&self) -> &'static str {
+        counters::short_name::<Self>()
+    }
 }
 
 /// The key of a map that follows from others and is read entry by entry: who reads one entry is not concerned when

@@ -18,7 +18,7 @@ pub(crate) type Id = u32;
 /// What is to be done with an entry, by its kind.
 pub(crate) struct Ops {
     /// Name of the kind, for counters.
-    pub(crate) name: fn() -> &'static str,
+    pub(crate) name: fn(&(dyn Any + Send + Sync)) -> &'static str,
     /// Makes the value again; nothing for facts.
     pub(crate) make: Option<fn(&Table, Id)>,
     /// Takes the key out of its index.
@@ -37,7 +37,7 @@ impl Ops {
     /// Those of a kind that is set from outside and not kept for its own sake.
     pub(crate) const fn fact<K: Key>() -> Self {
         Self {
-            name: short_name::<K>,
+            name: |_| short_name::<K>(),
             make: None,
             unlist: unlist::<K>,
             kept: |_| false,
@@ -81,7 +81,12 @@ pub(crate) struct Graph {
     /// Entries that perhaps nobody needs any more.
     pub(crate) loose: Vec<Id>,
     pub(crate) counters: Counters,
+    /// What could not be made since somebody last asked.
+    pub(crate) failures: Vec<String>,
 }
+
+/// Failures that are told; more of them are only counted by their kind.
+const MAX_FAILURES: usize = 64;
 
 type Index<K> = HashMap<Arc<K>, Id>;
 
@@ -102,6 +107,7 @@ impl Graph {
             return id;
         }
         let key = Arc::new(key.clone());
+        let name = (ops.name)(key.as_ref());
         let node = Node {
             key: key.clone(),
             value: None,
@@ -128,7 +134,7 @@ impl Graph {
         if let Some(index) = self.index::<K>() {
             index.insert(key, id);
         }
-        self.counters.of((ops.name)()).live += 1;
+        self.counters.of(name).live += 1;
         self.loose.push(id);
         id
     }
@@ -166,9 +172,23 @@ impl Graph {
         }
     }
 
+    /// Notes that an entry could not be made: its function panicked. Whether it has a value from before.
+    pub(crate) fn fail(&mut self, id: Id, payload: &(dyn Any + Send)) -> bool {
+        let Some(node) = self.get(id) else { return false };
+        let (name, known) = ((node.ops.name)(node.key.as_ref()), node.value.is_some());
+        let reason = payload.downcast_ref::<&str>().copied();
+        let reason = reason.or_else(|| payload.downcast_ref::<String>().map(String::as_str));
+        let text = format!("{}: {}", (node.ops.show)(node.key.as_ref()), reason.unwrap_or("panicked"));
+        self.counters.of(name).failed += 1;
+        if self.failures.len() < MAX_FAILURES {
+            self.failures.push(text);
+        }
+        known
+    }
+
     /// Counts that an entry was made.
     pub(crate) fn count(&mut self, id: Id, changed: bool) {
-        let Some(name) = self.get(id).map(|node| (node.ops.name)()) else { return };
+        let Some(name) = self.get(id).map(|node| (node.ops.name)(node.key.as_ref())) else { return };
         let counts = self.counters.of(name);
         counts.made += 1;
         counts.unchanged += u64::from(!changed);
@@ -267,7 +287,7 @@ impl Graph {
             let Some(node) = self.nodes.get_mut(id as usize).and_then(Option::take) else { continue };
             (node.ops.unlist)(self, node.key.as_ref());
             self.queue.remove(&(node.height, id));
-            let counts = self.counters.of((node.ops.name)());
+            let counts = self.counters.of((node.ops.name)(node.key.as_ref()));
             counts.live = counts.live.saturating_sub(1);
             for read in node.reads {
                 if let Some(other) = self.get_mut(read) {

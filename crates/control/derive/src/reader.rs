@@ -31,12 +31,21 @@ impl<'t> Reader<'t> {
     /// The entry of a key, made if it has to be.
     fn enter<K: Key>(&self, key: &K, ops: &'static Ops) -> Id {
         let id = self.table.graph.borrow_mut().enter(key, ops);
+        // Written down before it is made: should that fail, the reader is asked again when it no longer does.
+        self.write_down(id);
         self.table.freshen(id);
-        if let Some(reads) = &self.reads {
-            let seen = self.table.graph.borrow().get(id).map_or(0, |node| node.changes);
-            reads.borrow_mut().push((id, seen));
-        }
+        self.write_down(id);
         id
+    }
+
+    fn write_down(&self, id: Id) {
+        let Some(reads) = self.reads else { return };
+        let seen = self.table.graph.borrow().get(id).map_or(0, |node| node.changes);
+        let mut reads = reads.borrow_mut();
+        match reads.last_mut() {
+            Some(last) if last.0 == id => last.1 = seen,
+            _ => reads.push((id, seen)),
+        }
     }
 
     /// A fact.

@@ -5,6 +5,7 @@ use std::{
     cell::RefCell,
     collections::{BTreeMap, BTreeSet, HashMap},
     fmt,
+    panic::{self, AssertUnwindSafe},
 };
 
 use crate::{
@@ -29,17 +30,25 @@ impl fmt::Debug for Table {
 
 /// The held keys whose values differ since the last [`Table::settle`], by type of key.
 #[derive(Debug, Default)]
-pub struct Changes(HashMap<TypeId, Vec<Box<dyn std::any::Any + Send>>>);
+pub struct Changes {
+    keys: HashMap<TypeId, Vec<Box<dyn std::any::Any + Send>>>,
+    failures: Vec<String>,
+}
 
 impl Changes {
     /// The keys of one type, in their order.
     pub fn of<K: Key>(&self) -> impl Iterator<Item = &K> {
-        self.0.get(&TypeId::of::<K>()).into_iter().flatten().filter_map(|key| key.downcast_ref())
+        self.keys.get(&TypeId::of::<K>()).into_iter().flatten().filter_map(|key| key.downcast_ref())
+    }
+
+    /// What could not be made, with the reason: functions that panicked.
+    pub fn failures(&self) -> &[String] {
+        &self.failures
     }
 
     /// Nothing differs.
     pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.keys.is_empty()
     }
 }
 
@@ -141,7 +150,7 @@ impl Table {
         self.make_true();
         let graph = self.graph.get_mut();
         graph.sweep();
-        let mut changes = Changes::default();
+        let mut changes = Changes { failures: std::mem::take(&mut graph.failures), ..Changes::default() };
         for (of, ids) in std::mem::take(&mut graph.changed) {
             let keys: Vec<_> = ids
                 .into_iter()
@@ -149,7 +158,7 @@ impl Table {
                 .map(|node| (node.ops.copy_key)(node.key.as_ref()))
                 .collect();
             if !keys.is_empty() {
-                changes.0.insert(of, keys);
+                changes.keys.insert(of, keys);
             }
         }
         changes
@@ -173,7 +182,8 @@ impl Table {
             // The graph is let go of before anything is made: what is made reads it.
             let next = self.graph.borrow_mut().next_dirty();
             let Some((id, make)) = next else { return };
-            make(self, id);
+            // Who could not be made is noted; whoever reads it hears of it by reading.
+            let _ = panic::catch_unwind(AssertUnwindSafe(|| make(self, id)));
         }
     }
 

@@ -106,3 +106,62 @@ fn readers_of_keys_are_concerned_by_keys_only() {
     let new = made(&mut table, |t| assert!(t.set(&Number(1), Some(3))));
     assert_eq!(new, [("Whole", (1, 0)), ("Kinds", (1, 1))].into());
 }
+
+/// Fails while the number 0 is negative.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+struct Root;
+
+impl Derived for Root {
+    type Value = i64;
+    fn derive(&self, read: &Reader<'_>) -> i64 {
+        let number = read.fact(&Number(0)).unwrap_or_default();
+        assert!(number >= 0, "no root of {number}");
+        number.isqrt()
+    }
+    fn kind(&self) -> &'static str {
+        "roots"
+    }
+}
+
+/// Reads it.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+struct Twice;
+
+impl Derived for Twice {
+    type Value = i64;
+    fn derive(&self, read: &Reader<'_>) -> i64 {
+        2 * read.get(&Root)
+    }
+}
+
+#[test]
+fn a_function_that_panics_leaves_what_was() {
+    let mut table = table([(0, 16)]);
+    table.hold(&Twice);
+    table.hold(&Sum(1));
+    table.settle();
+    assert_eq!(table.held(&Twice), Some(8));
+    assert!(table.set(&Number(0), Some(-5)));
+    let changes = table.settle();
+    assert_eq!(changes.failures(), ["Some(Root): no root of -5"]);
+    assert_eq!(table.held(&Twice), Some(8));
+    assert_eq!(table.held(&Sum(1)), Some(-5), "others go on");
+    assert!(table.set(&Number(0), Some(25)));
+    let changes = table.settle();
+    assert!(changes.failures().is_empty());
+    assert_eq!(table.held(&Twice), Some(10));
+    assert_eq!((table.counts()["roots"].made, table.counts()["roots"].failed), (2, 1));
+}
+
+#[test]
+fn a_function_that_never_came_to_a_value_has_none() {
+    let mut table = table([(0, -1)]);
+    table.hold(&Twice);
+    let changes = table.settle();
+    assert_eq!(changes.of::<Twice>().count(), 1, "it is told that there is nothing");
+    assert!(!changes.failures().is_empty());
+    assert_eq!(table.held(&Twice), None);
+    assert!(table.set(&Number(0), Some(1)));
+    assert_eq!(table.settle().of::<Twice>().count(), 1);
+    assert_eq!(table.held(&Twice), Some(2));
+}

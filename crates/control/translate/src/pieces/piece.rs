@@ -94,6 +94,20 @@ impl Derived for Piece {
             }
         }
     }
+
+    /// By the type of what is made; a gateway's listeners and routes come together.
+    fn kind(&self) -> &'static str {
+        match self {
+            Self::NameTable => "nds",
+            Self::SpecialClusters(_) | Self::Clusters(..) | Self::InboundClusters(_) => "cds",
+            Self::Endpoints(..) => "eds",
+            Self::OutboundListener(_) | Self::Listener(..) | Self::InboundListener(_) => "lds",
+            Self::Routes(..) => "rds",
+            Self::VirtualHost(..) | Self::FallThrough(..) => "vhds",
+            Self::Gateway(_) => "gateway",
+            Self::Roots(_) => "sds",
+        }
+    }
 }
 
 fn encoded<T: Message>(
