@@ -94,15 +94,15 @@ impl View {
         Self::new(seen, scope)
     }
 
-    /// The same from some place.
-    pub(crate) fn from_place(&self, locality: Locality) -> Self {
+    /// The same at some place.
+    pub(crate) fn at_place(&self, locality: Locality) -> Self {
         let node = ProxyNode { locality, ..self.seen.node.clone() };
         Self::new(node, self.seen.scope.clone())
     }
 
-    /// The same from nowhere.
-    pub(crate) fn from_nowhere(&self) -> Self {
-        self.from_place(Locality::default())
+    /// The same wherever the proxies run.
+    pub(crate) fn at_no_place(&self) -> Self {
+        self.at_place(Locality::default())
     }
 
     /// Where the proxies run.

@@ -34,7 +34,7 @@ impl Derived for AudiencesOf {
         let place = place.unwrap_or_else(|| self.0.locality.clone());
         Arc::new([
             Audience::Everybody,
-            Audience::Place(view.from_place(place)),
+            Audience::Place(view.at_place(place)),
             Audience::View(view),
             Audience::Proxy(self.0.clone()),
         ])

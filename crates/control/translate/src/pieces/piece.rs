@@ -129,7 +129,7 @@ fn virtual_host(routes: &str, host: Option<crate::pb::route::VirtualHost>) -> Ma
 fn endpoints(view: &View, host: &str, read: &Reader<'_>) -> Made {
     let ctx = view.context(read);
     if !view.place().is_empty() && !endpoint::depends_on_place(&ctx, host) {
-        return read.get(&Piece::Endpoints(view.from_nowhere(), host.to_owned()));
+        return read.get(&Piece::Endpoints(view.at_no_place(), host.to_owned()));
     }
     endpoint::of_service(&ctx, host)
         .into_iter()
