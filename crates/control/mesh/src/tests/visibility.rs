@@ -29,7 +29,7 @@ fn service(namespace: &str, name: &str, annotations: &str) -> String {
 
 /// Services that a sidecar in `namespace` sees, each with its ports.
 fn seen(mesh: &Mesh, namespace: &str) -> Vec<String> {
-    let scope = scope_of(&mesh, &sidecar(namespace, json!({})));
+    let scope = scope_of(mesh, &sidecar(namespace, json!({})));
     let ports = |s: &Service| s.ports.iter().map(|p| p.number.to_string()).collect::<Vec<_>>().join(",");
     scope.services().values().map(|s| format!("{}.{}:{}", s.name, s.namespace, ports(s))).collect()
 }
