@@ -1,6 +1,10 @@
 //! One xDS resource, encoded once and shared by everybody who receives it.
 
-use std::{fmt, ops::Deref, sync::Arc};
+use std::{
+    fmt,
+    ops::Deref,
+    sync::{Arc, OnceLock},
+};
 
 use bytes::Bytes;
 use sha2::{Digest, Sha256};
@@ -75,20 +79,39 @@ pub struct Revision {
 }
 
 /// An encoded resource; it has the fields of its [`Revision`].
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct Resource {
     revision: Arc<Revision>,
     /// Type of the body.
     pub type_url: &'static str,
     /// The encoded message.
     pub body: Bytes,
+    /// What was said of the content when somebody first judged it.
+    verdict: OnceLock<Result<(), Arc<str>>>,
 }
+
+impl PartialEq for Resource {
+    fn eq(&self, other: &Self) -> bool {
+        self.revision == other.revision && self.type_url == other.type_url && self.body == other.body
+    }
+}
+
+impl Eq for Resource {}
 
 impl Resource {
     /// A resource of this name and content. Messages that are equal but encoded otherwise have another version.
     pub fn new(name: impl Into<Arc<str>>, type_url: &'static str, body: Bytes) -> Self {
         let version = Version::of(type_url, &body);
-        Self { revision: Arc::new(Revision { name: name.into(), version }), type_url, body }
+        let revision = Arc::new(Revision { name: name.into(), version });
+        Self { revision, type_url, body, verdict: OnceLock::new() }
+    }
+
+    /// What `judge` says of the content, with the reason if it is not good. It is asked once, however many ask.
+    ///
+    /// # Errors
+    /// The reason.
+    pub fn judged(&self, judge: impl FnOnce(&Self) -> Result<(), String>) -> Result<(), Arc<str>> {
+        self.verdict.get_or_init(|| judge(self).map_err(Into::into)).clone()
     }
 
     /// Name and version.
@@ -129,6 +152,14 @@ mod tests {
         let hash: String = Sha256::digest(CONTENT).iter().map(|byte| format!("{byte:02x}")).collect();
         assert_eq!(of(type_url::SECRET, CONTENT).version.to_string(), hash[..32]);
         assert_ne!(of(type_url::CLUSTER, CONTENT).version.to_string(), hash[..32]);
+    }
+
+    #[test]
+    fn a_resource_is_judged_once() {
+        let resource = of(type_url::CLUSTER, CONTENT);
+        assert_eq!(resource.judged(|r| Err(format!("{} is bad", r.name))), Err("a is bad".into()));
+        assert_eq!(resource.judged(|_| Ok(())), Err("a is bad".into()));
+        assert_eq!(resource, of(type_url::CLUSTER, CONTENT), "what is said of it does not make it another");
     }
 
     #[test]
