@@ -4,6 +4,7 @@ use std::{cell::RefCell, marker::PhantomData};
 
 use crate::{
     Derived,
+    failure::guarded,
     node::{Id, Ops},
     reader::Reader,
     table::Table,
@@ -20,9 +21,10 @@ fn make<D: Derived>(table: &Table, id: Id) {
     let Some(key) = table.graph.borrow_mut().begin::<D>(id) else { return };
     let reads = RefCell::default();
     let reader = Reader::recording(table, &reads);
-    let value = key.derive(&reader);
+    let value = guarded(table, id, || key.derive(&reader));
     let mut graph = table.graph.borrow_mut();
-    graph.end(id, reads.into_inner());
+    graph.end(id, reads.take());
+    let Some(value) = value else { return graph.count(id, false) };
     let changed = graph.put(id, Some(value));
     graph.count(id, changed);
     if changed {

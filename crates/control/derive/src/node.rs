@@ -9,6 +9,7 @@ use std::{
 use crate::{
     Key, Value,
     counters::{Counters, short_name},
+    failure::Failure,
     table::Table,
 };
 
@@ -63,6 +64,8 @@ pub(crate) struct Node {
     pub(crate) making: bool,
     /// How often the value has come out different.
     pub(crate) changes: u32,
+    /// Why it could not be made the last time.
+    pub(crate) failed: Option<Box<str>>,
 }
 
 /// A read: of which entry, and how often its value had changed by then.
@@ -81,6 +84,7 @@ pub(crate) struct Graph {
     /// Entries that perhaps nobody needs any more.
     pub(crate) loose: Vec<Id>,
     pub(crate) counters: Counters,
+    pub(crate) failures: Vec<Failure>,
 }
 
 type Index<K> = HashMap<Arc<K>, Id>;
@@ -113,6 +117,7 @@ impl Graph {
             dirty: ops.make.is_some(),
             making: false,
             changes: 0,
+            failed: None,
         };
         let id = match self.free.pop() {
             Some(id) => {
@@ -151,6 +156,7 @@ impl Graph {
         let node = self.get_mut(id)?;
         node.dirty = false;
         node.making = true;
+        node.failed = None;
         node.key.clone().downcast::<K>().ok()
     }
 

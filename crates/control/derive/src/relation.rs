@@ -4,6 +4,7 @@ use std::{cell::RefCell, collections::BTreeMap, marker::PhantomData, sync::Arc};
 
 use crate::{
     Relation,
+    failure::guarded,
     node::{Graph, Id, Ops},
     reader::Reader,
     table::Table,
@@ -32,9 +33,11 @@ fn make_whole<R: Relation>(table: &Table, id: Id) {
     let Some(key) = table.graph.borrow_mut().begin::<Whole<R>>(id) else { return };
     let reads = RefCell::default();
     let reader = Reader::recording(table, &reads);
-    let map: Map<R> = Arc::new(key.0.derive(&reader));
+    let map = guarded(table, id, || key.0.derive(&reader));
     let mut graph = table.graph.borrow_mut();
-    graph.end(id, reads.into_inner());
+    graph.end(id, reads.take());
+    let Some(map) = map else { return graph.count(id, false) };
+    let map: Map<R> = Arc::new(map);
     let before: Map<R> = graph.value(id).unwrap_or_default();
     let changed = graph.put(id, Some(map.clone()));
     graph.count(id, changed);
@@ -79,10 +82,11 @@ fn make_entry<R: Relation>(table: &Table, id: Id) {
     let Some(key) = table.graph.borrow_mut().begin::<Entry<R>>(id) else { return };
     let reads = RefCell::default();
     let reader = Reader::recording(table, &reads);
-    let map: Map<R> = reader.whole(&key.0);
-    let value: Option<R::Value> = map.get(&key.1).cloned();
+    let map = guarded(table, id, || reader.whole(&key.0));
     let mut graph = table.graph.borrow_mut();
-    graph.end(id, reads.into_inner());
+    graph.end(id, reads.take());
+    let Some(map) = map else { return };
+    let value: Option<R::Value> = map.get(&key.1).cloned();
     // An entry that is not there has a value too: that it is not there.
     if graph.put(id, Some(value)) {
         graph.announce(id);

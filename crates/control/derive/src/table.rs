@@ -8,7 +8,7 @@ use std::{
 };
 
 use crate::{
-    Counts, Derived, Input, Key,
+    Counts, Derived, Failure, Input, Key,
     derived::DerivedOps,
     input::{self, AllKeys, Tagged},
     node::{Graph, Id},
@@ -161,6 +161,11 @@ impl Table {
         self.make_true();
         self.graph.borrow_mut().sweep();
         Reader::new(self)
+    }
+
+    /// Functions that have panicked since this was asked last.
+    pub fn take_failures(&mut self) -> Vec<Failure> {
+        std::mem::take(&mut self.graph.get_mut().failures)
     }
 
     /// How much work there was so far, by kind.
