@@ -16,12 +16,15 @@ use crate::{
 /// Place of an entry.
 pub(crate) type Id = u32;
 
+/// Makes an entry.
+pub(crate) type Make = fn(&Table, Id);
+
 /// What is to be done with an entry, by its kind.
 pub(crate) struct Ops {
     /// Name of the kind, for counters.
     pub(crate) name: fn() -> &'static str,
     /// Makes the value again; nothing for facts.
-    pub(crate) make: Option<fn(&Table, Id)>,
+    pub(crate) make: Option<Make>,
     /// Takes the key out of its index.
     pub(crate) unlist: fn(&mut Graph, &(dyn Any + Send + Sync)),
     /// It is kept although nobody reads it.
@@ -247,7 +250,7 @@ impl Graph {
     }
 
     /// The lowest entry that is to be made again, and how.
-    pub(crate) fn next_dirty(&mut self) -> Option<(Id, fn(&Table, Id))> {
+    pub(crate) fn next_dirty(&mut self) -> Option<(Id, Make)> {
         while let Some((_, id)) = self.queue.pop_first() {
             let Some(node) = self.get(id).filter(|node| node.dirty) else { continue };
             let make = node.ops.make;
