@@ -1,6 +1,10 @@
 //! The control plane's own metrics, by the names that Istio's dashboards know (istiod's exported metrics).
 
-use std::{collections::BTreeMap, sync::atomic::AtomicU64, time::Duration};
+use std::{
+    collections::BTreeMap,
+    sync::atomic::{AtomicU64, Ordering},
+    time::Duration,
+};
 
 use parking_lot::Mutex;
 use prometheus_client::{
@@ -99,6 +103,10 @@ metrics! {
     InjectionSuccess = "sidecar_injection_success_total", Counter, "Total number of successful sidecar injection requests.";
     InjectionFailure = "sidecar_injection_failure_total", Counter, "Total number of failed sidecar injection requests.";
     InjectionSkip = "sidecar_injection_skip_total", Counter, "Total number of skipped sidecar injection requests.";
+    DerivedMade = "portolan_derived_made_total", Counter, "How often values of the model were made, by kind.";
+    DerivedUnchanged = "portolan_derived_unchanged_total", Counter,
+        "How often values of the model came out as they were before, by kind.";
+    DerivedLive = "portolan_derived_live", Gauge, "Values of the model that are held in memory, by kind.";
 }
 
 type Labels = Vec<(&'static str, String)>;
@@ -219,6 +227,16 @@ impl Metrics {
         }
     }
 
+    /// Sets a counter of what is counted elsewhere.
+    pub fn total(&self, metric: Metric, labels: &[(&'static str, &str)], total: u64) {
+        let set = |counter: &Counter| counter.inner().store(total, Ordering::Relaxed);
+        match self.series.get(&metric) {
+            Some(Series::Counter(series)) => series.edit(&owned(labels), set),
+            Some(Series::PlainCounter(series)) => series.edit(&owned(labels), |counter| set(&counter.0)),
+            _ => {}
+        }
+    }
+
     /// Sets a gauge.
     pub fn set(&self, metric: Metric, labels: &[(&'static str, &str)], value: u64) {
         if let Some(Series::Gauge(series)) = self.series.get(&metric) {
@@ -330,6 +348,14 @@ pilot_xds_delayed_pushes_total{type="eds"} 1
         assert_eq!(metrics.gauge(Metric::CdsReject, &labels), 0);
         metrics.set(Metric::CdsReject, &labels, 1);
         assert_eq!(metrics.gauge(Metric::CdsReject, &labels), 1);
+    }
+
+    #[test]
+    fn a_total_is_what_it_was_set_to() {
+        let metrics = Metrics::default();
+        metrics.total(Metric::DerivedMade, &[("kind", "Piece")], 5);
+        metrics.total(Metric::DerivedMade, &[("kind", "Piece")], 7);
+        assert!(metrics.page().contains("\nportolan_derived_made_total{kind=\"Piece\"} 7\n"));
     }
 
     #[test]

@@ -9,7 +9,7 @@ pub struct Counts {
     pub made: u64,
     /// How often a value that was made again came out equal.
     pub unchanged: u64,
-    /// How often a function panicked; the value from before stayed.
+    /// How often a function panicked; what was there before stayed.
     pub failed: u64,
     /// Values that there are now.
     pub live: u64,

@@ -1,14 +1,10 @@
 //! Values that follow from others.
 
-use std::{
-    any::Any,
-    cell::RefCell,
-    marker::PhantomData,
-    panic::{self, AssertUnwindSafe},
-};
+use std::{any::Any, cell::RefCell, marker::PhantomData};
 
 use crate::{
     Derived,
+    failure::guarded,
     node::{Id, Ops},
     reader::Reader,
     table::Table,
@@ -29,24 +25,13 @@ fn make<D: Derived>(table: &Table, id: Id) {
     let Some(key) = table.graph.borrow_mut().begin::<D>(id) else { return };
     let reads = RefCell::default();
     let reader = Reader::recording(table, &reads);
-    let outcome = panic::catch_unwind(AssertUnwindSafe(|| key.derive(&reader)));
+    let value = guarded(table, id, || key.derive(&reader));
     let mut graph = table.graph.borrow_mut();
     graph.end(id, reads.take());
-    match outcome {
-        Ok(value) => {
-            let changed = graph.put(id, Some(value));
-            graph.count(id, changed);
-            if changed {
-                graph.announce(id);
-            }
-        }
-        Err(payload) => {
-            let known = graph.fail(id, payload.as_ref());
-            drop(graph);
-            if !known {
-                // Whoever reads it has nothing to go on with.
-                panic::resume_unwind(payload);
-            }
-        }
+    let Some(value) = value else { return graph.count(id, false) };
+    let changed = graph.put(id, Some(value));
+    graph.count(id, changed);
+    if changed {
+        graph.announce(id);
     }
 }

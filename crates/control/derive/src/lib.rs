@@ -10,14 +10,13 @@
 //! Invariants: no I/O, no clock. After `settle` every value equals what its function would give from the facts, whatever
 //! the order of changes was; the tests play random changes against functions that remember nothing.
 //!
-//! A function that panics takes nothing with it: its value from before stays, [`Changes::failures`] tells, and it is asked
-//! again when something that it has read differs. Where there is no value from before, those who read it fail too.
-//!
-//! Functions must not read in a circle; one that does panics with the key. They may be called more often than needed,
+//! Functions must not panic, and not read in a circle, which panics with the key. One that does keeps the value that it
+//! gave before, and so do its readers, until something differs that it has read ([`Table::take_failures`]). They may be called more often than needed,
 //! and while a wave is under way with a mixture of old and new facts; the last call sees the new ones.
 
 mod counters;
 mod derived;
+mod failure;
 mod input;
 mod node;
 mod reader;
@@ -27,6 +26,7 @@ mod table;
 use std::{collections::BTreeMap, fmt::Debug, hash::Hash};
 
 pub use counters::Counts;
+pub use failure::Failure;
 pub use reader::Reader;
 pub use table::{Changes, Table};
 

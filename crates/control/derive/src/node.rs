@@ -9,13 +9,14 @@ use std::{
 use crate::{
     Key, Value,
     counters::{Counters, short_name},
+    failure::Failure,
     table::Table,
 };
 
 /// Place of an entry.
 pub(crate) type Id = u32;
 
-/// Makes the value of an entry.
+/// Makes an entry.
 pub(crate) type Make = fn(&Table, Id);
 
 /// What is to be done with an entry, by its kind.
@@ -66,6 +67,8 @@ pub(crate) struct Node {
     pub(crate) making: bool,
     /// How often the value has come out different.
     pub(crate) changes: u32,
+    /// Why it could not be made the last time.
+    pub(crate) failed: Option<Box<str>>,
 }
 
 /// A read: of which entry, and how often its value had changed by then.
@@ -84,12 +87,8 @@ pub(crate) struct Graph {
     /// Entries that perhaps nobody needs any more.
     pub(crate) loose: Vec<Id>,
     pub(crate) counters: Counters,
-    /// What could not be made since somebody last asked.
-    pub(crate) failures: Vec<String>,
+    pub(crate) failures: Vec<Failure>,
 }
-
-/// Failures that are told; more of them are only counted by their kind.
-const MAX_FAILURES: usize = 64;
 
 type Index<K> = HashMap<Arc<K>, Id>;
 
@@ -122,6 +121,7 @@ impl Graph {
             dirty: ops.make.is_some(),
             making: false,
             changes: 0,
+            failed: None,
         };
         let id = match self.free.pop() {
             Some(id) => {
@@ -160,6 +160,7 @@ impl Graph {
         let node = self.get_mut(id)?;
         node.dirty = false;
         node.making = true;
+        node.failed = None;
         node.key.clone().downcast::<K>().ok()
     }
 
@@ -175,18 +176,11 @@ impl Graph {
         }
     }
 
-    /// Notes that an entry could not be made: its function panicked. Whether it has a value from before.
-    pub(crate) fn fail(&mut self, id: Id, payload: &(dyn Any + Send)) -> bool {
-        let Some(node) = self.get(id) else { return false };
-        let (name, known) = ((node.ops.name)(node.key.as_ref()), node.value.is_some());
-        let reason = payload.downcast_ref::<&str>().copied();
-        let reason = reason.or_else(|| payload.downcast_ref::<String>().map(String::as_str));
-        let text = format!("{}: {}", (node.ops.show)(node.key.as_ref()), reason.unwrap_or("panicked"));
-        self.counters.of(name).failed += 1;
-        if self.failures.len() < MAX_FAILURES {
-            self.failures.push(text);
+    /// Counts that an entry could not be made.
+    pub(crate) fn count_failure(&mut self, id: Id) {
+        if let Some(name) = self.get(id).map(|node| (node.ops.name)(node.key.as_ref())) {
+            self.counters.of(name).failed += 1;
         }
-        known
     }
 
     /// Counts that an entry was made.

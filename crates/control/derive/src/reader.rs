@@ -3,8 +3,9 @@
 use std::{cell::RefCell, collections::BTreeMap, sync::Arc};
 
 use crate::{
-    Derived, Input, Key, Relation,
+    Derived, Input, Key, Relation, Value,
     derived::DerivedOps,
+    failure::unmade,
     input::{self, AllKeys, Keys, Tagged},
     node::{Id, Ops, Read},
     relation::{Entry, Map, RelationOps, Whole},
@@ -31,21 +32,12 @@ impl<'t> Reader<'t> {
     /// The entry of a key, made if it has to be.
     fn enter<K: Key>(&self, key: &K, ops: &'static Ops) -> Id {
         let id = self.table.graph.borrow_mut().enter(key, ops);
-        // Written down before it is made: should that fail, the reader is asked again when it no longer does.
-        self.write_down(id);
         self.table.freshen(id);
-        self.write_down(id);
-        id
-    }
-
-    fn write_down(&self, id: Id) {
-        let Some(reads) = self.reads else { return };
-        let seen = self.table.graph.borrow().get(id).map_or(0, |node| node.changes);
-        let mut reads = reads.borrow_mut();
-        match reads.last_mut() {
-            Some(last) if last.0 == id => last.1 = seen,
-            _ => reads.push((id, seen)),
+        if let Some(reads) = &self.reads {
+            let seen = self.table.graph.borrow().get(id).map_or(0, |node| node.changes);
+            reads.borrow_mut().push((id, seen));
         }
+        id
     }
 
     /// A fact.
@@ -69,23 +61,32 @@ impl<'t> Reader<'t> {
     /// A derived value.
     ///
     /// # Panics
-    /// If its function is the one that reads, directly or through others.
+    /// If its function does and has never given a value, or is the one that reads, directly or through others.
     pub fn get<D: Derived>(&self, key: &D) -> D::Value {
         let id = self.enter(key, &DerivedOps::<D>::OPS);
-        let value = self.table.graph.borrow().value(id);
-        // There is one after `enter`; should there not be, the function itself says what it is.
-        value.unwrap_or_else(|| key.derive(self))
+        self.value(id)
+    }
+
+    fn value<V: Value>(&self, id: Id) -> V {
+        let graph = self.table.graph.borrow();
+        graph.value(id).unwrap_or_else(|| unmade(&graph, id, self.reads.is_some()))
     }
 
     /// One entry of a relation.
+    ///
+    /// # Panics
+    /// As [`Reader::get`] does.
     pub fn entry<R: Relation>(&self, relation: &R, entry: &R::Entry) -> Option<R::Value> {
         let id = self.enter(&Entry(relation.clone(), entry.clone()), &RelationOps::<R>::ENTRY);
-        self.table.graph.borrow().value::<Option<R::Value>>(id).flatten()
+        self.value(id)
     }
 
     /// All entries of a relation. Who reads them is concerned by every change of it.
+    ///
+    /// # Panics
+    /// As [`Reader::get`] does.
     pub fn whole<R: Relation>(&self, relation: &R) -> Arc<BTreeMap<R::Entry, R::Value>> {
         let id = self.enter(&Whole(relation.clone()), &RelationOps::<R>::WHOLE);
-        self.table.graph.borrow().value::<Map<R>>(id).unwrap_or_default()
+        self.value::<Map<R>>(id)
     }
 }

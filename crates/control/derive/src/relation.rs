@@ -1,15 +1,10 @@
 //! Maps that are read entry by entry.
 
-use std::{
-    cell::RefCell,
-    collections::BTreeMap,
-    marker::PhantomData,
-    panic::{self, AssertUnwindSafe},
-    sync::Arc,
-};
+use std::{cell::RefCell, collections::BTreeMap, marker::PhantomData, sync::Arc};
 
 use crate::{
     Relation,
+    failure::guarded,
     node::{Graph, Id, Ops},
     reader::Reader,
     table::Table,
@@ -38,20 +33,11 @@ fn make_whole<R: Relation>(table: &Table, id: Id) {
     let Some(key) = table.graph.borrow_mut().begin::<Whole<R>>(id) else { return };
     let reads = RefCell::default();
     let reader = Reader::recording(table, &reads);
-    let outcome = panic::catch_unwind(AssertUnwindSafe(|| key.0.derive(&reader)));
+    let map = guarded(table, id, || key.0.derive(&reader));
     let mut graph = table.graph.borrow_mut();
     graph.end(id, reads.take());
-    let map: Map<R> = match outcome {
-        Ok(map) => Arc::new(map),
-        Err(payload) => {
-            let known = graph.fail(id, payload.as_ref());
-            drop(graph);
-            if !known {
-                panic::resume_unwind(payload);
-            }
-            return;
-        }
-    };
+    let Some(map) = map else { return graph.count(id, false) };
+    let map: Map<R> = Arc::new(map);
     let before: Map<R> = graph.value(id).unwrap_or_default();
     let changed = graph.put(id, Some(map.clone()));
     graph.count(id, changed);
@@ -96,16 +82,10 @@ fn make_entry<R: Relation>(table: &Table, id: Id) {
     let Some(key) = table.graph.borrow_mut().begin::<Entry<R>>(id) else { return };
     let reads = RefCell::default();
     let reader = Reader::recording(table, &reads);
-    let outcome = panic::catch_unwind(AssertUnwindSafe(|| reader.whole(&key.0)));
+    let map = guarded(table, id, || reader.whole(&key.0));
     let mut graph = table.graph.borrow_mut();
     graph.end(id, reads.take());
-    let map: Map<R> = match outcome {
-        Ok(map) => map,
-        Err(payload) => {
-            drop(graph);
-            panic::resume_unwind(payload);
-        }
-    };
+    let Some(map) = map else { return };
     let value: Option<R::Value> = map.get(&key.1).cloned();
     // An entry that is not there has a value too: that it is not there.
     if graph.put(id, Some(value)) {

@@ -5,11 +5,10 @@ use std::{
     cell::RefCell,
     collections::{BTreeMap, BTreeSet, HashMap},
     fmt,
-    panic::{self, AssertUnwindSafe},
 };
 
 use crate::{
-    Counts, Derived, Input, Key,
+    Counts, Derived, Failure, Input, Key,
     derived::DerivedOps,
     input::{self, AllKeys, Tagged},
     node::{Graph, Id},
@@ -30,25 +29,17 @@ impl fmt::Debug for Table {
 
 /// The held keys whose values differ since the last [`Table::settle`], by type of key.
 #[derive(Debug, Default)]
-pub struct Changes {
-    keys: HashMap<TypeId, Vec<Box<dyn std::any::Any + Send>>>,
-    failures: Vec<String>,
-}
+pub struct Changes(HashMap<TypeId, Vec<Box<dyn std::any::Any + Send>>>);
 
 impl Changes {
     /// The keys of one type, in their order.
     pub fn of<K: Key>(&self) -> impl Iterator<Item = &K> {
-        self.keys.get(&TypeId::of::<K>()).into_iter().flatten().filter_map(|key| key.downcast_ref())
-    }
-
-    /// What could not be made, with the reason: functions that panicked.
-    pub fn failures(&self) -> &[String] {
-        &self.failures
+        self.0.get(&TypeId::of::<K>()).into_iter().flatten().filter_map(|key| key.downcast_ref())
     }
 
     /// Nothing differs.
     pub fn is_empty(&self) -> bool {
-        self.keys.is_empty()
+        self.0.is_empty()
     }
 }
 
@@ -150,7 +141,7 @@ impl Table {
         self.make_true();
         let graph = self.graph.get_mut();
         graph.sweep();
-        let mut changes = Changes { failures: std::mem::take(&mut graph.failures), ..Changes::default() };
+        let mut changes = Changes::default();
         for (of, ids) in std::mem::take(&mut graph.changed) {
             let keys: Vec<_> = ids
                 .into_iter()
@@ -158,7 +149,7 @@ impl Table {
                 .map(|node| (node.ops.copy_key)(node.key.as_ref()))
                 .collect();
             if !keys.is_empty() {
-                changes.keys.insert(of, keys);
+                changes.0.insert(of, keys);
             }
         }
         changes
@@ -172,6 +163,11 @@ impl Table {
         Reader::new(self)
     }
 
+    /// Functions that have panicked since this was asked last.
+    pub fn take_failures(&mut self) -> Vec<Failure> {
+        std::mem::take(&mut self.graph.get_mut().failures)
+    }
+
     /// How much work there was so far, by kind.
     pub fn counts(&self) -> BTreeMap<&'static str, Counts> {
         self.graph.borrow().counters.all()
@@ -182,8 +178,7 @@ impl Table {
             // The graph is let go of before anything is made: what is made reads it.
             let next = self.graph.borrow_mut().next_dirty();
             let Some((id, make)) = next else { return };
-            // Who could not be made is noted; whoever reads it hears of it by reading.
-            let _ = panic::catch_unwind(AssertUnwindSafe(|| make(self, id)));
+            make(self, id);
         }
     }
 

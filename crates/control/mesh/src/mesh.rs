@@ -6,7 +6,7 @@ use k8s_openapi::api::{
     core::v1::{Namespace, Node, Pod, Service},
     discovery::v1::EndpointSlice,
 };
-use portolan_derive::{Changes, Counts, Derived, Table};
+use portolan_derive::{Changes, Counts, Derived, Failure, Table};
 use portolan_resources::{
     AuthorizationPolicy, DestinationRule, Gateway, MeshConfig, PeerAuthentication, RequestAuthentication,
     ServiceEntry, Sidecar, VirtualService, WorkloadEntry,
@@ -42,6 +42,8 @@ pub trait Kind: Sized {
     fn replace(mesh: &mut Mesh, all: BTreeMap<ObjectKey, Arc<Self>>) -> bool;
     /// An object of the cluster.
     fn get(mesh: &Mesh, key: &ObjectKey) -> Option<Arc<Self>>;
+    /// All objects, those of federation last.
+    fn all(mesh: &Mesh) -> Vec<(ObjectKey, Arc<Self>)>;
 }
 
 macro_rules! kinds {
@@ -55,6 +57,10 @@ macro_rules! kinds {
             }
             fn get(mesh: &Mesh, key: &ObjectKey) -> Option<Arc<Self>> {
                 mesh.table.fact(&$fact::of(Origin::Cluster, key.clone()))
+            }
+            fn all(mesh: &Mesh) -> Vec<(ObjectKey, Arc<Self>)> {
+                let facts = mesh.table.keys::<$fact>().into_iter();
+                facts.filter_map(|fact| Some((fact.key().clone(), mesh.table.fact(&fact)?))).collect()
             }
         })*
 
@@ -123,6 +129,11 @@ impl Mesh {
     /// An object of the cluster, as it was set.
     pub fn get<T: Kind>(&self, key: &ObjectKey) -> Option<Arc<T>> {
         T::get(self, key)
+    }
+
+    /// All objects of a kind, those that federation adds last.
+    pub fn all<T: Kind>(&self) -> Vec<(ObjectKey, Arc<T>)> {
+        T::all(self)
     }
 
     /// Settings of the mesh.
@@ -213,6 +224,11 @@ impl Mesh {
     /// The model, for reading. What is read and not held is made for this and forgotten by the next settling.
     pub fn model(&self) -> Model<'_> {
         Model::new(&self.table.reader())
+    }
+
+    /// What could not be made since this was asked last, for want of a function that does not panic.
+    pub fn take_failures(&mut self) -> Vec<Failure> {
+        self.table.take_failures()
     }
 
     /// How much work there was so far, by kind of what was made.

@@ -31,6 +31,14 @@ pub(super) trait Session: Send + Sync + 'static {
         source: &dyn Source,
         version: &str,
     ) -> Option<(Self::Response, Vec<Arc<str>>)>;
+    /// What a change of these names means to the proxy: the response and the names of the resources in it.
+    fn update(
+        &mut self,
+        type_url: &str,
+        changed: &[Arc<str>],
+        source: &dyn Source,
+        version: &str,
+    ) -> Option<(Self::Response, Vec<Arc<str>>)>;
     /// What the proxy lacks, whatever has changed: the response and the names of the resources in it.
     fn resync(
         &mut self,
@@ -90,6 +98,18 @@ macro_rules! session {
                 version: &str,
             ) -> Option<(Self::Response, Vec<Arc<str>>)> {
                 let response = Self::respond(self, type_url, source, version)?;
+                let names = response.resources.iter().map(|resource| resource.name.clone()).collect();
+                Some((response, names))
+            }
+
+            fn update(
+                &mut self,
+                type_url: &str,
+                changed: &[Arc<str>],
+                source: &dyn Source,
+                version: &str,
+            ) -> Option<(Self::Response, Vec<Arc<str>>)> {
+                let response = Self::update(self, type_url, changed, source, version)?;
                 let names = response.resources.iter().map(|resource| resource.name.clone()).collect();
                 Some((response, names))
             }

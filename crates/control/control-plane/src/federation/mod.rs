@@ -25,6 +25,7 @@ use kube::{
     Api, Client,
     runtime::{WatchStreamExt, reflector, reflector::Store, watcher},
 };
+use parking_lot::Mutex;
 use portolan_federation::{
     Export, LocalMesh, Peer, PeerState, exports, federation_inputs, import_status, imports,
 };
@@ -36,11 +37,7 @@ use tokio::{
     time::sleep,
 };
 
-use crate::{
-    args::Args,
-    push::{Model, Published},
-    tls::ServerTls,
-};
+use crate::{args::Args, publish::Publisher, tls::ServerTls};
 use client::{PeerTask, Seen};
 use memory::Memory;
 use server::Discovery;
@@ -59,10 +56,8 @@ pub struct Federation {
     pub args: Args,
     /// The Kubernetes API.
     pub client: Client,
-    /// Snapshots of the model, as proxies see them.
-    pub published: watch::Receiver<Published>,
-    /// The inputs, for what the snapshot does not hold.
-    pub model: Arc<Model>,
+    /// The model.
+    pub publisher: Arc<Publisher>,
     /// What is imported; each value replaces the one before. The first is sent when all resources are listed and what
     /// was remembered of peers is in it, even if that is nothing.
     pub inputs: watch::Sender<FederationInputs>,
@@ -141,19 +136,20 @@ impl Resources {
 
 /// Runs federation for as long as the control plane runs.
 pub async fn run(federation: Federation) {
-    let Federation { args, client, mut published, model, inputs, tls } = federation;
+    let Federation { args, client, publisher, inputs, tls } = federation;
+    let mut published = publisher.published();
     let (resources, mut ticks) = Resources::watch(&client, &args.namespace);
     let news = Arc::new(Notify::new());
     let discovery = Arc::new(Discovery::new(news.clone()));
     tokio::spawn(serve(args.clone(), tls, discovery.clone()));
-    let mut state = State {
+    let state = Arc::new(Mutex::new(State {
         discovery,
         resources,
         statuses: StatusWriter::start(client, args.namespace.clone()),
         peers: BTreeMap::new(),
         news: news.clone(),
         args,
-    };
+    }));
     let mut listed = BTreeSet::new();
     let mut first = true;
     loop {
@@ -168,12 +164,13 @@ pub async fn run(federation: Federation) {
             () = inputs.closed() => return,
         }
         sleep(GATHER).await;
-        let Some(snapshot) = published.borrow_and_update().snapshot.clone() else { continue };
-        if listed.len() < KINDS {
+        if !published.borrow_and_update().is_ready() || listed.len() < KINDS {
             continue;
         }
-        let network = model.inputs.read().cluster.network.clone();
-        let new = state.work_off(snapshot.model(), network);
+        let state = state.clone();
+        // Nobody else takes this lock.
+        let work = move |publisher: &Arc<Publisher>| publisher.read(|model| state.lock().work_off(model));
+        let Some(new) = publisher.blocking(work).await else { continue };
         inputs.send_if_modified(|old| {
             let changed = *old != new;
             *old = new;
@@ -209,7 +206,7 @@ struct State {
 }
 
 impl State {
-    fn local_mesh(&self, model: portolan_mesh::Model<'_>, network: String) -> LocalMesh {
+    fn local_mesh(&self, model: portolan_mesh::Model<'_>) -> LocalMesh {
         let (namespace, domain) = (&self.args.namespace, &self.args.cluster_domain);
         LocalMesh {
             namespace: namespace.clone(),
@@ -217,12 +214,12 @@ impl State {
             cluster_domain: domain.clone(),
             discovery_host: format!("{}.{namespace}.svc.{domain}", names::ISTIOD),
             service_account: names::ISTIOD.to_owned(),
-            network,
+            network: model.cluster().network.clone(),
         }
     }
 
-    fn work_off(&mut self, model: portolan_mesh::Model<'_>, network: String) -> FederationInputs {
-        let mesh = self.local_mesh(model, network);
+    fn work_off(&mut self, model: portolan_mesh::Model<'_>) -> FederationInputs {
+        let mesh = self.local_mesh(model);
         let peers = self.resources.peers();
         self.peers.retain(|name, _| peers.iter().any(|(peer, _)| peer.name == *name));
         let mut states = Vec::new();

@@ -3,22 +3,30 @@
 //!
 //! The work for a change is that of the change: the model makes again what has read it, and what comes out different is
 //! put on the boards of those who have it, once for all of their proxies.
+//!
+//! Work with the model may take long: none of it is to be done in an async task ([`Publisher::blocking`]). What could not
+//! be made for a defect stays as it was, and is logged and counted.
 
 mod board;
 mod state;
+#[cfg(test)]
+mod tests;
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{collections::BTreeMap, fmt::Debug, sync::Arc};
 
 use parking_lot::Mutex;
-use portolan_derive::Counts;
+use portolan_derive::{Counts, Derived};
 use portolan_mesh::{Mesh, Model, ProxyNode};
+use portolan_translate::Limitation;
 use tokio::{
     sync::{Notify, watch},
     time::Instant,
 };
 
 pub use board::{Board, Boards, Difference};
-use state::State;
+use state::{Sight, State, Woken};
+
+use crate::metrics::{Metric, Metrics};
 
 /// That something was published, for those who look at the whole model.
 #[derive(Clone, Copy, Debug, Default)]
@@ -46,6 +54,9 @@ pub struct Publisher {
     /// Subscriptions that have ended; taken out by whoever has the state next, so that nobody waits to leave.
     ended: Mutex<Vec<Ended>>,
     published: watch::Sender<Published>,
+    /// As they were when something was published or somebody came last.
+    counts: Mutex<BTreeMap<&'static str, Counts>>,
+    metrics: Arc<Metrics>,
 }
 
 #[derive(Debug)]
@@ -59,17 +70,22 @@ struct Ended {
 pub struct Subscription {
     publisher: Arc<Publisher>,
     node: Arc<ProxyNode>,
-    boards: watch::Receiver<Arc<[Arc<Board>]>>,
+    sight: Sight,
     wake: Arc<Notify>,
 }
 
 impl Subscription {
     /// The boards that the proxy reads now. They are others when it is seen otherwise: it was given other labels, say.
     pub fn boards(&self) -> Arc<[Arc<Board>]> {
-        self.boards.borrow().clone()
+        self.sight.boards.borrow().clone()
     }
 
-    /// Woken when something on the boards differs, or the boards do.
+    /// What the configuration asks of the proxy and it cannot do.
+    pub fn limitations(&self) -> watch::Receiver<Arc<[Limitation]>> {
+        self.sight.limitations.clone()
+    }
+
+    /// Woken when something on the boards differs, or the boards do, or the limitations.
     pub async fn changed(&self) {
         self.wake.notified().await;
     }
@@ -84,15 +100,34 @@ impl Drop for Subscription {
 
 impl Publisher {
     /// A publisher of a mesh.
-    pub fn new(mesh: Mesh) -> Self {
+    pub fn new(mesh: Mesh, metrics: Arc<Metrics>) -> Self {
         Self {
             state: Mutex::new(State::new(mesh)),
             ended: Mutex::default(),
             published: watch::Sender::default(),
+            counts: Mutex::default(),
+            metrics,
         }
     }
 
-    /// Sets facts. Nobody sees them before the next [`Publisher::publish`], but who [reads](Publisher::read).
+    /// Works with the publisher from an async task. Nothing when that panics, which is a defect.
+    pub async fn blocking<T: Send + 'static>(
+        self: &Arc<Self>,
+        work: impl FnOnce(&Arc<Self>) -> T + Send + 'static,
+    ) -> Option<T> {
+        let publisher = self.clone();
+        match tokio::task::spawn_blocking(move || work(&publisher)).await {
+            Ok(done) => Some(done),
+            Err(error) => {
+                tracing::error!(%error, "work with the model failed; proxies keep what they have");
+                self.metrics.count(Metric::InternalErrors, &[]);
+                None
+            }
+        }
+    }
+
+    /// Sets facts. Nobody sees them before the next [`Publisher::publish`], but who [reads](Publisher::read) or
+    /// [comes](Publisher::subscribe).
     pub fn change<T>(&self, work: impl FnOnce(&mut Mesh) -> T) -> T {
         work(&mut self.state.lock().mesh)
     }
@@ -107,16 +142,24 @@ impl Publisher {
         look(&self.state.lock().mesh)
     }
 
-    /// Puts everything that differs on the boards and wakes those concerned. Takes as long as that takes: not to be called
-    /// from an async task directly.
+    /// Has a value kept true: who reads it need not look for whether it differs. It is there from the next publication on,
+    /// and for as long as the publisher is.
+    pub fn follow<D: Derived<Value: Debug>>(&self, key: D) -> watch::Receiver<Option<D::Value>> {
+        self.state.lock().follow(key)
+    }
+
+    /// Puts everything that differs on the boards and wakes those concerned. `since` is when the first of the changes was
+    /// heard of. Takes as long as that takes: not to be called from an async task directly.
     pub fn publish(&self, since: Option<Instant>) {
         let mut state = self.state.lock();
         self.forget_ended(&mut state);
-        state.settle();
-        drop(state);
-        self.published.send_modify(|published| {
-            published.generation += 1;
-            published.at = since.or_else(|| Some(Instant::now()));
+        let woken = state.settle();
+        let at = since.or_else(|| Some(Instant::now()));
+        self.done(&mut state, woken, || {
+            self.published.send_modify(|published| {
+                published.generation += 1;
+                published.at = at;
+            });
         });
     }
 
@@ -125,19 +168,44 @@ impl Publisher {
         self.published.send_if_modified(|p| !std::mem::replace(&mut p.imports_known, true));
     }
 
+    /// Everything has been listed once, and published.
+    pub fn is_ready(&self) -> bool {
+        self.published.borrow().is_ready()
+    }
+
+    /// The last publication.
+    pub fn last(&self) -> Published {
+        *self.published.borrow()
+    }
+
     /// Publications from now on.
     pub fn published(&self) -> watch::Receiver<Published> {
         self.published.subscribe()
     }
 
-    /// Takes a proxy in. Makes what nobody had before: not to be called from an async task directly.
-    pub fn subscribe(self: &Arc<Self>, node: Arc<ProxyNode>) -> Subscription {
+    /// Takes a proxy in; nothing when what it belongs to cannot be made for a defect. Makes what nobody had before: not to
+    /// be called from an async task directly.
+    pub fn subscribe(self: &Arc<Self>, node: Arc<ProxyNode>) -> Option<Subscription> {
         let wake = Arc::new(Notify::new());
         let mut state = self.state.lock();
+        let (sight, woken) = state.join(&node, &wake);
+        // Not before: a proxy that comes back finds what it had.
         self.forget_ended(&mut state);
-        let boards = state.join(node.clone(), wake.clone());
+        self.done(&mut state, woken, || {});
         drop(state);
-        Subscription { publisher: self.clone(), node, boards, wake }
+        let subscription = Subscription { publisher: self.clone(), node, sight, wake };
+        (!subscription.boards().is_empty()).then_some(subscription)
+    }
+
+    /// Says what came of a settling, then wakes those who look at it.
+    fn done(&self, state: &mut State, woken: Woken, announce: impl FnOnce()) {
+        for failure in state.mesh.take_failures() {
+            tracing::error!(key = failure.key, reason = failure.reason, "a defect: it stays as it was");
+            self.metrics.count(Metric::InternalErrors, &[]);
+        }
+        *self.counts.lock() = state.mesh.counts();
+        announce();
+        woken.wake();
     }
 
     fn forget_ended(&self, state: &mut State) {
@@ -147,8 +215,8 @@ impl Publisher {
         }
     }
 
-    /// How much work there was so far, by kind of what was made.
+    /// How much work there was so far, by kind of what was made, as of the last publication or proxy that came.
     pub fn counts(&self) -> BTreeMap<&'static str, Counts> {
-        self.state.lock().mesh.counts()
+        self.counts.lock().clone()
     }
 }

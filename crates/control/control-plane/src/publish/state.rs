@@ -1,15 +1,20 @@
 //! What is held for whom.
 
 use std::{
-    collections::{BTreeSet, HashMap},
+    collections::{BTreeSet, HashMap, HashSet},
+    fmt::Debug,
     sync::Arc,
 };
 
+use portolan_derive::{Changes as Settled, Derived};
 use portolan_mesh::{Mesh, ProxyNode};
-use portolan_translate::{Audience, AudiencesOf, Made, Piece, Pieces};
+use portolan_translate::{Audience, AudiencesOf, Limitation, LimitationsOf, Made, Piece, Pieces};
 use tokio::sync::{Notify, watch};
 
 use super::board::{Board, Changes};
+
+/// The boards of a proxy.
+pub(super) type Seat = Arc<[Arc<Board>]>;
 
 /// The model, the audiences that there are, and the proxies that belong to them.
 #[derive(Debug)]
@@ -18,14 +23,61 @@ pub(super) struct State {
     proxies: HashMap<Arc<ProxyNode>, Proxy>,
     audiences: HashMap<Audience, Held>,
     pieces: HashMap<Piece, Shared>,
+    /// Audiences with changes that are not on their boards yet.
+    touched: HashSet<Audience>,
+    followers: Vec<Box<dyn Follower>>,
 }
 
 /// A proxy that is connected, perhaps over several streams.
 #[derive(Debug)]
 struct Proxy {
     audiences: Arc<[Audience]>,
-    boards: watch::Sender<Arc<[Arc<Board>]>>,
+    boards: watch::Sender<Seat>,
+    limitations: watch::Sender<Arc<[Limitation]>>,
     streams: Vec<Arc<Notify>>,
+}
+
+/// What a stream of a proxy looks at.
+#[derive(Debug)]
+pub(super) struct Sight {
+    pub(super) boards: watch::Receiver<Seat>,
+    pub(super) limitations: watch::Receiver<Arc<[Limitation]>>,
+}
+
+/// Those who are to look after a settling.
+#[derive(Debug, Default)]
+#[must_use]
+pub(super) struct Woken {
+    boards: Vec<Arc<Board>>,
+    streams: Vec<Arc<Notify>>,
+}
+
+impl Woken {
+    pub(super) fn wake(self) {
+        self.boards.iter().for_each(|board| board.wake());
+        self.streams.iter().for_each(|stream| stream.notify_one());
+    }
+}
+
+/// Somebody who wants to have one value.
+trait Follower: Debug + Send {
+    fn see(&self, mesh: &Mesh, settled: &Settled);
+}
+
+#[derive(Debug)]
+struct Following<D: Derived> {
+    key: D,
+    values: watch::Sender<Option<D::Value>>,
+}
+
+impl<D: Derived<Value: Debug>> Follower for Following<D> {
+    fn see(&self, mesh: &Mesh, settled: &Settled) {
+        if settled.of::<D>().any(|key| *key == self.key)
+            && let Some(value) = mesh.held(&self.key)
+        {
+            self.values.send_replace(Some(value));
+        }
+    }
 }
 
 /// An audience with its board.
@@ -47,82 +99,119 @@ struct Shared {
 
 impl State {
     pub(super) fn new(mesh: Mesh) -> Self {
-        Self { mesh, proxies: HashMap::new(), audiences: HashMap::new(), pieces: HashMap::new() }
+        Self {
+            mesh,
+            proxies: HashMap::new(),
+            audiences: HashMap::new(),
+            pieces: HashMap::new(),
+            touched: HashSet::new(),
+            followers: Vec::new(),
+        }
+    }
+
+    /// Has a value kept. It is told from the next settling on.
+    pub(super) fn follow<D: Derived<Value: Debug>>(&mut self, key: D) -> watch::Receiver<Option<D::Value>> {
+        self.mesh.hold(&key);
+        let (values, receiver) = watch::channel(None);
+        self.followers.push(Box::new(Following { key, values }));
+        receiver
     }
 
     /// Takes in one stream of a proxy.
-    pub(super) fn join(
-        &mut self,
-        node: Arc<ProxyNode>,
-        wake: Arc<Notify>,
-    ) -> watch::Receiver<Arc<[Arc<Board>]>> {
-        if !self.proxies.contains_key(&node) {
+    pub(super) fn join(&mut self, node: &Arc<ProxyNode>, stream: &Arc<Notify>) -> (Sight, Woken) {
+        let mut woken = Woken::default();
+        if !self.proxies.contains_key(node) {
             let proxy = Proxy {
                 audiences: Arc::default(),
                 boards: watch::Sender::new(Arc::default()),
+                limitations: watch::Sender::new(Arc::default()),
                 streams: Vec::new(),
             };
             self.proxies.insert(node.clone(), proxy);
             self.mesh.hold(&AudiencesOf(node.clone()));
-            self.settle();
+            self.mesh.hold(&LimitationsOf(node.clone()));
+            woken = self.settle();
         }
-        let Some(proxy) = self.proxies.get_mut(&node) else { return watch::channel(Arc::default()).1 };
-        for board in proxy.boards.borrow().iter() {
-            board.listen(&wake);
-        }
-        proxy.streams.push(wake);
-        proxy.boards.subscribe()
+        let Some(proxy) = self.proxies.get_mut(node) else {
+            // It has just been put there.
+            let (boards, limitations) = (watch::channel(Arc::default()).1, watch::channel(Arc::default()).1);
+            return (Sight { boards, limitations }, woken);
+        };
+        proxy.boards.borrow().iter().for_each(|board| board.listen(stream));
+        proxy.streams.push(stream.clone());
+        // What there is so far is news to this stream.
+        let mut limitations = proxy.limitations.subscribe();
+        limitations.mark_changed();
+        (Sight { boards: proxy.boards.subscribe(), limitations }, woken)
     }
 
     /// Lets go of one stream of a proxy.
-    pub(super) fn leave(&mut self, node: &Arc<ProxyNode>, wake: &Arc<Notify>) {
+    pub(super) fn leave(&mut self, node: &Arc<ProxyNode>, stream: &Arc<Notify>) {
         let Some(proxy) = self.proxies.get_mut(node) else { return };
-        proxy.streams.retain(|other| !Arc::ptr_eq(other, wake));
-        for board in proxy.boards.borrow().iter() {
-            board.leave(wake);
-        }
+        proxy.streams.retain(|other| !Arc::ptr_eq(other, stream));
+        proxy.boards.borrow().iter().for_each(|board| board.leave(stream));
         if !proxy.streams.is_empty() {
             return;
         }
         let audiences = proxy.audiences.clone();
         self.proxies.remove(node);
         self.mesh.release(&AudiencesOf(node.clone()));
+        self.mesh.release(&LimitationsOf(node.clone()));
         for audience in audiences.iter() {
             self.leave_audience(audience);
         }
     }
 
     /// Makes everything true, and puts on the boards what differs.
-    pub(super) fn settle(&mut self) {
+    pub(super) fn settle(&mut self) -> Woken {
         let mut moved = Vec::new();
+        let mut woken = Woken::default();
         loop {
-            let changes = self.mesh.settle();
-            if changes.is_empty() {
+            let settled = self.mesh.settle();
+            if settled.is_empty() {
                 break;
             }
-            for of in changes.of::<AudiencesOf>() {
+            for of in settled.of::<AudiencesOf>() {
                 self.seat(&of.0);
                 moved.push(of.0.clone());
             }
-            for of in changes.of::<Pieces>() {
+            for of in settled.of::<Pieces>() {
                 self.take_pieces(&of.0);
             }
-            for piece in changes.of::<Piece>() {
+            for piece in settled.of::<Piece>() {
                 self.take_piece(piece);
             }
-        }
-        let mut differing = Vec::new();
-        for held in self.audiences.values_mut() {
-            if !held.changes.is_empty() {
-                held.board.apply(&std::mem::take(&mut held.changes));
-                differing.push(held.board.clone());
+            for of in settled.of::<LimitationsOf>() {
+                woken.streams.extend(self.tell_limitations(of));
             }
+            self.followers.iter().for_each(|follower| follower.see(&self.mesh, &settled));
         }
-        // All boards are true before anybody looks.
-        differing.iter().for_each(|board| board.wake());
+        let mut touched: Vec<Audience> = std::mem::take(&mut self.touched).into_iter().collect();
+        // Somebody may look in between for a reason of its own, and what is spoken of has to be there: endpoints before
+        // the clusters that they are of.
+        touched.sort_by_key(|audience| match audience {
+            Audience::Place(_) => 0,
+            Audience::Everybody => 1,
+            Audience::Proxy(_) => 2,
+            Audience::View(_) => 3,
+        });
+        for audience in touched {
+            let Some(held) = self.audiences.get_mut(&audience) else { continue };
+            held.board.apply(std::mem::take(&mut held.changes));
+            woken.boards.push(held.board.clone());
+        }
         for node in moved {
-            self.move_boards(&node);
+            woken.streams.extend(self.move_boards(&node));
         }
+        woken
+    }
+
+    fn tell_limitations(&self, of: &LimitationsOf) -> Vec<Arc<Notify>> {
+        let (Some(found), Some(proxy)) = (self.mesh.held(of), self.proxies.get(&of.0)) else {
+            return Vec::new();
+        };
+        proxy.limitations.send_replace(found);
+        proxy.streams.clone()
     }
 
     /// Gives a proxy the audiences that it belongs to now.
@@ -143,16 +232,16 @@ impl State {
     }
 
     /// Hands a proxy's streams the boards of its audiences.
-    fn move_boards(&mut self, node: &Arc<ProxyNode>) {
-        let Some(proxy) = self.proxies.get(node) else { return };
-        let boards: Arc<[Arc<Board>]> =
+    fn move_boards(&self, node: &Arc<ProxyNode>) -> Vec<Arc<Notify>> {
+        let Some(proxy) = self.proxies.get(node) else { return Vec::new() };
+        let boards: Seat =
             proxy.audiences.iter().filter_map(|a| Some(self.audiences.get(a)?.board.clone())).collect();
         let before = proxy.boards.send_replace(boards.clone());
-        for wake in &proxy.streams {
-            before.iter().for_each(|board| board.leave(wake));
-            boards.iter().for_each(|board| board.listen(wake));
-            wake.notify_one();
+        for stream in &proxy.streams {
+            before.iter().for_each(|board| board.leave(stream));
+            boards.iter().for_each(|board| board.listen(stream));
         }
+        proxy.streams.clone()
     }
 
     fn leave_audience(&mut self, audience: &Audience) {
@@ -193,9 +282,12 @@ impl State {
         }
         let gone: Vec<&Piece> = before.difference(&now).collect();
         for piece in &gone {
-            if let Some(shared) = self.pieces.get(piece) {
+            if let Some(shared) = self.pieces.get(*piece) {
                 held.changes.replace(&shared.made, &[]);
             }
+        }
+        if !held.changes.is_empty() {
+            self.touched.insert(audience.clone());
         }
         for piece in gone {
             self.drop_piece(piece, audience);
@@ -208,8 +300,11 @@ impl State {
         let Some(shared) = self.pieces.get_mut(piece) else { return };
         let before = std::mem::replace(&mut shared.made, now.clone());
         for audience in &shared.audiences {
-            if let Some(held) = self.audiences.get_mut(audience) {
-                held.changes.replace(&before, &now);
+            let Some(held) = self.audiences.get_mut(audience) else { continue };
+            let first = held.changes.is_empty();
+            held.changes.replace(&before, &now);
+            if first && !held.changes.is_empty() {
+                self.touched.insert(audience.clone());
             }
         }
     }

@@ -190,3 +190,48 @@ impl Derived for Circle {
 fn a_circle_is_said() {
     Table::new().reader().get(&Circle(0));
 }
+
+/// Panics when the number is 13; gives it otherwise.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+struct Superstitious(u8);
+
+impl Derived for Superstitious {
+    type Value = i64;
+    fn derive(&self, read: &Reader<'_>) -> i64 {
+        let number = i64::from(read.fact(&Number(self.0)).unwrap_or_default());
+        assert_ne!(number, 13, "bad luck");
+        number
+    }
+}
+
+/// Reads one that may panic.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+struct Calm(u8);
+
+impl Derived for Calm {
+    type Value = i64;
+    fn derive(&self, read: &Reader<'_>) -> i64 {
+        read.get(&Superstitious(self.0)) + 1
+    }
+}
+
+#[test]
+fn a_panic_costs_what_it_is_about_and_nothing_else() {
+    let mut table = table([(0, 3), (1, 13)]);
+    table.hold(&Calm(0));
+    table.hold(&Calm(1));
+    table.settle();
+    assert_eq!((table.held(&Calm(0)), table.held(&Calm(1))), (Some(4), None));
+    let failures = table.take_failures();
+    assert_eq!(failures.len(), 1, "{failures:?}");
+    assert!(failures[0].key.contains("Superstitious(1)") && failures[0].reason.contains("bad luck"));
+    // What was there before stays; and it is tried again when something differs.
+    table.set(&Number(0), Some(13));
+    table.set(&Number(1), Some(5));
+    assert_eq!(table.settle().of::<Calm>().collect::<Vec<_>>(), [&Calm(1)]);
+    assert_eq!((table.held(&Calm(0)), table.held(&Calm(1))), (Some(4), Some(6)));
+    assert_eq!(table.take_failures().len(), 1);
+    table.set(&Number(0), Some(7));
+    table.settle();
+    assert_eq!((table.held(&Calm(0)), table.take_failures()), (Some(8), vec![]));
+}
