@@ -8,6 +8,8 @@
 //! be made for a defect stays as it was, and is logged and counted.
 
 mod board;
+#[cfg(test)]
+mod property;
 mod state;
 #[cfg(test)]
 mod tests;
