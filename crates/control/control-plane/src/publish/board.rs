@@ -190,6 +190,8 @@ impl Source for Boards<'_> {
 
 #[cfg(test)]
 mod tests {
+    use std::slice;
+
     use portolan_xds::type_url;
 
     use super::*;
@@ -226,7 +228,7 @@ mod tests {
         assert_eq!((board.generation(), names(&board, 1)), (1, vec![]));
         let a2 = resource("a", "2");
         put(&board, &[a.clone(), b.clone()], &[a2.clone(), resource("b", "1")]);
-        put(&board, &[a2.clone(), b], &[a2.clone()]);
+        put(&board, &[a2.clone(), b], slice::from_ref(&a2));
         assert_eq!(board.since(1).0, 3);
         assert_eq!(names(&board, 1), ["b", "a"], "newest first");
         assert_eq!(names(&board, 2), ["b"]);
@@ -260,16 +262,17 @@ mod tests {
         };
         let (a1, a2) = (resource("a", "1"), resource("a", "2"));
         let mut changes = Changes::default();
-        changes.replace(&[a1.clone()], &[resource("a", "1")]);
+        let (a1, a2) = (slice::from_ref(&a1), slice::from_ref(&a2));
+        changes.replace(a1, &[resource("a", "1")]);
         assert!(changes.is_empty(), "the same content");
         // What moves from one piece to another stays, in whichever order.
-        changes.replace(&[a1.clone()], &[]);
-        changes.replace(&[], &[a2.clone()]);
+        changes.replace(a1, &[]);
+        changes.replace(&[], a2);
         assert_eq!(of(&changes, "a"), Some(Some("2".into())));
-        changes.replace(&[a1], &[]);
+        changes.replace(a1, &[]);
         assert_eq!(of(&changes, "a"), Some(Some("2".into())));
         // What one puts there and takes away again is gone.
-        changes.replace(&[a2], &[]);
+        changes.replace(a2, &[]);
         assert_eq!(of(&changes, "a"), Some(None));
     }
 

@@ -26,7 +26,7 @@ use tokio::{
 };
 
 pub use board::{Board, Boards, Difference};
-use state::{Sight, State, Woken};
+use state::{Sight, State};
 
 use crate::metrics::{Metric, Metrics};
 
@@ -157,12 +157,13 @@ impl Publisher {
         self.forget_ended(&mut state);
         let woken = state.settle();
         let at = since.or_else(|| Some(Instant::now()));
-        self.done(&mut state, woken, || {
-            self.published.send_modify(|published| {
-                published.generation += 1;
-                published.at = at;
-            });
+        self.take_stock(&mut state);
+        // Before those who look at it are woken: they say which publication it is.
+        self.published.send_modify(|published| {
+            published.generation += 1;
+            published.at = at;
         });
+        woken.wake();
     }
 
     /// What federation adds is known from now on.
@@ -190,24 +191,22 @@ impl Publisher {
     pub fn subscribe(self: &Arc<Self>, node: Arc<ProxyNode>) -> Option<Subscription> {
         let wake = Arc::new(Notify::new());
         let mut state = self.state.lock();
-        let (sight, woken) = state.join(&node, &wake);
+        let sight = state.join(&node, &wake);
         // Not before: a proxy that comes back finds what it had.
         self.forget_ended(&mut state);
-        self.done(&mut state, woken, || {});
+        self.take_stock(&mut state);
         drop(state);
         let subscription = Subscription { publisher: self.clone(), node, sight, wake };
         (!subscription.boards().is_empty()).then_some(subscription)
     }
 
-    /// Says what came of a settling, then wakes those who look at it.
-    fn done(&self, state: &mut State, woken: Woken, announce: impl FnOnce()) {
+    /// Says what could not be made, and how much work there was.
+    fn take_stock(&self, state: &mut State) {
         for failure in state.mesh.take_failures() {
             tracing::error!(key = failure.key, reason = failure.reason, "a defect: it stays as it was");
             self.metrics.count(Metric::InternalErrors, &[]);
         }
         *self.counts.lock() = state.mesh.counts();
-        announce();
-        woken.wake();
     }
 
     fn forget_ended(&self, state: &mut State) {

@@ -118,8 +118,7 @@ impl State {
     }
 
     /// Takes in one stream of a proxy.
-    pub(super) fn join(&mut self, node: &Arc<ProxyNode>, stream: &Arc<Notify>) -> (Sight, Woken) {
-        let mut woken = Woken::default();
+    pub(super) fn join(&mut self, node: &Arc<ProxyNode>, stream: &Arc<Notify>) -> Sight {
         if !self.proxies.contains_key(node) {
             let proxy = Proxy {
                 audiences: Arc::default(),
@@ -130,19 +129,20 @@ impl State {
             self.proxies.insert(node.clone(), proxy);
             self.mesh.hold(&AudiencesOf(node.clone()));
             self.mesh.hold(&LimitationsOf(node.clone()));
-            woken = self.settle();
+            // Those who are there already: whoever comes looks at everything.
+            self.settle().wake();
         }
         let Some(proxy) = self.proxies.get_mut(node) else {
             // It has just been put there.
             let (boards, limitations) = (watch::channel(Arc::default()).1, watch::channel(Arc::default()).1);
-            return (Sight { boards, limitations }, woken);
+            return Sight { boards, limitations };
         };
         proxy.boards.borrow().iter().for_each(|board| board.listen(stream));
         proxy.streams.push(stream.clone());
         // What there is so far is news to this stream.
         let mut limitations = proxy.limitations.subscribe();
         limitations.mark_changed();
-        (Sight { boards: proxy.boards.subscribe(), limitations }, woken)
+        Sight { boards: proxy.boards.subscribe(), limitations }
     }
 
     /// Lets go of one stream of a proxy.

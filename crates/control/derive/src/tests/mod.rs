@@ -198,7 +198,7 @@ struct Superstitious(u8);
 impl Derived for Superstitious {
     type Value = i64;
     fn derive(&self, read: &Reader<'_>) -> i64 {
-        let number = i64::from(read.fact(&Number(self.0)).unwrap_or_default());
+        let number = read.fact(&Number(self.0)).unwrap_or_default();
         assert_ne!(number, 13, "bad luck");
         number
     }
