@@ -140,7 +140,6 @@ refused! {
 ignored! {
     manager(hcm::HttpConnectionManager) "HttpConnectionManager" {
         add_user_agent: "requests keep the user agent that they have",
-        tracing: "spans are not reported; trace headers pass unchanged",
         http1_safe_max_connection_duration: "connections have no maximum duration",
         http3_protocol_options: "HTTP/3 is not served",
         scheme_header_transformation: "the scheme says how the request came in",
@@ -152,12 +151,18 @@ ignored! {
         flush_access_log_on_new_request: "requests are logged at their end only",
         access_log_options: "requests are logged at their end only",
         represent_ipv4_remote_address_as_ipv4_mapped_ipv6: "addresses are written as they are",
-        request_id_extension: "request ids are UUIDs",
+        request_id_extension: "request ids are UUIDs, which say whether a request is traced",
         stream_error_on_invalid_http_message: "a malformed message ends its connection",
         proxy_status_config: "no Proxy-Status field is written",
         append_x_forwarded_port: "no X-Forwarded-Port field is written",
         append_local_overload: "there is no overload manager",
         add_proxy_protocol_connection_state: "the PROXY protocol is not spoken",
+    }
+}
+
+ignored! {
+    tracing(hcm::http_connection_manager::Tracing) "HttpConnectionManager.Tracing" {
+        verbose: "of the events of a request its end is reported",
     }
 }
 
@@ -281,8 +286,6 @@ ignored! {
 
 ignored! {
     one_route(route::Route) "Route" {
-        decorator: "spans are not reported",
-        tracing: "spans are not reported",
         request_body_buffer_limit: "per_request_buffer_limit_bytes is what counts",
     }
 }
@@ -369,6 +372,7 @@ pub fn of_listener(from: &listener::Listener) -> Vec<Ignored> {
             "envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager" => {
                 let Ok(from) = unpack::<hcm::HttpConnectionManager>(config) else { continue };
                 manager(&from, &mut out);
+                from.tracing.iter().for_each(|one| tracing(one, &mut out));
                 from.common_http_protocol_options.iter().for_each(|options| common_http(options, &mut out));
                 from.http_protocol_options.iter().for_each(|options| http1(options, &mut out));
                 from.http2_protocol_options.iter().for_each(|options| http2(options, &mut out));

@@ -7,6 +7,7 @@ pub use portolan_envoy_api::pb::envoy::config::endpoint::v3 as endpoint;
 pub use portolan_envoy_api::pb::envoy::config::listener::v3 as listener;
 pub use portolan_envoy_api::pb::envoy::config::rbac::v3 as rbac;
 pub use portolan_envoy_api::pb::envoy::config::route::v3 as route;
+pub use portolan_envoy_api::pb::envoy::config::trace::v3 as trace;
 pub use portolan_envoy_api::pb::envoy::extensions::access_loggers::file::v3 as file_log;
 pub use portolan_envoy_api::pb::envoy::extensions::access_loggers::stream::v3 as stream_log;
 pub use portolan_envoy_api::pb::envoy::extensions::filters::common::fault::v3 as common_fault;
@@ -21,5 +22,7 @@ pub use portolan_envoy_api::pb::envoy::extensions::load_balancing_policies as lb
 pub use portolan_envoy_api::pb::envoy::extensions::transport_sockets::tls::v3 as tls;
 pub use portolan_envoy_api::pb::envoy::extensions::upstreams::http::v3 as upstream_http;
 pub use portolan_envoy_api::pb::envoy::r#type::matcher::v3 as matcher;
+pub use portolan_envoy_api::pb::envoy::r#type::metadata::v3 as metadata;
+pub use portolan_envoy_api::pb::envoy::r#type::tracing::v3 as span_tag;
 pub use portolan_envoy_api::pb::envoy::r#type::v3 as types;
 pub use portolan_envoy_api::pb::google::protobuf::{Any, Struct, Value, value::Kind};

@@ -48,9 +48,10 @@ fn manager(edit: impl FnOnce(&mut hcm::HttpConnectionManager)) -> listener::List
 }
 
 #[test]
-fn tracing_and_retry_priorities_are_listed_as_ignored() {
-    let message = manager(|manager| manager.tracing = Some(Default::default()));
-    assert_eq!(fields(Kind::Listener, &message.encode_to_vec()), ["HttpConnectionManager.tracing"]);
+fn verbose_spans_and_retry_priorities_are_listed_as_ignored() {
+    let tracing = hcm::http_connection_manager::Tracing { verbose: true, ..Default::default() };
+    let message = manager(|manager| manager.tracing = Some(tracing));
+    assert_eq!(fields(Kind::Listener, &message.encode_to_vec()), ["HttpConnectionManager.Tracing.verbose"]);
     let policy = route::RetryPolicy { retry_priority: Some(Default::default()), ..Default::default() };
     let host = route::VirtualHost { retry_policy: Some(policy), ..Default::default() };
     let message = route::RouteConfiguration { virtual_hosts: vec![host], ..Default::default() };

@@ -1,4 +1,4 @@
-//! What happens below the meaning of HTTP requests: TLS, HTTP/2, gRPC, TCP, load balancing, captured traffic, the admin
+//! What happens below the meaning of HTTP requests: TLS, HTTP/2, gRPC, TCP, load balancing, captured traffic, traces, the admin
 //! pages, Istio's metrics.
 //!
 //! One static bootstrap drives our program and the Envoy that `PORTOLAN_ENVOY` names; both are held to the same
@@ -33,3 +33,4 @@ mod mesh;
 mod mtls;
 mod support;
 mod tcp;
+mod tracing;

@@ -79,6 +79,7 @@ pub(crate) async fn handle(
         state.info.request_end = Some(start);
     }
     state.find_route();
+    state.begin_trace();
     let filtered = state.filter_request(body, &mut Downstream { responder, alarm }).await;
     match filtered {
         Ok(body) => state.act(body, responder, alarm).await,
@@ -304,6 +305,7 @@ impl RequestState<'_> {
     pub(crate) fn finish_head(&mut self, head: &mut ResponseHead, upgrade: bool) {
         let scope = self.scope;
         let hcm = &scope.hcm;
+        self.trace_response(head);
         if let Some(matched) = self.matched.clone() {
             self.mutate_response(&matched, head);
             if matched.host.attempt_count_to_client && self.info.attempts > 0 {
@@ -397,6 +399,7 @@ impl RequestState<'_> {
             now: now(),
         };
         access_log::log(&self.scope.hcm.access_log, &context, &self.scope.worker.logs);
+        self.end_trace(head, trailers);
     }
 }
 
