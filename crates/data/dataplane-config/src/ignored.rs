@@ -6,7 +6,7 @@
 
 use std::fmt;
 
-use crate::pb::{cluster, core, hcm, listener, route, tcp_proxy};
+use crate::pb::{cluster, core, ext_authz, hcm, listener, route, tcp_proxy};
 use crate::value::{Invalid, Valid, type_of, unpack};
 
 /// A field that is set and ignored.
@@ -134,6 +134,44 @@ refused! {
     /// Fields on which it depends what the first bytes of a connection mean.
     refuse_chain(listener::FilterChain) {
         use_proxy_proto,
+    }
+}
+
+refused! {
+    /// Fields on which it depends who is asked, and what the answer may change.
+    refuse_ext_authz(ext_authz::ExtAuthz) {
+        filter_enabled_metadata,
+        decoder_header_mutation_rules,
+        shadow_mode,
+    }
+}
+
+refused! {
+    /// Fields on which it depends what an authorization server is asked.
+    refuse_authz_service(ext_authz::HttpService) {
+        path_override,
+        retry_policy,
+    }
+}
+
+ignored! {
+    authz(ext_authz::ExtAuthz) "ExtAuthz" {
+        stat_prefix: "the filters of a connection manager count together",
+        validate_mutations: "fields of answers are always checked",
+        include_peer_certificate: "only a gRPC server would be told",
+        include_tls_session: "only a gRPC server would be told",
+        metadata_context_namespaces: "only a gRPC server would be told",
+        typed_metadata_context_namespaces: "only a gRPC server would be told",
+        route_metadata_context_namespaces: "only a gRPC server would be told",
+        route_typed_metadata_context_namespaces: "only a gRPC server would be told",
+        bootstrap_metadata_labels_key: "only a gRPC server would be told",
+        encode_raw_headers: "only a gRPC server would be told",
+        enable_dynamic_metadata_ingestion: "only a gRPC server sends metadata",
+        charge_cluster_response_stats: "the cluster of the server counts its answers",
+        filter_metadata: "nothing would read it",
+        emit_filter_state_stats: "there is no filter state",
+        enforce_response_header_limits: "the limits of the codec apply",
+        emit_client_span: "requests of filters have no spans",
     }
 }
 
@@ -372,6 +410,14 @@ pub fn of_listener(from: &listener::Listener) -> Vec<Ignored> {
             "envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager" => {
                 let Ok(from) = unpack::<hcm::HttpConnectionManager>(config) else { continue };
                 manager(&from, &mut out);
+                for filter in &from.http_filters {
+                    let Some(hcm::http_filter::ConfigType::TypedConfig(config)) = &filter.config_type else {
+                        continue;
+                    };
+                    if type_of(config) == "envoy.extensions.filters.http.ext_authz.v3.ExtAuthz" {
+                        unpack(config).iter().for_each(|from| authz(from, &mut out));
+                    }
+                }
                 from.tracing.iter().for_each(|one| tracing(one, &mut out));
                 from.common_http_protocol_options.iter().for_each(|options| common_http(options, &mut out));
                 from.http_protocol_options.iter().for_each(|options| http1(options, &mut out));

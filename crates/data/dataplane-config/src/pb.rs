@@ -12,6 +12,7 @@ pub use portolan_envoy_api::pb::envoy::extensions::access_loggers::file::v3 as f
 pub use portolan_envoy_api::pb::envoy::extensions::access_loggers::stream::v3 as stream_log;
 pub use portolan_envoy_api::pb::envoy::extensions::filters::common::fault::v3 as common_fault;
 pub use portolan_envoy_api::pb::envoy::extensions::filters::http::cors::v3 as cors;
+pub use portolan_envoy_api::pb::envoy::extensions::filters::http::ext_authz::v3 as ext_authz;
 pub use portolan_envoy_api::pb::envoy::extensions::filters::http::fault::v3 as fault;
 pub use portolan_envoy_api::pb::envoy::extensions::filters::http::rbac::v3 as http_rbac;
 pub use portolan_envoy_api::pb::envoy::extensions::filters::http::router::v3 as router;

@@ -59,6 +59,37 @@ fn verbose_spans_and_retry_priorities_are_listed_as_ignored() {
 }
 
 #[test]
+fn what_an_authorization_server_is_not_told_is_listed() {
+    let authz = crate::pb::ext_authz::ExtAuthz {
+        services: Some(crate::pb::ext_authz::ext_authz::Services::HttpService(
+            crate::pb::ext_authz::HttpService {
+                server_uri: Some(crate::pb::core::HttpUri {
+                    http_upstream_type: Some(crate::pb::core::http_uri::HttpUpstreamType::Cluster(
+                        "a".into(),
+                    )),
+                    timeout: Some(Default::default()),
+                    ..Default::default()
+                }),
+                ..Default::default()
+            },
+        )),
+        include_peer_certificate: true,
+        ..Default::default()
+    };
+    let config = Any {
+        type_url: "/envoy.extensions.filters.http.ext_authz.v3.ExtAuthz".into(),
+        value: authz.encode_to_vec(),
+    };
+    let filter = hcm::HttpFilter {
+        name: "authz".into(),
+        config_type: Some(hcm::http_filter::ConfigType::TypedConfig(config)),
+        ..Default::default()
+    };
+    let message = manager(|manager| manager.http_filters.insert(0, filter));
+    assert_eq!(fields(Kind::Listener, &message.encode_to_vec()), ["ExtAuthz.include_peer_certificate"]);
+}
+
+#[test]
 fn what_is_plain_ignores_nothing() {
     assert!(fields(Kind::Listener, &manager(|_| {}).encode_to_vec()).is_empty());
 }

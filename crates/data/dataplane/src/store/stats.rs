@@ -18,7 +18,7 @@ use crate::upstream::host::Health;
 use crate::upstream::{Cluster, ClusterShared};
 
 /// Parts of a statistic's name that are scopes of their own in Envoy: `ssl_handshake` is `ssl.handshake`.
-const NESTED: [&str; 3] = ["ssl", "outlier_detection", "tracing"];
+const NESTED: [&str; 4] = ["ssl", "outlier_detection", "tracing", "ext_authz"];
 
 /// Blocks of statistics by name.
 type Blocks<T> = Vec<(String, Arc<PerWorker<T>>)>;

@@ -13,6 +13,7 @@ pub(crate) mod manager;
 pub(crate) mod normalize;
 pub(crate) mod report;
 pub(crate) mod respond;
+mod routing;
 mod state;
 pub(crate) mod trace;
 pub(crate) mod tunnel;
