@@ -106,12 +106,10 @@ impl Sampling {
 
     /// Decides for a request, and notes it in its id.
     pub fn decide(&self, headers: &mut HeaderMap, random: &mut Random<'_>) -> Reason {
-        let Some(id) = headers.get(REQUEST_ID).map(|id| id.as_bytes().to_vec()) else {
-            return Reason::NotTraceable;
-        };
+        let id = headers.get(REQUEST_ID).map(HeaderValue::as_bytes).unwrap_or_default();
         // Every proxy takes the same number for the same request, and so decides the same.
-        let Some(number) = number_of(&id) else { return Reason::NotTraceable };
-        let noted = noted(&id);
+        let Some(number) = number_of(id) else { return Reason::NotTraceable };
+        let noted = noted(id);
         let mut reason = noted;
         if noted == Reason::NotTraceable {
             if headers.contains_key(CLIENT_TRACE_ID) && self.client.takes(random()) {
@@ -126,7 +124,7 @@ impl Sampling {
             reason = Reason::NotTraceable;
         }
         if reason != noted {
-            note(headers, id, reason);
+            note(headers, reason);
         }
         reason
     }
@@ -134,9 +132,7 @@ impl Sampling {
 
 /// Takes out of a request's id why it is traced: whoever sent it has no say in that.
 pub fn forget(headers: &mut HeaderMap) {
-    if let Some(id) = headers.get(REQUEST_ID).map(|id| id.as_bytes().to_vec()) {
-        note(headers, id, Reason::NotTraceable);
-    }
+    note(headers, Reason::NotTraceable);
 }
 
 fn number_of(id: &[u8]) -> Option<u64> {
@@ -151,14 +147,13 @@ fn noted(id: &[u8]) -> Reason {
     reasons.into_iter().find(|reason| digit == Some(&reason.digit())).unwrap_or(Reason::NotTraceable)
 }
 
-fn note(headers: &mut HeaderMap, mut id: Vec<u8>, reason: Reason) {
-    if id.len() != UUID_LENGTH {
-        return;
-    }
+fn note(headers: &mut HeaderMap, reason: Reason) {
+    let Some(value) = headers.get_mut(REQUEST_ID).filter(|id| id.len() == UUID_LENGTH) else { return };
+    let mut id = value.as_bytes().to_vec();
     if let Some(digit) = id.get_mut(REASON_AT) {
         *digit = reason.digit();
     }
     if let Ok(id) = HeaderValue::from_bytes(&id) {
-        headers.insert(REQUEST_ID, id);
+        *value = id;
     }
 }

@@ -21,6 +21,7 @@
 //! 9. `/ready` does not wait for the first DNS answer of static clusters.
 //! 10. A failed TLS handshake with an upstream is told to the client with its reason; Envoy keeps it for the
 //!     log.
+//! 11. The span of an attempt that another one follows has no tag `canceled`.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test reports by panicking")]
 
 mod admin;

@@ -172,7 +172,7 @@ impl Ids {
             let text = tag.as_str().unwrap().replace(&host.to_string(), "host");
             *tag = self.name(&text).into();
         }
-        // Envoy says of an attempt that it gave up to make another that it was cancelled.
+        // Difference 11.
         span["tags"].as_object_mut().unwrap().remove("canceled");
         span
     }
