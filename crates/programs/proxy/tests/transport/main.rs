@@ -22,6 +22,7 @@
 //! 10. A failed TLS handshake with an upstream is told to the client with its reason; Envoy keeps it for the
 //!     log.
 //! 11. The span of an attempt that another one follows has no tag `canceled`.
+//! 12. Mirrored requests and those of filters have no spans, and carry the trace no further than their sender said.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test reports by panicking")]
 
 mod admin;
