@@ -6,7 +6,7 @@
 
 use std::fmt;
 
-use crate::pb::{cluster, core, hcm, listener, route, tcp_proxy};
+use crate::pb::{cluster, core, ext_authz, hcm, listener, route, tcp_proxy};
 use crate::value::{Invalid, Valid, type_of, unpack};
 
 /// A field that is set and ignored.
@@ -137,10 +137,47 @@ refused! {
     }
 }
 
+refused! {
+    /// Fields on which it depends who is asked, and what the answer may change.
+    refuse_ext_authz(ext_authz::ExtAuthz) {
+        filter_enabled_metadata,
+        decoder_header_mutation_rules,
+        shadow_mode,
+    }
+}
+
+refused! {
+    /// Fields on which it depends what an authorization server is asked.
+    refuse_authz_service(ext_authz::HttpService) {
+        path_override,
+        retry_policy,
+    }
+}
+
+ignored! {
+    authz(ext_authz::ExtAuthz) "ExtAuthz" {
+        stat_prefix: "the filters of a connection manager count together",
+        validate_mutations: "fields of answers are always checked",
+        include_peer_certificate: "only a gRPC server would be told",
+        include_tls_session: "only a gRPC server would be told",
+        metadata_context_namespaces: "only a gRPC server would be told",
+        typed_metadata_context_namespaces: "only a gRPC server would be told",
+        route_metadata_context_namespaces: "only a gRPC server would be told",
+        route_typed_metadata_context_namespaces: "only a gRPC server would be told",
+        bootstrap_metadata_labels_key: "only a gRPC server would be told",
+        encode_raw_headers: "only a gRPC server would be told",
+        enable_dynamic_metadata_ingestion: "only a gRPC server sends metadata",
+        charge_cluster_response_stats: "the cluster of the server counts its answers",
+        filter_metadata: "nothing would read it",
+        emit_filter_state_stats: "there is no filter state",
+        enforce_response_header_limits: "the limits of the codec apply",
+        emit_client_span: "requests of filters have no spans",
+    }
+}
+
 ignored! {
     manager(hcm::HttpConnectionManager) "HttpConnectionManager" {
         add_user_agent: "requests keep the user agent that they have",
-        tracing: "spans are not reported; trace headers pass unchanged",
         http1_safe_max_connection_duration: "connections have no maximum duration",
         http3_protocol_options: "HTTP/3 is not served",
         scheme_header_transformation: "the scheme says how the request came in",
@@ -152,12 +189,18 @@ ignored! {
         flush_access_log_on_new_request: "requests are logged at their end only",
         access_log_options: "requests are logged at their end only",
         represent_ipv4_remote_address_as_ipv4_mapped_ipv6: "addresses are written as they are",
-        request_id_extension: "request ids are UUIDs",
+        request_id_extension: "request ids are UUIDs, which say whether a request is traced",
         stream_error_on_invalid_http_message: "a malformed message ends its connection",
         proxy_status_config: "no Proxy-Status field is written",
         append_x_forwarded_port: "no X-Forwarded-Port field is written",
         append_local_overload: "there is no overload manager",
         add_proxy_protocol_connection_state: "the PROXY protocol is not spoken",
+    }
+}
+
+ignored! {
+    tracing(hcm::http_connection_manager::Tracing) "HttpConnectionManager.Tracing" {
+        verbose: "of the events of a request its end is reported",
     }
 }
 
@@ -281,8 +324,6 @@ ignored! {
 
 ignored! {
     one_route(route::Route) "Route" {
-        decorator: "spans are not reported",
-        tracing: "spans are not reported",
         request_body_buffer_limit: "per_request_buffer_limit_bytes is what counts",
     }
 }
@@ -369,6 +410,15 @@ pub fn of_listener(from: &listener::Listener) -> Vec<Ignored> {
             "envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager" => {
                 let Ok(from) = unpack::<hcm::HttpConnectionManager>(config) else { continue };
                 manager(&from, &mut out);
+                for filter in &from.http_filters {
+                    let Some(hcm::http_filter::ConfigType::TypedConfig(config)) = &filter.config_type else {
+                        continue;
+                    };
+                    if type_of(config) == "envoy.extensions.filters.http.ext_authz.v3.ExtAuthz" {
+                        unpack(config).iter().for_each(|from| authz(from, &mut out));
+                    }
+                }
+                from.tracing.iter().for_each(|one| tracing(one, &mut out));
                 from.common_http_protocol_options.iter().for_each(|options| common_http(options, &mut out));
                 from.http_protocol_options.iter().for_each(|options| http1(options, &mut out));
                 from.http2_protocol_options.iter().for_each(|options| http2(options, &mut out));

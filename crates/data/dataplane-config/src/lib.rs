@@ -26,6 +26,8 @@ pub mod stats;
 #[allow(deprecated)] // Control planes of several ages still send the old fields.
 pub mod tls;
 #[allow(deprecated)] // Control planes of several ages still send the old fields.
+pub mod tracers;
+#[allow(deprecated)] // Control planes of several ages still send the old fields.
 pub mod value;
 
 #[cfg(test)]

@@ -1,6 +1,8 @@
 //! What configuration means to the system: files and environment variables that resources name, read on the thread that
 //! applies the resources, and socket options.
 
+use std::net::{IpAddr, Ipv4Addr, UdpSocket};
+
 use portolan_dataplane_config::value::{External, Invalid, Keepalive, Valid};
 
 /// Longest accepted file.
@@ -21,6 +23,17 @@ pub(crate) fn load(from: External<'_>) -> Valid<Option<Vec<u8>>> {
             Err(_) => Err(Invalid(format!("environment variable {name} is not set"))),
         },
     }
+}
+
+/// The address by which this machine reaches others (RFC 5737 has the one that is asked for; nothing is sent to it), or
+/// loopback.
+pub(crate) fn own_address() -> IpAddr {
+    let address = || {
+        let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)).ok()?;
+        socket.connect((Ipv4Addr::new(192, 0, 2, 1), 9)).ok()?;
+        Some(socket.local_addr().ok()?.ip())
+    };
+    address().unwrap_or(Ipv4Addr::LOCALHOST.into())
 }
 
 /// Socket options of a keepalive.

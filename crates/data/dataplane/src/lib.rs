@@ -10,7 +10,7 @@
 //! serve      threads, connections, the life of a request
 //! store      the configuration handle, snapshots, status
 //! listener   listeners, filter chains and connection managers as they run
-//! telemetry  access logs, Istio's metrics
+//! telemetry  access logs, Istio's metrics, spans
 //! upstream   clusters, hosts, connections to them
 //! tls        TLS contexts
 //! message    bodies, connections
@@ -31,7 +31,7 @@ mod tls;
 #[allow(deprecated)] // Control planes of several ages still send the old fields.
 mod upstream;
 
-use portolan_dataplane_config::{filters, pb, route, value};
+use portolan_dataplane_config::{filters, pb, route, tracers, value};
 pub use serve::{
     DEFAULT_CONNECTIONS_PER_LISTENER, DEFAULT_DRAIN_TIME, DataPlane, DataPlaneOptions, StartError,
 };

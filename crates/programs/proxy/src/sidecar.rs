@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use portolan_agent::bootstrap::Loaded;
 use portolan_agent::envoy::bootstrap::{Paths, render};
 use portolan_agent::settings::{self, AgentConfig, DataPlaneChoice, Role};
 use portolan_agent::status::{self, BoxFuture, DataPlaneStatus};
@@ -15,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 use crate::admin::{self, AdminState, ServerState, stats};
 use crate::drain::wait_idle;
 use crate::log::LogControl;
-use crate::start::{Start, start};
+use crate::start::{Start, start, tracer};
 
 /// Clusters of the bootstrap that resources of the control plane refer to.
 const BOOTSTRAP_CLUSTERS: [&str; 2] = ["zipkin", "envoy_accesslog_service"];
@@ -65,11 +66,12 @@ async fn run_own(agent: &Agent, log: LogControl) -> Result<(), SidecarError> {
     let config = agent.config();
     let node = settings::node(config);
     let document = render(config, &Paths::new(&config.proxy.config_path));
+    let loaded = bootstrap::from_document(Path::new("bootstrap"), document.clone())?;
     let (data_plane, admin) = start(Start {
         concurrency: config.concurrency,
         drain_time: config.proxy.drain_duration,
         xds: Some(agent.xds_status().clone()),
-        bootstrap: document.clone(),
+        bootstrap: document,
         options: serde_json::json!({
             "concurrency": config.concurrency,
             "service_node": node.id,
@@ -79,10 +81,11 @@ async fn run_own(agent: &Agent, log: LogControl) -> Result<(), SidecarError> {
         }),
         node,
         quit: agent.quit().clone(),
+        tracing: tracer(&loaded.message),
         log,
     })?;
     let store = data_plane.config();
-    apply_bootstrap_clusters(&document, &store)?;
+    apply_bootstrap_clusters(loaded, &store);
     serve_endpoints(agent, admin).await?;
     agent.feed(&store);
 
@@ -121,11 +124,7 @@ async fn serve_endpoints(agent: &Agent, admin: Arc<AdminState>) -> Result<(), Ag
     agent.serve(endpoint, status::metrics_handler(own)).await
 }
 
-fn apply_bootstrap_clusters(
-    document: &serde_json::Value,
-    store: &ConfigStore,
-) -> Result<(), bootstrap::FileError> {
-    let loaded = bootstrap::from_document(Path::new("bootstrap"), document.clone())?;
+fn apply_bootstrap_clusters(loaded: Loaded, store: &ConfigStore) {
     let clusters = loaded.message.static_resources.map(|resources| resources.clusters).unwrap_or_default();
     let mut update = ConfigUpdate::new(ResourceKind::Cluster).fixed();
     for cluster in clusters.iter().filter(|cluster| BOOTSTRAP_CLUSTERS.contains(&cluster.name.as_str())) {
@@ -136,7 +135,6 @@ fn apply_bootstrap_clusters(
             tracing::warn!(%rejection, "cluster of the bootstrap is not usable");
         }
     }
-    Ok(())
 }
 
 /// Lets inbound connections finish while the application can still use outbound ones; a gateway drains whole.

@@ -18,7 +18,7 @@ use portolan_dataplane::{DEFAULT_DRAIN_TIME, DataPlane, DataPlaneOptions, StartE
 use crate::admin;
 use crate::drain::wait_idle;
 use crate::log::LogControl;
-use crate::start::{Start, start};
+use crate::start::{Start, start, tracer};
 
 /// How long connections may take to finish after SIGTERM.
 pub const DEFAULT_SHUTDOWN_DRAIN: Duration = Duration::from_secs(5);
@@ -72,7 +72,9 @@ impl StandaloneError {
 
 /// Checks a bootstrap without serving (`--mode validate`).
 pub fn validate(loaded: &Loaded) -> Result<(), StandaloneError> {
-    let data_plane = DataPlane::start(DataPlaneOptions { concurrency: 1, ..DataPlaneOptions::default() })?;
+    let options =
+        DataPlaneOptions { concurrency: 1, tracing: tracer(&loaded.message), ..DataPlaneOptions::default() };
+    let data_plane = DataPlane::start(options)?;
     let clusters_only = portolan_envoy_api::pb::envoy::config::bootstrap::v3::Bootstrap {
         static_resources: loaded.message.static_resources.clone().map(|mut resources| {
             // Ports stay closed: the file may belong to a proxy that runs right now.
@@ -119,6 +121,7 @@ pub async fn run(
         }),
         node: node.clone(),
         quit: quit.clone(),
+        tracing: tracer(&message),
         log,
     })?;
     let store = data_plane.config();

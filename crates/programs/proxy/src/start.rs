@@ -6,7 +6,9 @@ use std::time::{Duration, SystemTime};
 
 use portolan_agent::xds_client::XdsStatus;
 use portolan_dataplane::{DataPlane, DataPlaneOptions, StartError};
+use portolan_envoy_api::pb::envoy::config::bootstrap::v3::Bootstrap;
 use portolan_envoy_api::pb::envoy::config::core::v3::Node;
+use portolan_envoy_api::pb::envoy::config::trace::v3::tracing;
 use tokio_util::sync::CancellationToken;
 
 use crate::admin::AdminState;
@@ -28,13 +30,15 @@ pub(crate) struct Start {
     pub(crate) options: serde_json::Value,
     /// Ends the process gracefully.
     pub(crate) quit: CancellationToken,
+    /// The tracer of connection managers without one of their own.
+    pub(crate) tracing: Option<tracing::Http>,
     /// Log levels.
     pub(crate) log: LogControl,
 }
 
 /// Starts the data plane's threads, without any listener yet.
 pub(crate) fn start(start: Start) -> Result<(DataPlane, Arc<AdminState>), StartError> {
-    let Start { node, concurrency, drain_time, xds, bootstrap, options, quit, log } = start;
+    let Start { node, concurrency, drain_time, xds, bootstrap, options, quit, tracing, log } = start;
     let locality = node.locality.clone().unwrap_or_default();
     let data_plane = DataPlane::start(DataPlaneOptions {
         concurrency: concurrency as usize,
@@ -43,6 +47,7 @@ pub(crate) fn start(start: Start) -> Result<(DataPlane, Arc<AdminState>), StartE
         node_metadata: node.metadata.clone().unwrap_or_default(),
         locality: (locality.region, locality.zone, locality.sub_zone),
         drain_time,
+        tracing,
         ..DataPlaneOptions::default()
     })?;
     let admin = Arc::new(AdminState {
@@ -59,6 +64,12 @@ pub(crate) fn start(start: Start) -> Result<(DataPlane, Arc<AdminState>), StartE
         health_failed: AtomicBool::new(false),
     });
     Ok((data_plane, admin))
+}
+
+/// The tracer that a bootstrap names (`tracing.http`): newer files have one in each connection manager.
+#[expect(deprecated, reason = "Istio 1.9 has its tracer there")]
+pub(crate) fn tracer(bootstrap: &Bootstrap) -> Option<tracing::Http> {
+    bootstrap.tracing.as_ref()?.http.clone()
 }
 
 /// Worker threads that `concurrency` stands for.

@@ -113,6 +113,9 @@ pub fn render(config: &AgentConfig, paths: &Paths) -> Value {
             map.insert("type".into(), "STRICT_DNS".into());
         }
         clusters.push(zipkin);
+        if let Some(map) = bootstrap.as_object_mut() {
+            map.insert("tracing".into(), zipkin_tracer());
+        }
     }
     if let Some((host, port)) = config.proxy.access_log_service.as_deref().and_then(split_address) {
         let mut service = tcp_cluster("envoy_accesslog_service", host, port);
@@ -130,6 +133,22 @@ pub fn render(config: &AgentConfig, paths: &Paths) -> Value {
         map.retain(|_, value| !value.is_null());
     }
     bootstrap
+}
+
+/// The tracer of connection managers without one of their own: all of a mesh, as in Istio 1.9. Client and server have
+/// spans of their own there.
+fn zipkin_tracer() -> Value {
+    json!({"http": {
+        "name": "envoy.tracers.zipkin",
+        "typed_config": {
+            "@type": "type.googleapis.com/envoy.config.trace.v3.ZipkinConfig",
+            "collector_cluster": "zipkin",
+            "collector_endpoint": "/api/v2/spans",
+            "collector_endpoint_version": "HTTP_JSON",
+            "trace_id_128bit": true,
+            "shared_span_context": false,
+        },
+    }})
 }
 
 fn ads_source() -> Value {
@@ -259,6 +278,8 @@ mod tests {
         let bootstrap = render(&config, &Paths::new("./etc/istio/proxy/"));
         let loaded =
             crate::bootstrap::from_document(std::path::Path::new("envoy.json"), bootstrap.clone()).unwrap();
+        let tracer = &bootstrap["tracing"]["http"]["typed_config"];
+        assert_eq!(tracer["collector_cluster"], "zipkin");
         let statics = loaded.message.static_resources.unwrap();
         let names: Vec<_> = statics.clusters.iter().map(|c| c.name.as_str()).collect();
         assert_eq!(

@@ -48,13 +48,45 @@ fn manager(edit: impl FnOnce(&mut hcm::HttpConnectionManager)) -> listener::List
 }
 
 #[test]
-fn tracing_and_retry_priorities_are_listed_as_ignored() {
-    let message = manager(|manager| manager.tracing = Some(Default::default()));
-    assert_eq!(fields(Kind::Listener, &message.encode_to_vec()), ["HttpConnectionManager.tracing"]);
+fn verbose_spans_and_retry_priorities_are_listed_as_ignored() {
+    let tracing = hcm::http_connection_manager::Tracing { verbose: true, ..Default::default() };
+    let message = manager(|manager| manager.tracing = Some(tracing));
+    assert_eq!(fields(Kind::Listener, &message.encode_to_vec()), ["HttpConnectionManager.Tracing.verbose"]);
     let policy = route::RetryPolicy { retry_priority: Some(Default::default()), ..Default::default() };
     let host = route::VirtualHost { retry_policy: Some(policy), ..Default::default() };
     let message = route::RouteConfiguration { virtual_hosts: vec![host], ..Default::default() };
     assert_eq!(fields(Kind::Routes, &message.encode_to_vec()), ["RetryPolicy.retry_priority"]);
+}
+
+#[test]
+fn what_an_authorization_server_is_not_told_is_listed() {
+    let authz = crate::pb::ext_authz::ExtAuthz {
+        services: Some(crate::pb::ext_authz::ext_authz::Services::HttpService(
+            crate::pb::ext_authz::HttpService {
+                server_uri: Some(crate::pb::core::HttpUri {
+                    http_upstream_type: Some(crate::pb::core::http_uri::HttpUpstreamType::Cluster(
+                        "a".into(),
+                    )),
+                    timeout: Some(Default::default()),
+                    ..Default::default()
+                }),
+                ..Default::default()
+            },
+        )),
+        include_peer_certificate: true,
+        ..Default::default()
+    };
+    let config = Any {
+        type_url: "/envoy.extensions.filters.http.ext_authz.v3.ExtAuthz".into(),
+        value: authz.encode_to_vec(),
+    };
+    let filter = hcm::HttpFilter {
+        name: "authz".into(),
+        config_type: Some(hcm::http_filter::ConfigType::TypedConfig(config)),
+        ..Default::default()
+    };
+    let message = manager(|manager| manager.http_filters.insert(0, filter));
+    assert_eq!(fields(Kind::Listener, &message.encode_to_vec()), ["ExtAuthz.include_peer_certificate"]);
 }
 
 #[test]

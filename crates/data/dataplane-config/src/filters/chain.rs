@@ -215,12 +215,12 @@ impl Chain {
                 Side::Request => link.filter.on_request_body(x, held),
                 Side::Response => link.filter.on_response_body(x, held),
             };
+            note_reads(link, x);
             match flow {
-                Flow::Continue => part = std::mem::take(held),
+                Flow::Continue => part = std::mem::take(&mut link.held[side as usize]),
                 Flow::Pause => return Ok(()),
                 Flow::Reply(reply) => return Err(reply),
             }
-            note_reads(link, x);
             if stands_here {
                 self.progress[side as usize].passed += 1;
                 self.advance(side, x, head.as_deref_mut())?;
@@ -234,6 +234,9 @@ impl Chain {
 fn note_reads(link: &mut Link, x: &mut View<'_>) {
     for (reads, asked) in link.reads.iter_mut().zip(std::mem::take(&mut x.reads)) {
         *reads |= asked;
+    }
+    if std::mem::take(&mut x.leaves_request) {
+        link.reads[Side::Request as usize] = false;
     }
 }
 

@@ -34,6 +34,7 @@ macro_rules! filters {
 filters! {
     alpn,
     cors,
+    ext_authz,
     fault,
     istio_stats,
     metadata_exchange,

@@ -141,6 +141,8 @@ pub enum Effect {
     Peer(PeerSide, Rc<PeerMetadata>),
     /// Count the request in Istio's standard metrics.
     StandardMetrics,
+    /// Choose the route anew.
+    ClearRoute,
     /// Tell the filter when time has passed.
     Wake {
         /// Whom to tell.
@@ -201,6 +203,7 @@ pub struct View<'a> {
     pub effects: Vec<Effect>,
     pub(super) link: usize,
     pub(super) reads: [bool; 2],
+    pub(super) leaves_request: bool,
 }
 
 impl<'a> View<'a> {
@@ -226,12 +229,24 @@ impl<'a> View<'a> {
             effects: Vec::new(),
             link: 0,
             reads: [false; 2],
+            leaves_request: false,
         }
     }
 
     /// From now on this filter gets the pieces of the request's body.
     pub fn read_request(&mut self) {
         self.reads[0] = true;
+    }
+
+    /// From now on this filter gets nothing more of the request's body: what it holds goes on unchanged when it says
+    /// `Continue`, and until then the client is not read any further.
+    pub fn leave_request(&mut self) {
+        self.leaves_request = true;
+    }
+
+    /// The route is chosen anew, by what the request is now. Filters stay those that the old route chose.
+    pub fn clear_route(&mut self) {
+        self.effects.push(Effect::ClearRoute);
     }
 
     /// From now on this filter gets the pieces of the response's body.

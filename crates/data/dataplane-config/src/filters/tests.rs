@@ -124,6 +124,27 @@ impl StreamFilter for Double {
     }
 }
 
+/// Looks at the first piece of a body, asks about it, and leaves the rest alone.
+#[derive(Debug)]
+struct Peek;
+
+impl StreamFilter for Peek {
+    fn on_request(&mut self, x: &mut View<'_>, _end: bool) -> Flow {
+        x.read_request();
+        Flow::Pause
+    }
+
+    fn on_request_body(&mut self, x: &mut View<'_>, _body: &mut Held) -> Flow {
+        x.leave_request();
+        x.wake_after(1, Duration::from_millis(5));
+        Flow::Pause
+    }
+
+    fn on_event(&mut self, _x: &mut View<'_>, _event: Event) -> Flow {
+        Flow::Continue
+    }
+}
+
 /// Plays the connection manager: holds the request, and what filters asked for.
 struct Script {
     chain: Chain,
@@ -265,6 +286,23 @@ fn an_answer_and_a_timer_end_a_pause() {
     assert_eq!(script.seen(), [b"first".as_slice(), b"last"]);
     assert_eq!(script.request.headers["x-user"], "alice");
     assert_eq!(script.passed(Side::Request), (Bytes::from("abcd"), true));
+}
+
+#[test]
+fn a_filter_that_leaves_a_body_lets_it_wait() {
+    let mut script = Script::new(vec![Box::new(Peek), Box::new(Note("last"))]);
+    script.request();
+    assert!(script.chain.reads(Side::Request));
+    script.send("ab").unwrap();
+    assert!(!script.chain.reads(Side::Request), "the client is not read any further");
+    script.send("cd").unwrap();
+    let Some(Effect::Wake { at, .. }) = script.asked.pop() else { panic!("no timer") };
+    assert!(script.asked.is_empty(), "the second piece was shown");
+    script.tell(|chain, x| chain.event(x, at, Event::Wake(at.id()), None)).unwrap();
+    assert_eq!(script.seen(), [b"last"]);
+    assert_eq!(script.passed(Side::Request), (Bytes::from("abcd"), false));
+    script.send("ef").unwrap();
+    assert_eq!(script.passed(Side::Request), (Bytes::from("ef"), false));
 }
 
 #[test]

@@ -15,6 +15,7 @@ use crate::filters::HttpFilters;
 use crate::message::Trailers;
 use crate::pb::hcm;
 use crate::route::RouteTable;
+use crate::tracers::settings::Tracing;
 use crate::value::{At as _, Direction, Invalid, Valid, bool_or, cidr, duration, timeout, u32_or};
 
 /// Envoy's `stream_idle_timeout`.
@@ -148,6 +149,8 @@ pub struct Hcm {
     pub stat_prefix: String,
     /// One line per request.
     pub access_log: Vec<AccessLog>,
+    /// Which requests are traced, and how; `None` = none.
+    pub tracing: Option<Box<Tracing>>,
     /// Value of `server`.
     pub server_name: HeaderValue,
     /// When it is written.
@@ -280,6 +283,12 @@ impl Hcm {
             direction: context.direction,
             stat_prefix: from.stat_prefix.clone(),
             access_log: AccessLog::compile_all(&from.access_log, context.load)?,
+            tracing: from
+                .tracing
+                .as_ref()
+                .map(|tracing| Tracing::compile(tracing, context.load).map(Box::new))
+                .transpose()
+                .at("tracing")?,
             server_name: header(name).at("server_name")?,
             server_header: ServerHeader::compile(from.server_header_transformation)?,
             via: if from.via.is_empty() { None } else { Some(header(&from.via).at("via")?) },

@@ -46,6 +46,11 @@ impl Flags {
         self.0 |= flag.0;
     }
 
+    /// The others.
+    pub fn without(self, flag: Flags) -> Flags {
+        Flags(self.0 & !flag.0)
+    }
+
     /// Whether it has one of these flags.
     pub fn contains(self, flag: Flags) -> bool {
         self.0 & flag.0 != 0
@@ -91,6 +96,8 @@ mod tests {
         assert!(flags.is_empty());
         flags.insert(Flags::NO_ROUTE);
         assert!(!flags.is_empty());
+        assert_eq!(flags.without(Flags::NO_CLUSTER), flags);
+        assert!(flags.without(Flags::NO_ROUTE).is_empty());
     }
 
     #[test]

@@ -22,6 +22,7 @@ use crate::filters::PerFilter;
 use crate::ignored::{refuse_route, refuse_virtual_host};
 use crate::message::matchers::{HeaderMatch, QueryMatch, full_regex, search_regex};
 use crate::pb::{core, matcher, route};
+use crate::tracers::settings::RouteTracing;
 use crate::value::{
     At as _, Invalid, Loader, Valid, bool_or, data, duration, runtime_fraction, timeout, u32_or,
 };
@@ -125,6 +126,7 @@ fn compile_route(from: &route::Route, load: Loader) -> Valid<Route> {
         grpc: wanted.grpc.is_some(),
         share: runtime_fraction(wanted.runtime_fraction.as_ref()),
         buffer_limit: from.per_request_buffer_limit_bytes.map(|limit| limit.value as usize),
+        tracing: RouteTracing::compile(from, load)?,
         tls: wanted
             .tls_context
             .as_ref()

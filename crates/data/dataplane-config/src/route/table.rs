@@ -11,6 +11,7 @@ use super::retry::RetryPolicy;
 use crate::filters::PerFilter;
 use crate::message::matchers::{HeaderMatch, QueryMatch};
 use crate::message::{ConnectionFacts, Request, without_port};
+use crate::tracers::settings::RouteTracing;
 use crate::value::{PerMillion, drawn};
 
 /// What requests are routed by: a compiled route configuration with all of its virtual hosts.
@@ -87,6 +88,8 @@ pub struct Route {
     pub share: Option<PerMillion>,
     /// Request bytes that may be kept for another try.
     pub buffer_limit: Option<usize>,
+    /// What it says of tracing; `None` = nothing.
+    pub tracing: Option<Box<RouteTracing>>,
     /// Client certificate presented / validated.
     pub tls: Option<(Option<bool>, Option<bool>)>,
     /// What is done.

@@ -8,9 +8,13 @@ use portolan_envoy_api::pb::google::protobuf::Struct;
 use tokio_util::sync::CancellationToken;
 
 use super::{housekeeping, run};
+use crate::pb::trace;
 use crate::store::{ConfigStore, Shared, StatsHandle};
 use crate::telemetry::access_log::LogWriter;
 use crate::telemetry::peer::LocalNode;
+use crate::telemetry::spans::TracingNode;
+use crate::tracers::span::Endpoint;
+use crate::value::Invalid;
 
 /// How long connections may finish their work after a drain began, unless configured otherwise: Istio's
 /// `drainDuration`.
@@ -27,7 +31,7 @@ pub struct DataPlaneOptions {
     pub concurrency: usize,
     /// `node.id` of the bootstrap, sent to peers as `x-envoy-peer-metadata-id`.
     pub node_id: String,
-    /// `node.cluster` of the bootstrap (`x-envoy-downstream-service-cluster`).
+    /// `node.cluster` of the bootstrap: the service that spans are of.
     pub node_cluster: String,
     /// `node.metadata` of the bootstrap: source of metric labels and of the peer metadata exchange.
     pub node_metadata: Struct,
@@ -37,6 +41,8 @@ pub struct DataPlaneOptions {
     pub drain_time: Duration,
     /// Connections of one listener at a time, over all workers.
     pub connections_per_listener: u64,
+    /// `tracing.http` of the bootstrap: the tracer of connection managers with `tracing` but no provider.
+    pub tracing: Option<trace::tracing::Http>,
 }
 
 impl Default for DataPlaneOptions {
@@ -49,6 +55,7 @@ impl Default for DataPlaneOptions {
             locality: Default::default(),
             drain_time: DEFAULT_DRAIN_TIME,
             connections_per_listener: DEFAULT_CONNECTIONS_PER_LISTENER,
+            tracing: None,
         }
     }
 }
@@ -65,6 +72,9 @@ pub enum StartError {
         #[source]
         source: std::io::Error,
     },
+    /// The tracer of the bootstrap is not usable.
+    #[error("tracing.http: {0}; mend or remove it in the bootstrap")]
+    Tracer(String),
 }
 
 /// A running data plane. Dropping it stops the threads without a drain.
@@ -81,15 +91,21 @@ impl DataPlane {
     /// Starts the threads. No listener exists until resources are applied to [`DataPlane::config`].
     ///
     /// # Errors
-    /// When the system refuses a thread.
+    /// When the tracer of the bootstrap is not usable, or the system refuses a thread.
     pub fn start(options: DataPlaneOptions) -> Result<Self, StartError> {
         let workers = match options.concurrency {
             0 => std::thread::available_parallelism().map_or(1, std::num::NonZero::get),
             count => count,
         };
         let node = LocalNode::new(&options.node_id, &options.node_metadata);
-        let shared =
-            Arc::new(Shared::new(workers, node, options.drain_time, options.connections_per_listener));
+        let tracing = tracing_node(&options, workers)?;
+        let shared = Arc::new(Shared::new(
+            workers,
+            node,
+            options.drain_time,
+            options.connections_per_listener,
+            tracing,
+        ));
         let config = ConfigStore::new(shared.clone());
         let stats = StatsHandle::new(config.clone(), shared.clone());
         let stop = CancellationToken::new();
@@ -133,6 +149,17 @@ impl DataPlane {
             logs.finish();
         }
     }
+}
+
+fn tracing_node(options: &DataPlaneOptions, workers: usize) -> Result<TracingNode, StartError> {
+    let default = options.tracing.as_ref().map(crate::tracers::compile).transpose();
+    Ok(TracingNode::new(
+        options.node_id.clone(),
+        options.locality.1.clone(),
+        Endpoint { service: options.node_cluster.clone(), address: crate::external::own_address() },
+        default.map_err(|Invalid(reason)| StartError::Tracer(reason))?,
+        workers,
+    ))
 }
 
 impl Drop for DataPlane {

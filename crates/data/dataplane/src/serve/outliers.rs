@@ -65,6 +65,7 @@ mod tests {
             LocalNode::new("", &Struct::default()),
             Duration::from_secs(1),
             u64::MAX,
+            crate::telemetry::spans::TracingNode::default(),
         )));
         let endpoints = (1..=hosts).map(|port| {
             let address = core::address::Address::SocketAddress(core::SocketAddress {

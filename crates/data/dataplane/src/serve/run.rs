@@ -11,6 +11,7 @@ use tokio::task::{JoinHandle, LocalSet};
 use tokio_util::sync::CancellationToken;
 
 use super::accept::accept_loop;
+use super::http::report;
 use super::worker::Worker;
 use crate::listener::bind::Bound;
 use crate::store::{Shared, Snapshot};
@@ -18,7 +19,8 @@ use crate::telemetry::access_log::LogBuffers;
 
 /// How often access logs are handed over.
 const LOG_FLUSH: Duration = Duration::from_millis(200);
-/// Every how many log flushes idle connections are looked at (5 s).
+/// Every how many log flushes idle connections are looked at and spans reported (5 s, Envoy's
+/// `tracing.zipkin.flush_interval_ms`).
 const SWEEP_EVERY: u32 = 25;
 
 /// Runs a worker until `stop` is cancelled.
@@ -69,6 +71,7 @@ async fn supervise(
                 ticks = ticks.wrapping_add(1);
                 if ticks.is_multiple_of(SWEEP_EVERY) {
                     worker.sweep();
+                    report::flush(&worker);
                 }
             }
         }

@@ -11,6 +11,7 @@ use crate::store::{Shared, Snapshot};
 use crate::telemetry::access_log::LogBuffers;
 use crate::telemetry::istio::IstioStats;
 use crate::telemetry::node::WorkerNode;
+use crate::telemetry::spans::Spans;
 use crate::upstream::{Cluster, WorkerCluster};
 
 /// State of one worker. Only its own thread ever sees it.
@@ -22,6 +23,8 @@ pub(crate) struct Worker {
     clusters: RefCell<HashMap<Arc<str>, Rc<WorkerCluster>>>,
     pub(crate) logs: LogBuffers,
     pub(crate) istio: IstioStats,
+    /// Spans that wait for their report.
+    pub(crate) spans: Spans,
     pub(crate) node: WorkerNode,
     next_connection: Cell<u64>,
 }
@@ -33,6 +36,7 @@ impl Worker {
             snapshot: RefCell::default(),
             clusters: RefCell::default(),
             logs,
+            spans: Spans::default(),
             istio: IstioStats::new(id, shared.istio.clone()),
             node: WorkerNode::new(shared.node.clone()),
             next_connection: Cell::new(0),

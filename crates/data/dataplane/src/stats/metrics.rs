@@ -154,6 +154,24 @@ stats_block! {
         Counter downstream_rq_completed,
         Counter no_route,
         Counter no_cluster,
+        Counter tracing_random_sampling,
+        Counter tracing_service_forced,
+        Counter tracing_client_enabled,
+        Counter tracing_not_traceable,
+    }
+}
+
+stats_block! {
+    /// Statistics of one kind of tracer (`tracing.<name>.`).
+    pub(crate) TracerStats {
+        Counter spans_sent,
+        /// Ours: spans that found no room, because the collector is slow.
+        Counter spans_dropped,
+        Counter timer_flushed,
+        Counter reports_skipped_no_cluster,
+        Counter reports_sent,
+        Counter reports_dropped,
+        Counter reports_failed,
     }
 }
 

@@ -9,6 +9,7 @@ use tokio::sync::Notify;
 use crate::telemetry::istio::IstioRegistry;
 use crate::telemetry::node::Node;
 use crate::telemetry::peer::LocalNode;
+use crate::telemetry::spans::TracingNode;
 
 /// What all threads share. Written rarely, read without locks on the request path.
 #[derive(Debug)]
@@ -21,6 +22,8 @@ pub(crate) struct Shared {
     /// Workers that took over a snapshot.
     pub(crate) started: AtomicUsize,
     pub(crate) istio: Arc<IstioRegistry>,
+    /// What spans say of this node, and how many there were.
+    pub(crate) tracing: TracingNode,
     /// Wakes the thread that watches over hosts.
     pub(crate) watcher: Arc<Notify>,
 }
@@ -31,6 +34,7 @@ impl Shared {
         local: LocalNode,
         drain_time: Duration,
         connections_per_listener: u64,
+        tracing: TracingNode,
     ) -> Self {
         Shared {
             workers,
@@ -39,6 +43,7 @@ impl Shared {
             connections_per_listener,
             started: AtomicUsize::new(0),
             istio: Arc::new(IstioRegistry::new(workers)),
+            tracing,
             watcher: Arc::default(),
         }
     }

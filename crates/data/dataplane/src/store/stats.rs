@@ -18,7 +18,7 @@ use crate::upstream::host::Health;
 use crate::upstream::{Cluster, ClusterShared};
 
 /// Parts of a statistic's name that are scopes of their own in Envoy: `ssl_handshake` is `ssl.handshake`.
-const NESTED: [&str; 2] = ["ssl", "outlier_detection"];
+const NESTED: [&str; 4] = ["ssl", "outlier_detection", "tracing", "ext_authz"];
 
 /// Blocks of statistics by name.
 type Blocks<T> = Vec<(String, Arc<PerWorker<T>>)>;
@@ -33,13 +33,15 @@ struct Sources {
     tcp: Blocks<TcpStats>,
     clusters: Vec<(String, Arc<ClusterShared>, Option<Arc<Cluster>>)>,
     managers: Vec<(&'static str, Vec<Row>)>,
+    tracers: Vec<(&'static str, Vec<Row>)>,
 }
 
 impl ConfigStore {
     /// Envoy's statistics of listeners, connection managers, TCP proxies and clusters.
     pub(crate) fn collect_stats(&self, out: &mut Vec<Sample>) {
         let started = self.workers_started();
-        let sources = Sources::of(&self.inner.state.lock(), started);
+        let mut sources = Sources::of(&self.inner.state.lock(), started);
+        sources.tracers = self.inner.shared.tracing.totals();
         sources.collect(out);
     }
 }
@@ -56,6 +58,7 @@ impl Sources {
             tcp: blocks(&state.scopes.tcp),
             clusters: state.clusters.iter().map(cluster).collect(),
             managers: managers(state, started),
+            tracers: Vec::new(),
         }
     }
 
@@ -82,6 +85,10 @@ impl Sources {
             scope.add(membership(active.as_deref()), out);
             scope.add(ejections(&shared.outliers), out);
             scope.histogram("upstream_rq_time", &shared.rq_time, out);
+        }
+        for (name, rows) in &self.tracers {
+            let (group, prefix) = (format!("tracing_{name}"), format!("tracing.{name}"));
+            Scope { group: &group, prefix, label: None }.add(rows.clone(), out);
         }
         for (group, rows) in &self.managers {
             Scope { group, prefix: (*group).to_owned(), label: None }.add(rows.clone(), out);

@@ -1,9 +1,10 @@
-//! Statistics and access logs of the data path.
+//! Statistics, access logs and spans of the data path.
 
 pub(crate) mod access_log;
 pub(crate) mod format;
 pub(crate) mod istio;
 pub(crate) mod node;
+pub(crate) mod spans;
 pub(crate) mod stream_info;
 
 pub(crate) use portolan_dataplane_config::peer;

@@ -67,14 +67,16 @@ pub(crate) fn start(
     let (method, target, headers) = head;
     let (case, trailers) = (config.header_case, config.trailers);
     let upgrade = headers.contains_key(http::header::UPGRADE);
-    // A body of unknown length is chunked; GET without body has no framing field, POST says 0.
+    // A body of unknown length is chunked; GET without body has no framing field unless it says 0 itself, POST says 0.
+    let silent = !headers.contains_key(http::header::CONTENT_LENGTH);
     let framing = match length {
         Some(0)
-            if upgrade
-                || matches!(
-                    *method,
-                    Method::GET | Method::HEAD | Method::DELETE | Method::CONNECT | Method::TRACE
-                ) =>
+            if silent
+                && (upgrade
+                    || matches!(
+                        *method,
+                        Method::GET | Method::HEAD | Method::DELETE | Method::CONNECT | Method::TRACE
+                    )) =>
         {
             BodyLength::None
         }

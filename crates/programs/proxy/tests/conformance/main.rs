@@ -32,6 +32,7 @@ files! {
     "headers",
     "normalisation",
     "policy",
+    "authorization",
     "resilience",
     "framing",
     "logging",

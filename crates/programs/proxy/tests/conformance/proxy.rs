@@ -28,7 +28,7 @@ http_filters:
 /// The line that every request must leave, behind the addresses by which it is found.
 const LOG: &str = "%RESPONSE_CODE% %RESPONSE_FLAGS% %RESPONSE_CODE_DETAILS% cluster=%UPSTREAM_CLUSTER% \
 route=%ROUTE_NAME% %REQ(:METHOD)% %REQ(:PATH)% rx=%BYTES_RECEIVED% tx=%BYTES_SENT%";
-const BACKENDS: [&str; 3] = ["a", "b", "shadow"];
+const BACKENDS: [&str; 4] = ["a", "b", "shadow", "guard"];
 
 /// A running proxy with its backends.
 pub(crate) struct Proxy {

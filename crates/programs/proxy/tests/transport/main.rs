@@ -1,4 +1,4 @@
-//! What happens below the meaning of HTTP requests: TLS, HTTP/2, gRPC, TCP, load balancing, captured traffic, the admin
+//! What happens below the meaning of HTTP requests: TLS, HTTP/2, gRPC, TCP, load balancing, captured traffic, traces, the admin
 //! pages, Istio's metrics.
 //!
 //! One static bootstrap drives our program and the Envoy that `PORTOLAN_ENVOY` names; both are held to the same
@@ -21,9 +21,12 @@
 //! 9. `/ready` does not wait for the first DNS answer of static clusters.
 //! 10. A failed TLS handshake with an upstream is told to the client with its reason; Envoy keeps it for the
 //!     log.
+//! 11. The span of an attempt that another one follows has no tag `canceled`.
+//! 12. Mirrored requests and those of filters have no spans, and carry the trace no further than their sender said.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test reports by panicking")]
 
 mod admin;
+mod authorization;
 mod balance;
 mod capture;
 mod chains;
@@ -33,3 +36,4 @@ mod mesh;
 mod mtls;
 mod support;
 mod tcp;
+mod tracing;

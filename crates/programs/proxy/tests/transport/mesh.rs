@@ -143,6 +143,7 @@ async fn istio_metrics_of_a_pair() {
         Program::Ours,
         Config {
             node: Some(node("stock")),
+            tracing: None,
             secrets: secret(&stock),
             listeners: vec![
                 inbound(
@@ -181,6 +182,7 @@ async fn istio_metrics_of_a_pair() {
         Program::Ours,
         Config {
             node: Some(node("cart")),
+            tracing: None,
             secrets: secret(&cart),
             listeners: vec![
                 outbound(

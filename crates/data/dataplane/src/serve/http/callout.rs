@@ -3,9 +3,10 @@
 use std::future::poll_fn;
 use std::rc::Rc;
 use std::task::{Poll, ready};
+use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use http::HeaderMap;
+use http::{HeaderMap, HeaderValue};
 
 use crate::filters::stream::{Answer, Callout, CalloutFail};
 use crate::io::Frame;
@@ -28,6 +29,13 @@ pub(super) async fn send(worker: Rc<Worker>, callout: Callout) -> Result<Answer,
     }
 }
 
+/// Says that the request is the proxy's own, and how long it waits, as Envoy does.
+fn note_origin(timeout: Duration, headers: &mut HeaderMap) {
+    let millis = u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX);
+    headers.insert("x-envoy-internal", HeaderValue::from_static("true"));
+    headers.insert("x-envoy-expected-rq-timeout-ms", HeaderValue::from(millis));
+}
+
 async fn exchange(worker: Rc<Worker>, callout: Callout) -> Result<Answer, CalloutFail> {
     let (cluster, own) = worker.cluster(&callout.cluster).ok_or(CalloutFail::NoCluster)?;
     let _slot = cluster.take_request(false).ok_or(CalloutFail::Upstream)?;
@@ -36,7 +44,8 @@ async fn exchange(worker: Rc<Worker>, callout: Callout) -> Result<Answer, Callou
     let offer = if h2 { Offer::Http2 } else { Offer::Http1 };
     let acquired = own.acquire(&cluster, &host, offer, false).await.map_err(|_| CalloutFail::Upstream)?;
     own.stats_of(&cluster).upstream_rq_total.inc();
-    let Callout { method, authority, path, mut headers, body, .. } = callout;
+    let Callout { method, authority, path, mut headers, body, timeout, .. } = callout;
+    note_origin(timeout, &mut headers);
     let mut body = match body.is_empty() {
         true => Body::Empty,
         false => Body::Replay([body].into(), Box::new(Body::Empty)),

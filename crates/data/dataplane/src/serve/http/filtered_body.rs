@@ -91,7 +91,7 @@ impl FilteredBody {
                 Effect::Wake { at, after } => self.waiting.wake(at, after),
                 Effect::CallOut { at, callout } => self.waiting.call(at, *callout, worker),
                 // They belong to the head.
-                Effect::Flag(_) | Effect::Peer(..) | Effect::StandardMetrics => {}
+                Effect::Flag(_) | Effect::Peer(..) | Effect::StandardMetrics | Effect::ClearRoute => {}
             }
         }
         told.map_err(|_| BodyFail::StreamReset)

@@ -75,6 +75,7 @@ impl RequestState<'_> {
             Effect::Peer(PeerSide::Downstream, peer) => self.info.downstream_peer = Some(peer),
             Effect::Peer(PeerSide::Upstream, peer) => self.info.upstream_peer = Some(peer),
             Effect::StandardMetrics => self.filters.standard_metrics = true,
+            Effect::ClearRoute => self.find_route(),
             Effect::Wake { at, after } => self.filters.waiting.wake(at, after),
             Effect::CallOut { at, callout } => self.filters.waiting.call(at, *callout, &scope.worker),
         }
@@ -164,6 +165,7 @@ impl RequestState<'_> {
     ) -> Result<Body, Stop> {
         let chain = self.chain();
         let mut ended = body.is_end();
+        let mut read = 0u64;
         while !chain.borrow().has_passed(side) {
             let reads = !ended && chain.borrow().reads(side);
             let deadline = self.deadline;
@@ -184,12 +186,16 @@ impl RequestState<'_> {
                 }
                 Next::Piece(piece) => {
                     ended |= piece.is_end();
+                    read += piece.len() as u64;
                     if ended && side == Side::Request {
                         self.info.request_end.get_or_insert_with(now);
                     }
                     self.tell(|chain, x| chain.body(side, x, piece, head.as_deref_mut()))
                 }
             };
+            if side == Side::Request && told.is_err() {
+                self.info.bytes_received = read;
+            }
             told.map_err(Stop::Reply)?;
         }
         let passed = chain.borrow_mut().take(side);

@@ -6,6 +6,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, header};
 
 use crate::listener::{ForwardCert, Hcm};
 use crate::message::{ConnectionInfo, Request};
+use crate::tracers::sampling;
 
 const XFF: HeaderName = HeaderName::from_static("x-forwarded-for");
 const XFP: HeaderName = HeaderName::from_static("x-forwarded-proto");
@@ -121,7 +122,12 @@ fn listed(headers: &HeaderMap) -> Vec<IpAddr> {
 
 fn request_id(hcm: &Hcm, from_outside: bool, headers: &mut HeaderMap) {
     let known = headers.contains_key(REQUEST_ID);
-    if !hcm.generate_request_id || (known && (!from_outside || hcm.preserve_request_id)) {
+    if known && from_outside && hcm.preserve_request_id {
+        // The id may stay; whether the request is traced is not for its sender to say.
+        sampling::forget(headers);
+        return;
+    }
+    if !hcm.generate_request_id || (known && !from_outside) {
         return;
     }
     if let Ok(value) = HeaderValue::from_bytes(&uuid()) {

@@ -21,7 +21,7 @@ use crate::io::Frame;
 use crate::io::buffered::BufferedIo;
 use crate::io::timer::Alarm;
 use crate::io::timer::now;
-use crate::listener::{Routes, ServerHeader};
+use crate::listener::ServerHeader;
 use crate::message::{Body, Flags, LocalReply, Protocol, Request, ResponseHead};
 use crate::route::action::RouteAction;
 use crate::route::table::RequireTls;
@@ -79,6 +79,7 @@ pub(crate) async fn handle(
         state.info.request_end = Some(start);
     }
     state.find_route();
+    state.begin_trace();
     let filtered = state.filter_request(body, &mut Downstream { responder, alarm }).await;
     match filtered {
         Ok(body) => state.act(body, responder, alarm).await,
@@ -130,31 +131,6 @@ async fn answer_unread(scope: &Scope, io: &Rc<RefCell<BufferedIo>>, reply: Local
 }
 
 impl RequestState<'_> {
-    fn find_route(&mut self) {
-        let scope = self.scope;
-        let table = match &scope.hcm.routes {
-            Routes::Inline(table) => Some(table.clone()),
-            Routes::Named(name) => scope.worker.routes(name),
-        };
-        self.matched = table.and_then(|table| table.find(&self.request, &scope.connection));
-        let Some(matched) = &self.matched else { return };
-        if !self.client.internal {
-            matched.table.internal_only.iter().for_each(|name| {
-                self.request.headers.remove(name);
-            });
-        }
-        if !matched.route.name.is_empty() {
-            self.info.route_name = Some(matched.route.name.clone());
-        }
-        if let Action::Forward(action) = &matched.route.action
-            && let Some((name, weighted)) = action.cluster.choose(&self.request)
-        {
-            self.weighted = weighted.and_then(|chosen| action.cluster.position(chosen));
-            self.info.cluster = scope.worker.cluster(&name).map(|(cluster, _)| cluster);
-            self.info.cluster_name = Some(name);
-        }
-    }
-
     async fn act(&mut self, body: Body, responder: &mut Responder, alarm: &mut Alarm) -> bool {
         let stats = self.scope.stats();
         let Some(matched) = self.matched.clone() else {
@@ -304,6 +280,7 @@ impl RequestState<'_> {
     pub(crate) fn finish_head(&mut self, head: &mut ResponseHead, upgrade: bool) {
         let scope = self.scope;
         let hcm = &scope.hcm;
+        self.trace_response(head);
         if let Some(matched) = self.matched.clone() {
             self.mutate_response(&matched, head);
             if matched.host.attempt_count_to_client && self.info.attempts > 0 {
@@ -397,6 +374,7 @@ impl RequestState<'_> {
             now: now(),
         };
         access_log::log(&self.scope.hcm.access_log, &context, &self.scope.worker.logs);
+        self.end_trace(head, trailers);
     }
 }
 

@@ -11,8 +11,11 @@ pub(crate) mod h2_server;
 pub(crate) mod incoming;
 pub(crate) mod manager;
 pub(crate) mod normalize;
+pub(crate) mod report;
 pub(crate) mod respond;
+mod routing;
 mod state;
+pub(crate) mod trace;
 pub(crate) mod tunnel;
 mod waiting;
 

@@ -3,9 +3,9 @@
 use std::cell::RefCell;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Instant, SystemTime};
 
-use http::HeaderMap;
+use http::{HeaderMap, HeaderValue};
 
 use super::forwarded::Client;
 use super::respond::Responder;
@@ -13,13 +13,15 @@ use super::waiting::Waiting;
 use crate::filters::chain::Chain;
 use crate::io::timer::{Alarm, now};
 use crate::listener::Hcm;
-use crate::message::{ConnectionInfo, Request};
+use crate::message::{ConnectionInfo, Request, ResponseHead};
 use crate::route::action::WeightedCluster;
 use crate::route::{Action, Matched};
 use crate::serve::worker::Worker;
 use crate::stats::metrics::HttpStats;
 use crate::telemetry::StreamInfo;
 use crate::telemetry::format::Context;
+use crate::tracers::Tracer;
+use crate::tracers::span::SpanContext;
 
 /// What a connection's requests have in common.
 pub(crate) struct Scope {
@@ -47,6 +49,8 @@ pub(crate) struct RequestState<'a> {
     /// A sticky-session cookie to be set.
     pub(crate) set_cookie: Option<String>,
     pub(crate) deadline: Option<Instant>,
+    /// `None`: nothing is traced here.
+    pub(super) trace: Option<Box<Trace>>,
     /// There is no request that logs could show.
     pub(super) unread: bool,
 }
@@ -59,6 +63,28 @@ pub(super) struct Filters {
     pub(super) waiting: Waiting,
     /// Count the request in Istio's standard metrics.
     pub(super) standard_metrics: bool,
+}
+
+/// The trace of one request.
+pub(super) struct Trace {
+    /// `None`: nobody reports, or the request's fields made no sense.
+    pub(super) span: Option<(Arc<dyn Tracer>, SpanContext)>,
+    /// What the span is called.
+    pub(super) name: String,
+    /// The route's name for it, while nobody else gave another.
+    pub(super) decorated: Option<HeaderValue>,
+    /// Where each attempt at a host has a span of its own: that of the last one.
+    pub(super) attempt: Option<Attempt>,
+}
+
+/// The span of an attempt at a host.
+pub(super) struct Attempt {
+    pub(super) context: SpanContext,
+    pub(super) start: Instant,
+    pub(super) start_time: SystemTime,
+    /// What its answer said, as far as spans tell of it.
+    pub(super) answer: Option<ResponseHead>,
+    pub(super) retries: u32,
 }
 
 /// The side that asked: where the response goes, and the one timer of its task.
@@ -79,6 +105,7 @@ impl<'a> RequestState<'a> {
             filters: Filters::default(),
             set_cookie: None,
             deadline: None,
+            trace: None,
             unread: false,
         }
     }

@@ -24,6 +24,7 @@ use crate::serve::worker::Worker;
 use crate::store::Shared;
 use crate::telemetry::access_log::LogWriter;
 use crate::telemetry::peer::LocalNode;
+use crate::telemetry::spans::TracingNode;
 
 /// How long the connections of [`scope`] may go on after a drain began.
 pub(super) const DRAIN_TIME: std::time::Duration = std::time::Duration::from_secs(45);
@@ -68,7 +69,7 @@ pub(super) fn scope(change: impl FnOnce(&mut HttpConnectionManager)) -> Scope {
     };
     let hcm = hcm.clone();
     let local = LocalNode::default();
-    let shared = Arc::new(Shared::new(1, local, DRAIN_TIME, u64::MAX));
+    let shared = Arc::new(Shared::new(1, local, DRAIN_TIME, u64::MAX, TracingNode::default()));
     let logs = LogWriter::start().unwrap().buffers();
     let connection = Rc::new(ConnectionInfo {
         facts: ConnectionFacts {

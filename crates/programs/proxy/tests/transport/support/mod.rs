@@ -53,6 +53,8 @@ pub(crate) struct Config {
     pub(crate) clusters: Vec<Value>,
     pub(crate) secrets: Vec<Value>,
     pub(crate) node: Option<Value>,
+    /// `tracing` of the bootstrap.
+    pub(crate) tracing: Option<Value>,
 }
 
 /// A running proxy. Killed when dropped.
@@ -89,13 +91,16 @@ impl Proxy {
         user: Option<u32>,
     ) -> Proxy {
         let at = |name: &str| directory.path().join(name);
-        let bootstrap = json!({
+        let mut bootstrap = json!({
             "node": config.node.unwrap_or_else(|| json!({"id": "test", "cluster": "test"})),
             "admin": {"address": {"socket_address": {"address": "127.0.0.1", "port_value": 0}}},
             "static_resources": {
                 "listeners": config.listeners, "clusters": config.clusters, "secrets": config.secrets,
             },
         });
+        if let Some(tracing) = config.tracing {
+            bootstrap["tracing"] = tracing;
+        }
         let text = serde_json::to_string_pretty(&bootstrap).unwrap();
         let text = text.replace("{DIR}", directory.path().to_str().unwrap());
         std::fs::write(at("bootstrap.json"), text).unwrap();

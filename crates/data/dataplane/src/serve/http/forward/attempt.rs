@@ -72,6 +72,7 @@ pub(super) async fn attempt<'a>(
         return Ended::Final(Box::new(no_host()));
     };
     let start = now();
+    state.trace_attempt(&mut forwarding.outgoing.headers);
     let attempt = Attempt { host, start, until: forwarding.deadlines.of_attempt(start) };
     let acquired = match connection(state, forwarding, &attempt, down).await {
         Ok(acquired) => acquired,
@@ -89,6 +90,7 @@ pub(super) async fn attempt<'a>(
             let status = Outcome::Status(outlier_status(&head));
             outlier::report(target.cluster, &attempt.host, status);
             count_status(target.stats(), head.status);
+            state.trace_answer(&head);
             state.info.response_first = Some(now);
             Ended::Response(Box::new(Answered { exchange, head, body, attempt, _active: active }))
         }
