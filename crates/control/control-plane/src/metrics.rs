@@ -83,6 +83,8 @@ metrics! {
     DelayedTimeouts = "pilot_xds_delayed_push_timeouts_total", Counter,
         "Total number of XDS pushes that are delayed and timed out.";
     InternalErrors = "pilot_total_xds_internal_errors", Counter, "Total number of internal XDS errors in pilot.";
+    Unsendable = "portolan_unsendable_resources_total", Counter,
+        "Resources that were not sent because the proxies would refuse them.";
     ConfigEvents = "pilot_k8s_cfg_events", Counter, "Events from k8s config.";
     RegistryEvents = "pilot_k8s_reg_events", Counter, "Events from k8s registry.";
     ObjectErrors = "pilot_k8s_object_errors", Counter, "Errors converting k8s CRDs.";
@@ -106,6 +108,9 @@ metrics! {
     DerivedMade = "portolan_derived_made_total", Counter, "How often values of the model were made, by kind.";
     DerivedUnchanged = "portolan_derived_unchanged_total", Counter,
         "How often values of the model came out as they were before, by kind.";
+    DerivedFailed = "portolan_derived_failed_total", Counter,
+        "How often a value of the model could not be made for a defect, by kind.";
+    ResourcesSent = "portolan_resources_sent_total", Counter, "Resources sent to proxies, by type.";
     DerivedLive = "portolan_derived_live", Gauge, "Values of the model that are held in memory, by kind.";
 }
 
@@ -216,12 +221,17 @@ impl Default for Metrics {
 impl Metrics {
     /// Counts one event. Only for counters.
     pub fn count(&self, metric: Metric, labels: &[(&'static str, &str)]) {
+        self.add(metric, labels, 1);
+    }
+
+    /// Adds several at once.
+    pub fn add(&self, metric: Metric, labels: &[(&'static str, &str)], number: u64) {
         match self.series.get(&metric) {
             Some(Series::Counter(series)) => series.edit(&owned(labels), |counter| {
-                counter.inc();
+                counter.inc_by(number);
             }),
             Some(Series::PlainCounter(series)) => series.edit(&owned(labels), |counter| {
-                counter.0.inc();
+                counter.0.inc_by(number);
             }),
             _ => {}
         }

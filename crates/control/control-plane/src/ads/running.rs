@@ -282,6 +282,7 @@ impl<S: Session> Running<S> {
         }
         self.task.metrics.observe(Metric::SendTime, &[], started.elapsed());
         self.task.metrics.count(Metric::Pushes, &label);
+        self.task.metrics.add(Metric::ResourcesSent, &label, names.len() as u64);
         self.waiting.insert(type_url.clone(), Instant::now());
         self.mark_sent(type_url);
         Ok(names)

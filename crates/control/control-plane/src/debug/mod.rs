@@ -127,6 +127,7 @@ async fn metrics(State(debug): Shared) -> Response {
         let labels = [("kind", kind)];
         debug.metrics.total(Metric::DerivedMade, &labels, counts.made);
         debug.metrics.total(Metric::DerivedUnchanged, &labels, counts.unchanged);
+        debug.metrics.total(Metric::DerivedFailed, &labels, counts.failed);
         debug.metrics.set(Metric::DerivedLive, &labels, counts.live);
     }
     ([(header::CONTENT_TYPE, crate::metrics::CONTENT_TYPE)], debug.metrics.page()).into_response()
@@ -208,10 +209,16 @@ async fn mesh(State(debug): Shared) -> Json<Value> {
     Json(serde_json::to_value(&*debug.settings.mesh_config()).unwrap_or_default())
 }
 
-async fn derivez(State(debug): Shared) -> Json<Value> {
-    let counts = debug.publisher.counts().into_iter();
-    let shown = |counts: portolan_derive::Counts| json!({"made": counts.made, "unchanged": counts.unchanged, "live": counts.live});
-    Json(Value::Object(counts.map(|(kind, counts)| (kind.to_owned(), shown(counts))).collect()))
+async fn derivez(State(debug): Shared) -> Result<Json<Value>, Response> {
+    let shown = |counts: portolan_derive::Counts| json!({"made": counts.made, "unchanged": counts.unchanged, "failed": counts.failed, "live": counts.live});
+    let counts = debug.publisher.counts().into_iter().map(|(kind, counts)| (kind.to_owned(), shown(counts)));
+    let work: serde_json::Map<String, Value> = counts.collect();
+    let refused = debug.publisher.blocking(|publisher| publisher.refusals()).await.ok_or_else(broken)?;
+    let refused: Vec<Value> = refused
+        .iter()
+        .map(|refusal| json!({"type": refusal.type_url, "name": &*refusal.name, "reason": &*refusal.reason}))
+        .collect();
+    Ok(Json(json!({"work": work, "refused": refused})))
 }
 
 async fn config_dump(State(debug): Shared, Query(parameters): Query<Parameters>) -> Response {

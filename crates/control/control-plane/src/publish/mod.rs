@@ -13,8 +13,13 @@ mod property;
 mod state;
 #[cfg(test)]
 mod tests;
+mod vet;
 
-use std::{collections::BTreeMap, fmt::Debug, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt::Debug,
+    sync::Arc,
+};
 
 use parking_lot::Mutex;
 use portolan_derive::{Counts, Derived};
@@ -27,6 +32,7 @@ use tokio::{
 
 pub use board::{Board, Boards, Difference};
 use state::{Sight, State};
+pub use vet::Refusal;
 
 use crate::metrics::{Metric, Metrics};
 
@@ -206,7 +212,21 @@ impl Publisher {
             tracing::error!(key = failure.key, reason = failure.reason, "a defect: it stays as it was");
             self.metrics.count(Metric::InternalErrors, &[]);
         }
+        for Refusal { type_url, name, reason } in std::mem::take(&mut state.refused) {
+            tracing::error!(
+                r#type = type_url,
+                name = &*name,
+                reason = &*reason,
+                "our proxies would refuse this; it is not sent, and they keep what they have"
+            );
+            self.metrics.count(Metric::Unsendable, &[]);
+        }
         *self.counts.lock() = state.mesh.counts();
+    }
+
+    /// What is not sent because our proxies would refuse it.
+    pub fn refusals(&self) -> BTreeSet<Refusal> {
+        self.state.lock().refusals()
     }
 
     fn forget_ended(&self, state: &mut State) {

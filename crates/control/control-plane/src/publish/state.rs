@@ -11,7 +11,10 @@ use portolan_mesh::{Mesh, ProxyNode};
 use portolan_translate::{Audience, AudiencesOf, Limitation, LimitationsOf, Made, Piece, Pieces};
 use tokio::sync::{Notify, watch};
 
-use super::board::{Board, Changes};
+use super::{
+    board::{Board, Changes},
+    vet::{Refusal, vet},
+};
 
 /// The boards of a proxy.
 pub(super) type Seat = Arc<[Arc<Board>]>;
@@ -26,6 +29,8 @@ pub(super) struct State {
     /// Audiences with changes that are not on their boards yet.
     touched: HashSet<Audience>,
     followers: Vec<Box<dyn Follower>>,
+    /// What was refused since somebody last asked; the same may be refused in several views.
+    pub(super) refused: BTreeSet<Refusal>,
 }
 
 /// A proxy that is connected, perhaps over several streams.
@@ -93,8 +98,11 @@ struct Held {
 /// A piece and those who have it.
 #[derive(Debug, Default)]
 struct Shared {
+    /// What is on the boards of it.
     made: Made,
     audiences: Vec<Audience>,
+    /// What is not, because our proxies would not take it.
+    refused: Vec<Refusal>,
 }
 
 impl State {
@@ -106,6 +114,7 @@ impl State {
             pieces: HashMap::new(),
             touched: HashSet::new(),
             followers: Vec::new(),
+            refused: BTreeSet::new(),
         }
     }
 
@@ -115,6 +124,11 @@ impl State {
         let (values, receiver) = watch::channel(None);
         self.followers.push(Box::new(Following { key, values }));
         receiver
+    }
+
+    /// What is not on any board because our proxies would not take it.
+    pub(super) fn refusals(&self) -> BTreeSet<Refusal> {
+        self.pieces.values().flat_map(|shared| &shared.refused).cloned().collect()
     }
 
     /// Takes in one stream of a proxy.
@@ -298,6 +312,9 @@ impl State {
     fn take_piece(&mut self, piece: &Piece) {
         let Some(now) = self.mesh.held(piece) else { return };
         let Some(shared) = self.pieces.get_mut(piece) else { return };
+        let (now, refused) = if piece.is_ours() { vet(&shared.made, &now) } else { (now, Vec::new()) };
+        self.refused.extend(refused.iter().filter(|refusal| !shared.refused.contains(refusal)).cloned());
+        shared.refused = refused;
         let before = std::mem::replace(&mut shared.made, now.clone());
         for audience in &shared.audiences {
             let Some(held) = self.audiences.get_mut(audience) else { continue };

@@ -43,7 +43,7 @@ pub(super) fn vet(before: &[Arc<Resource>], now: &Made) -> (Made, Vec<Refusal>) 
 /// Types that the data plane does not run on are good.
 fn judge(resource: &Resource) -> Result<(), String> {
     match Kind::of_type_url(resource.type_url) {
-        Some(kind) => check(kind, &resource.body).map(drop).map_err(|error| error.to_string()),
+        Some(kind) => check(kind, &resource.body).map(drop).map_err(|error| error.0),
         None => Ok(()),
     }
 }

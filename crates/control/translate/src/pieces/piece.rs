@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use portolan_derive::{Derived, Reader};
-use portolan_mesh::{Model, ProxyNode, Registry};
+use portolan_mesh::{Dialect, Model, ProxyNode, Registry};
 use portolan_xds::{
     Resource,
     istio::{NameInfo, NameTable},
@@ -107,6 +107,28 @@ impl Derived for Piece {
             Self::Gateway(_) => "gateway",
             Self::Roots(_) => "sds",
         }
+    }
+}
+
+impl Piece {
+    /// Whether it is for our own proxies; what everybody has is for no kind of proxy.
+    pub fn is_ours(&self) -> bool {
+        let node = match self {
+            Self::NameTable => return false,
+            Self::SpecialClusters(view)
+            | Self::Clusters(view, _)
+            | Self::Endpoints(view, _)
+            | Self::OutboundListener(view)
+            | Self::Listener(view, _)
+            | Self::Routes(view, _)
+            | Self::VirtualHost(view, _, _)
+            | Self::FallThrough(view, _) => view.node(),
+            Self::InboundClusters(node)
+            | Self::InboundListener(node)
+            | Self::Gateway(node)
+            | Self::Roots(node) => node,
+        };
+        node.metadata.dialect == Dialect::Portolan
     }
 }
 
