@@ -73,7 +73,9 @@ pub(super) struct Hidden(Vec<String>);
 
 impl Hidden {
     pub(super) fn of(node: &ProxyNode) -> Self {
-        Self(node.addresses.iter().map(ToString::to_string).collect())
+        // A gateway has the listeners of its Gateways, wherever these are bound.
+        let own = node.addresses.iter().filter(|_| !node.is_router());
+        Self(own.map(ToString::to_string).collect())
     }
 
     pub(super) fn hides(&self, type_url: &str, name: &str) -> bool {
@@ -164,6 +166,8 @@ impl Drop for Registered {
 
 #[cfg(test)]
 mod tests {
+    use portolan_mesh::NodeKind;
+
     use super::*;
 
     #[test]
@@ -180,5 +184,7 @@ mod tests {
             assert!(!hidden.hides(type_url::LISTENER, other), "{other}");
         }
         assert!(!hidden.hides(type_url::CLUSTER, "10.0.0.1_80"));
+        let gateway = ProxyNode { kind: NodeKind::Router, ..node };
+        assert!(!Hidden::of(&gateway).hides(type_url::LISTENER, "10.0.0.1_80"));
     }
 }

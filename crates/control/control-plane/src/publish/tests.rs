@@ -1,10 +1,12 @@
 //! The publisher as streams see it: who is woken by what, and what is left when they go.
 
+use std::time::Duration;
+
+use k8s_openapi::api::core::v1::{Pod, Service};
 use portolan_mesh::{Inputs, ObjectKey};
 use portolan_translate::Limitation;
 use portolan_xds::type_url;
 use serde_json::{Value, json};
-use std::time::Duration;
 
 use super::*;
 
@@ -91,7 +93,7 @@ async fn proxies_of_a_namespace_share_boards_and_each_is_woken_once() {
     assert!(!is_woken(&first).await && !is_woken(&second).await, "nothing has changed");
 
     let (since, made) = (generations(&first), publisher.counts()["Piece"].made);
-    set::<k8s_openapi::api::core::v1::Service>(&publisher, service("b", "10.0.0.2"));
+    set::<Service>(&publisher, service("b", "10.0.0.2"));
     publisher.publish(None);
     let clusters = differing(&first, &since, type_url::CLUSTER);
     assert_eq!(clusters, ["outbound|80||b.shop.svc.cluster.local"]);
@@ -105,7 +107,7 @@ async fn proxies_of_a_namespace_share_boards_and_each_is_woken_once() {
 
     // What changes nothing wakes nobody.
     publisher.publish(None);
-    set::<k8s_openapi::api::core::v1::Service>(&publisher, service("b", "10.0.0.2"));
+    set::<Service>(&publisher, service("b", "10.0.0.2"));
     publisher.publish(None);
     assert!(!is_woken(&first).await);
 }
@@ -127,10 +129,7 @@ async fn a_label_moves_a_proxy_to_other_boards() {
     let b = "outbound|80||b.shop.svc.cluster.local".to_owned();
     assert!(names(&moving, type_url::CLUSTER).contains(&b));
 
-    set::<k8s_openapi::api::core::v1::Pod>(
-        &publisher,
-        pod("p", "10.1.0.1", json!({"app": "p", "size": "small"})),
-    );
+    set::<Pod>(&publisher, pod("p", "10.1.0.1", json!({"app": "p", "size": "small"})));
     publisher.publish(None);
     assert!(is_woken(&moving).await && !is_woken(&staying).await);
     assert!(!Arc::ptr_eq(&before, &moving.boards()) && Arc::ptr_eq(&others, &staying.boards()));
@@ -138,11 +137,10 @@ async fn a_label_moves_a_proxy_to_other_boards() {
     assert!(names(&staying, type_url::CLUSTER).contains(&b));
 
     // It hears of what is on its boards now, and of the others no longer.
-    set::<k8s_openapi::api::core::v1::Service>(&publisher, service("c", "10.0.0.3"));
+    set::<Service>(&publisher, service("c", "10.0.0.3"));
     publisher.publish(None);
     assert!(is_woken(&staying).await);
-    let moved = is_woken(&moving).await;
-    assert!(!moved || !names(&moving, type_url::CLUSTER).iter().any(|name| name.contains("||c.")));
+    assert!(!is_woken(&moving).await);
 }
 
 #[tokio::test]
@@ -164,11 +162,10 @@ async fn the_last_stream_takes_everything_with_it() {
     drop(first);
     publisher.publish(None);
     assert_eq!(live(&publisher), one, "the other stream still reads");
-    set::<k8s_openapi::api::core::v1::Service>(&publisher, service("b", "10.0.0.2"));
+    set::<Service>(&publisher, service("b", "10.0.0.2"));
     publisher.publish(None);
     assert!(is_woken(&again).await);
-    publisher
-        .change(|mesh| mesh.set::<k8s_openapi::api::core::v1::Service>(ObjectKey::new("shop", "b"), None));
+    publisher.change(|mesh| mesh.set::<Service>(ObjectKey::new("shop", "b"), None));
     drop(again);
     publisher.publish(None);
     assert_eq!(live(&publisher), nothing);
@@ -221,14 +218,11 @@ async fn a_defect_costs_what_it_is_about_and_nothing_else() {
     publisher.publish(None);
     assert_eq!((*values.borrow(), publisher.last().generation), (Some(0), 1));
     let subscription = publisher.subscribe(sidecar("p", "10.1.0.1")).unwrap();
-    set::<k8s_openapi::api::core::v1::Service>(&publisher, service("a", "10.0.0.1"));
+    set::<Service>(&publisher, service("a", "10.0.0.1"));
     publisher.publish(None);
     assert_eq!((*values.borrow(), publisher.last().generation), (Some(0), 2), "as it was");
     assert!(is_woken(&subscription).await, "proxies get what is sound");
-    assert!(
-        metrics.page().contains("pilot_total_xds_internal_errors_total 1")
-            || metrics.page().contains("pilot_total_xds_internal_errors 1")
-    );
+    assert!(metrics.page().contains("\npilot_total_xds_internal_errors 1\n"));
     // Work that panics is counted too, and others work on.
     let failed: Option<usize> =
         publisher.blocking(|publisher| publisher.read(|m| m.reader().get(&Other))).await;
