@@ -96,7 +96,15 @@ pub trait WriteMessage: Send + 'static {
         self.len() == 0
     }
     /// Writes the message in protobuf's wire format.
-    fn write(&self, buf: &mut impl BufMut);
+    fn write(&self, buf: &mut impl BufMut) {
+        let mut part = 0;
+        while self.write_part(part, buf) {
+            part += 1;
+        }
+    }
+    /// Writes one part of it; false, and nothing is written, where there are no more. Parts are counted from 0 and written
+    /// one after the other make the message, so that a long one need not be in memory as a whole.
+    fn write_part(&self, part: usize, buf: &mut impl BufMut) -> bool;
 }
 
 /// Messages of others write themselves as prost does.
@@ -105,8 +113,11 @@ impl<M: Message + 'static> WriteMessage for M {
         self.encoded_len()
     }
 
-    fn write(&self, buf: &mut impl BufMut) {
-        self.encode_raw(buf);
+    fn write_part(&self, part: usize, buf: &mut impl BufMut) -> bool {
+        if part == 0 {
+            self.encode_raw(buf);
+        }
+        part == 0
     }
 }
 
@@ -121,14 +132,21 @@ impl WriteMessage for DeltaResponse {
             + removed
     }
 
-    fn write(&self, buf: &mut impl BufMut) {
-        write_text(1, &self.system_version, buf);
-        for resource in &self.resources {
+    fn write_part(&self, part: usize, buf: &mut impl BufMut) -> bool {
+        if part == 0 {
+            write_text(1, &self.system_version, buf);
+            return true;
+        }
+        if let Some(resource) = self.resources.get(part - 1) {
             write_head(2, delta_resource_len(resource), buf);
             write_head(1, Version::TEXT_LENGTH, buf);
             buf.put_slice(&resource.version.digits());
             write_any(2, resource, buf);
             write_text(3, &resource.name, buf);
+            return true;
+        }
+        if part > self.resources.len() + 1 {
+            return false;
         }
         write_text(4, &self.type_url, buf);
         write_text(5, &self.nonce, buf);
@@ -136,6 +154,7 @@ impl WriteMessage for DeltaResponse {
             write_head(6, name.len(), buf);
             buf.put_slice(name.as_bytes());
         }
+        true
     }
 }
 
@@ -145,13 +164,21 @@ impl WriteMessage for SotwResponse {
         text_len(1, &self.version) + resources + text_len(4, &self.type_url) + text_len(5, &self.nonce)
     }
 
-    fn write(&self, buf: &mut impl BufMut) {
-        write_text(1, &self.version, buf);
-        for resource in &self.resources {
+    fn write_part(&self, part: usize, buf: &mut impl BufMut) -> bool {
+        if part == 0 {
+            write_text(1, &self.version, buf);
+            return true;
+        }
+        if let Some(resource) = self.resources.get(part - 1) {
             write_any(2, resource, buf);
+            return true;
+        }
+        if part > self.resources.len() + 1 {
+            return false;
         }
         write_text(4, &self.type_url, buf);
         write_text(5, &self.nonce, buf);
+        true
     }
 }
 
