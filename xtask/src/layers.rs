@@ -21,6 +21,7 @@ pub(crate) const PURE: &[&str] = &[
     "envoy-api",
     "resources",
     "identity",
+    "derive",
     "mesh",
     "xds",
     "translate",

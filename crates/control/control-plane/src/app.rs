@@ -13,7 +13,7 @@ use anyhow::Context;
 use axum::Router;
 use kube::{Client, Config, config::KubeConfigOptions};
 use portolan_identity::{CertificateAuthority, SpiffeId};
-use portolan_mesh::ClusterContext;
+use portolan_mesh::{ClusterContext, Mesh};
 use portolan_names::names;
 use portolan_xds_grpc::{AdsServer, CertificateServer};
 use tokio::{
@@ -26,7 +26,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::transport::Server;
 
 use crate::{
-    ads::{AdsService, Connections, MAX_REQUEST_BYTES, MAX_STREAMS, Resources, SecretSource},
+    ads::{AdsService, Connections, MAX_REQUEST_BYTES, MAX_STREAMS, SecretSource},
     args::Args,
     auth::Authenticator,
     ca::{self, CertificateIssuer},
@@ -35,7 +35,9 @@ use crate::{
     federation::{self, Federation},
     http::{KEEPALIVE, serve_http},
     metrics::{Metric, Metrics},
-    push::{Debounce, Model, Published, Pusher},
+    publish::Publisher,
+    push::{Debounce, Pusher},
+    settings::Settings,
     tls::{ServerTls, accept_plain, accept_tls},
     watch::{RETRY, start},
     webhook::{self, Webhooks, keep_ca_bundles},
@@ -53,7 +55,7 @@ const MAX_RETRY: Duration = Duration::from_secs(15);
 /// How long the start waits for federation to say what is imported.
 const IMPORTS_WAIT: Duration = Duration::from_secs(10);
 
-/// Generators at the same time per CPU.
+/// Proxies that are taken in at the same time, per CPU.
 const GENERATORS_PER_CPU: usize = 1;
 
 /// Runs the control plane until the process is told to stop.
@@ -73,9 +75,9 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
         .with_context(|| format!("trust domain {trust_domain:?} in ConfigMap istio"))?;
     let tls = Arc::new(ServerTls::start(authority.clone(), id, shared.args.serving_names())?);
 
-    let pushing = shared.start_model(authority.root_pem(), &tls);
+    let (pushing, hosts) = shared.start_model(authority.root_pem(), &tls).await?;
     shared.serve_webhooks(authority.root_pem(), &tls).await?;
-    shared.wait_for_imports().await;
+    shared.wait_for_imports(hosts).await;
     let secure = shared.serve_proxies(authority, &tls).await?;
     shared.serving.store(true, Ordering::Release);
     tracing::info!(namespace = shared.args.namespace, trust_domain, "the control plane is serving");
@@ -95,11 +97,11 @@ struct Shared {
     args: Args,
     client: Client,
     metrics: Arc<Metrics>,
-    model: Arc<Model>,
-    published: Arc<watch::Sender<Published>>,
+    settings: Arc<Settings>,
+    publisher: Arc<Publisher>,
     connections: Arc<Connections>,
     authenticator: Arc<Authenticator>,
-    resources: Arc<Resources>,
+    secrets: Arc<SecretSource>,
     /// All servers are up.
     serving: Arc<AtomicBool>,
 }
@@ -108,24 +110,22 @@ impl Shared {
     fn new(args: Args, client: Client) -> Self {
         let metrics = Arc::new(Metrics::default());
         metrics.set(Metric::Info, &[("version", env!("CARGO_PKG_VERSION"))], 1);
-        let model = Arc::new(Model::default());
-        model.inputs.write().cluster = ClusterContext {
+        let cluster = ClusterContext {
             cluster_id: args.cluster_id.clone(),
             domain: args.cluster_domain.clone(),
             network: args.network.clone(),
             control_plane_namespace: args.namespace.clone(),
             federation_discovery_port: args.federation_port,
         };
-        let published = Arc::new(watch::Sender::new(Published::default()));
-        let secrets = SecretSource::new(client.clone(), published.clone());
+        let settings = Arc::new(Settings::new(cluster.clone()));
         Self {
+            publisher: Arc::new(Publisher::new(Mesh::new(cluster), metrics.clone())),
             metrics,
             connections: Arc::default(),
-            authenticator: Arc::new(Authenticator::new(client.clone(), model.clone())),
-            resources: Arc::new(Resources::new(secrets)),
+            authenticator: Arc::new(Authenticator::new(client.clone(), settings.clone())),
+            secrets: Arc::new(SecretSource::new(client.clone())),
             serving: Arc::default(),
-            model,
-            published,
+            settings,
             client,
             args,
         }
@@ -134,11 +134,9 @@ impl Shared {
     /// Metrics, health and debug pages.
     async fn serve_monitoring(&self) -> anyhow::Result<()> {
         let shown = Arc::new(Debug {
-            model: self.model.clone(),
-            published: self.published.subscribe(),
-            push: self.published.clone(),
+            settings: self.settings.clone(),
+            publisher: self.publisher.clone(),
             connections: self.connections.clone(),
-            resources: self.resources.clone(),
             metrics: self.metrics.clone(),
             authenticator: self.authenticator.clone(),
             serving: self.serving.clone(),
@@ -157,13 +155,23 @@ impl Shared {
         Ok(Arc::new(authority))
     }
 
-    /// The watches, the push loop, and what follows from the model: root certificates and federation.
-    fn start_model(&self, root: &str, tls: &Arc<ServerTls>) -> JoinHandle<()> {
-        self.model.inputs.write().root_certificates = root.to_owned();
+    /// The watches, the push loop, and what follows from the model: root certificates, federation, and the hosts that only
+    /// the mesh knows.
+    async fn start_model(
+        &self,
+        root: &str,
+        tls: &Arc<ServerTls>,
+    ) -> anyhow::Result<(JoinHandle<()>, watch::Receiver<Option<Arc<str>>>)> {
+        let roots = root.to_owned();
+        let begin = move |publisher: &Arc<Publisher>| {
+            publisher.change(|mesh| mesh.set_root_certificates(&roots));
+            publisher.follow(dns::Hosts)
+        };
+        let hosts = self.publisher.blocking(begin).await.context("the model can't be begun")?;
         let (federation_inputs, federation_changes) = watch::channel(Default::default());
         let pusher = Pusher {
-            model: self.model.clone(),
-            published: self.published.clone(),
+            settings: self.settings.clone(),
+            publisher: self.publisher.clone(),
             metrics: self.metrics.clone(),
             debounce: Debounce { after: self.args.debounce_after(), max: self.args.debounce_max() },
         };
@@ -171,24 +179,23 @@ impl Shared {
         let pushing = tokio::spawn(pusher.run(updates, federation_changes));
         tokio::spawn(ca::publish_roots(
             self.client.clone(),
-            self.model.clone(),
-            self.published.subscribe(),
+            self.settings.clone(),
+            self.publisher.published(),
             root.to_owned(),
         ));
         tokio::spawn(federation::run(Federation {
             args: self.args.clone(),
             client: self.client.clone(),
-            published: self.published.subscribe(),
-            model: self.model.clone(),
+            publisher: self.publisher.clone(),
             inputs: federation_inputs,
             tls: tls.clone(),
         }));
-        pushing
+        Ok((pushing, hosts))
     }
 
     async fn serve_webhooks(&self, root: &str, tls: &Arc<ServerTls>) -> anyhow::Result<()> {
         let webhooks = Webhooks {
-            model: self.model.clone(),
+            settings: self.settings.clone(),
             metrics: self.metrics.clone(),
             proxy_image: self.args.proxy_image.clone(),
             revision: self.args.revision.clone(),
@@ -202,8 +209,8 @@ impl Shared {
     }
 
     /// Whoever relies on names and proxies on imports: not before the imports are known.
-    async fn wait_for_imports(&self) {
-        let mut known = self.published.subscribe();
+    async fn wait_for_imports(&self, hosts: watch::Receiver<Option<Arc<str>>>) {
+        let mut known = self.publisher.published();
         if timeout(IMPORTS_WAIT, known.wait_for(|published| published.imports_known)).await.is_err() {
             let seconds = IMPORTS_WAIT.as_secs();
             tracing::warn!(
@@ -211,7 +218,7 @@ impl Shared {
             );
         }
         let (client, namespace) = (self.client.clone(), self.args.namespace.clone());
-        tokio::spawn(dns::publish(client, namespace, self.published.subscribe()));
+        tokio::spawn(dns::publish(client, namespace, hosts));
     }
 
     /// xDS and certificates, over TLS; xDS without TLS when the flags ask for it.
@@ -245,9 +252,9 @@ impl Shared {
     fn ads(&self, anonymous: bool) -> Arc<AdsService> {
         let cpus = std::thread::available_parallelism().map_or(2, usize::from);
         Arc::new(AdsService {
-            published: self.published.subscribe(),
+            publisher: self.publisher.clone(),
             connections: self.connections.clone(),
-            resources: self.resources.clone(),
+            secrets: self.secrets.clone(),
             authenticator: self.authenticator.clone(),
             metrics: self.metrics.clone(),
             anonymous,

@@ -15,7 +15,7 @@ use sha2::{Digest, Sha256};
 use tokio::time::{Instant, timeout};
 use tonic::{Extensions, Status, metadata::MetadataMap};
 
-use crate::{push::Model, tls::Peer};
+use crate::{settings::Settings, tls::Peer};
 
 /// How long the API server's word about a token is believed without asking again.
 const TOKEN_FRESH: Duration = Duration::from_secs(60);
@@ -93,14 +93,14 @@ struct Remembered {
 /// Tells who is calling.
 pub struct Authenticator {
     client: Client,
-    model: Arc<Model>,
+    settings: Arc<Settings>,
     tokens: Mutex<HashMap<[u8; 32], Remembered>>,
 }
 
 impl Authenticator {
-    /// Reviews are asked of `client`; the trust domain is the model's.
-    pub fn new(client: Client, model: Arc<Model>) -> Self {
-        Self { client, model, tokens: Mutex::default() }
+    /// Reviews are asked of `client`; the trust domain is that of the settings.
+    pub fn new(client: Client, settings: Arc<Settings>) -> Self {
+        Self { client, settings, tokens: Mutex::default() }
     }
 
     /// The caller of a gRPC method: by client certificate, else by bearer token.
@@ -127,8 +127,7 @@ impl Authenticator {
     /// The identity in a client certificate. The handshake has checked that our own root stands behind it.
     fn by_certificate(&self, peer: &Peer) -> Option<Caller> {
         let id = spiffe_id_of(peer.certificates.first()?).ok()?;
-        let inputs = self.model.inputs.read();
-        let mesh = &inputs.mesh_config;
+        let mesh = self.settings.mesh_config();
         Caller::accept(&id, &mesh.trust_domain, mesh.trust_domains())
     }
 
@@ -206,7 +205,7 @@ impl Authenticator {
         else {
             return Ok(None);
         };
-        Ok(Caller::new(&self.model.inputs.read().mesh_config.trust_domain, namespace, account))
+        Ok(Caller::new(&self.settings.mesh_config().trust_domain, namespace, account))
     }
 }
 

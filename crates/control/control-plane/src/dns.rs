@@ -1,18 +1,17 @@
 //! Names that only the mesh knows, for the DNS server of the embedded cluster: ConfigMap `portolan-dns`, key `hosts`,
 //! lines `IP host`. Agents get the same table over xDS.
 
-use std::{collections::BTreeMap, fmt::Write as _, time::Duration};
+use std::{collections::BTreeMap, fmt::Write as _, sync::Arc, time::Duration};
 
 use k8s_openapi::api::core::v1::ConfigMap;
 use kube::{
     Api, Client,
     api::{Patch, PatchParams, PostParams},
 };
-use portolan_mesh::Snapshot;
+use portolan_derive::{Derived, Reader};
+use portolan_mesh::Model;
 use serde_json::json;
 use tokio::sync::watch;
-
-use crate::push::Published;
 
 /// The ConfigMap.
 const CONFIG_MAP: &str = "portolan-dns";
@@ -26,35 +25,39 @@ const RETRY: Duration = Duration::from_secs(5);
 /// An object holds at most 1 MiB; what does not fit is left to the agents.
 const MAX_BYTES: usize = 900 * 1024;
 
+/// The lines.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Hosts;
+
+impl Derived for Hosts {
+    type Value = Arc<str>;
+    fn derive(&self, read: &Reader<'_>) -> Arc<str> {
+        hosts(Model::new(read)).into()
+    }
+}
+
 /// Keeps the ConfigMap as it should be, for ever.
-pub async fn publish(client: Client, namespace: String, mut published: watch::Receiver<Published>) {
+pub async fn publish(client: Client, namespace: String, mut lines: watch::Receiver<Option<Arc<str>>>) {
     let api: Api<ConfigMap> = Api::namespaced(client, &namespace);
-    let mut written: Option<String> = None;
     loop {
-        let snapshot = published.borrow_and_update().snapshot.clone();
-        if let Some(snapshot) = snapshot {
-            let hosts = hosts(&snapshot);
-            if written.as_deref() != Some(hosts.as_str()) {
-                match write(&api, &hosts).await {
-                    Ok(()) => written = Some(hosts),
-                    Err(error) => {
-                        tracing::warn!(%error, "ConfigMap {CONFIG_MAP} can't be written; trying again");
-                        tokio::time::sleep(RETRY).await;
-                        continue;
-                    }
-                }
-            }
+        let now = lines.borrow_and_update().clone();
+        if let Some(hosts) = now
+            && let Err(error) = write(&api, &hosts).await
+        {
+            tracing::warn!(%error, "ConfigMap {CONFIG_MAP} can't be written; trying again");
+            tokio::time::sleep(RETRY).await;
+            continue;
         }
-        if published.changed().await.is_err() {
+        if lines.changed().await.is_err() {
             return;
         }
     }
 }
 
-fn hosts(snapshot: &Snapshot) -> String {
+fn hosts(model: Model<'_>) -> String {
     let mut text = String::new();
-    for (host, entry) in snapshot.dns_table() {
-        for address in entry.addresses {
+    for (host, entry) in model.dns_table().iter() {
+        for address in &entry.addresses {
             if text.len() + host.len() > MAX_BYTES {
                 tracing::warn!("the DNS table is larger than {MAX_BYTES} bytes; the rest is left out");
                 return text;

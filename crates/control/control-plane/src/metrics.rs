@@ -1,6 +1,10 @@
 //! The control plane's own metrics, by the names that Istio's dashboards know (istiod's exported metrics).
 
-use std::{collections::BTreeMap, sync::atomic::AtomicU64, time::Duration};
+use std::{
+    collections::BTreeMap,
+    sync::atomic::{AtomicU64, Ordering},
+    time::Duration,
+};
 
 use parking_lot::Mutex;
 use prometheus_client::{
@@ -79,6 +83,8 @@ metrics! {
     DelayedTimeouts = "pilot_xds_delayed_push_timeouts_total", Counter,
         "Total number of XDS pushes that are delayed and timed out.";
     InternalErrors = "pilot_total_xds_internal_errors", Counter, "Total number of internal XDS errors in pilot.";
+    Unsendable = "portolan_unsendable_resources_total", Counter,
+        "Resources that were not sent because the proxies would refuse them.";
     ConfigEvents = "pilot_k8s_cfg_events", Counter, "Events from k8s config.";
     RegistryEvents = "pilot_k8s_reg_events", Counter, "Events from k8s registry.";
     ObjectErrors = "pilot_k8s_object_errors", Counter, "Errors converting k8s CRDs.";
@@ -99,6 +105,13 @@ metrics! {
     InjectionSuccess = "sidecar_injection_success_total", Counter, "Total number of successful sidecar injection requests.";
     InjectionFailure = "sidecar_injection_failure_total", Counter, "Total number of failed sidecar injection requests.";
     InjectionSkip = "sidecar_injection_skip_total", Counter, "Total number of skipped sidecar injection requests.";
+    DerivedMade = "portolan_derived_made_total", Counter, "How often values of the model were made, by kind.";
+    DerivedUnchanged = "portolan_derived_unchanged_total", Counter,
+        "How often values of the model came out as they were before, by kind.";
+    DerivedFailed = "portolan_derived_failed_total", Counter,
+        "How often a value of the model could not be made for a defect, by kind.";
+    ResourcesSent = "portolan_resources_sent_total", Counter, "Resources sent to proxies, by type.";
+    DerivedLive = "portolan_derived_live", Gauge, "Values of the model that are held in memory, by kind.";
 }
 
 type Labels = Vec<(&'static str, String)>;
@@ -208,13 +221,28 @@ impl Default for Metrics {
 impl Metrics {
     /// Counts one event. Only for counters.
     pub fn count(&self, metric: Metric, labels: &[(&'static str, &str)]) {
+        self.add(metric, labels, 1);
+    }
+
+    /// Adds several at once.
+    pub fn add(&self, metric: Metric, labels: &[(&'static str, &str)], number: u64) {
         match self.series.get(&metric) {
             Some(Series::Counter(series)) => series.edit(&owned(labels), |counter| {
-                counter.inc();
+                counter.inc_by(number);
             }),
             Some(Series::PlainCounter(series)) => series.edit(&owned(labels), |counter| {
-                counter.0.inc();
+                counter.0.inc_by(number);
             }),
+            _ => {}
+        }
+    }
+
+    /// Sets a counter of what is counted elsewhere.
+    pub fn total(&self, metric: Metric, labels: &[(&'static str, &str)], total: u64) {
+        let set = |counter: &Counter| counter.inner().store(total, Ordering::Relaxed);
+        match self.series.get(&metric) {
+            Some(Series::Counter(series)) => series.edit(&owned(labels), set),
+            Some(Series::PlainCounter(series)) => series.edit(&owned(labels), |counter| set(&counter.0)),
             _ => {}
         }
     }
@@ -330,6 +358,14 @@ pilot_xds_delayed_pushes_total{type="eds"} 1
         assert_eq!(metrics.gauge(Metric::CdsReject, &labels), 0);
         metrics.set(Metric::CdsReject, &labels, 1);
         assert_eq!(metrics.gauge(Metric::CdsReject, &labels), 1);
+    }
+
+    #[test]
+    fn a_total_is_what_it_was_set_to() {
+        let metrics = Metrics::default();
+        metrics.total(Metric::DerivedMade, &[("kind", "Piece")], 5);
+        metrics.total(Metric::DerivedMade, &[("kind", "Piece")], 7);
+        assert!(metrics.page().contains("\nportolan_derived_made_total{kind=\"Piece\"} 7\n"));
     }
 
     #[test]

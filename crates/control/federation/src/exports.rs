@@ -1,8 +1,8 @@
 //! What we export to a peer (docs/reference/federation.md).
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
-use portolan_mesh::{Registry, Service, Snapshot};
+use portolan_mesh::{Registry, Service};
 use portolan_names::names;
 use portolan_resources::federation::{
     ExportedServiceSetSpec, ExportedServiceSetStatus, LocalServiceKey, MeshServiceMapping,
@@ -24,10 +24,10 @@ pub struct Export {
     pub message: ServiceMessage,
 }
 
-/// Everything that `set` exports to `peer`, by local host. `identities` are the SPIFFE ids of our ingress gateway for
+/// Everything that `set` exports of our `services` to `peer`, by local host. `identities` are the SPIFFE ids of our ingress gateway for
 /// this peer. Two services with one exported name: the first by local host wins.
 pub fn exports(
-    snapshot: &Snapshot,
+    services: &BTreeMap<String, Arc<Service>>,
     peer: &Peer,
     set: Option<&ExportedServiceSetSpec>,
     identities: &[String],
@@ -35,7 +35,7 @@ pub fn exports(
     let mut found = BTreeMap::new();
     let Some(set) = set else { return found };
     let mut taken = std::collections::BTreeSet::new();
-    for (host, service) in &snapshot.services {
+    for (host, service) in services {
         if !eligible(service, peer) {
             continue;
         }

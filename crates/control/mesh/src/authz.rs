@@ -2,11 +2,16 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
+use portolan_derive::{Derived, Reader};
 use portolan_resources::security::{
     AuthorizationAction, AuthorizationPolicySpec, PolicySelector, RequestAuthenticationSpec,
 };
 
-use crate::object::Resolved;
+use crate::{
+    object::Resolved,
+    objects::{AuthorizationPoliciesIn, RequestAuthenticationsIn},
+    settings,
+};
 
 /// AuthorizationPolicies and RequestAuthentications of one workload: root namespace first, then its own, each by age.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -38,36 +43,39 @@ fn selects(selector: Option<&PolicySelector>, labels: &BTreeMap<String, String>)
     selector.is_none_or(|s| s.match_labels.iter().all(|(k, v)| labels.get(k) == Some(v)))
 }
 
-/// Policies by namespace, oldest first.
-pub(crate) type ByNamespace<T> = BTreeMap<String, Vec<Arc<Resolved<T>>>>;
+/// The policies of the workloads of a namespace with these labels.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) struct PoliciesOf {
+    pub(crate) namespace: String,
+    pub(crate) labels: Arc<BTreeMap<String, String>>,
+}
 
-pub(crate) fn policies(
-    authorization: &ByNamespace<AuthorizationPolicySpec>,
-    requests: &ByNamespace<RequestAuthenticationSpec>,
-    root_namespace: &str,
-    namespace: &str,
-    labels: &BTreeMap<String, String>,
-) -> WorkloadPolicies {
-    let mut out = WorkloadPolicies::default();
-    let mut scopes = vec![root_namespace];
-    if namespace != root_namespace {
-        scopes.push(namespace);
-    }
-    for scope in scopes {
-        for policy in authorization.get(scope).into_iter().flatten() {
-            if !selects(policy.spec.selector.as_ref(), labels) {
-                continue;
-            }
-            let list = match policy.spec.action.unwrap_or_default() {
-                AuthorizationAction::Allow => &mut out.allow,
-                AuthorizationAction::Deny => &mut out.deny,
-                AuthorizationAction::Audit => &mut out.audit,
-                AuthorizationAction::Custom => &mut out.custom,
-            };
-            list.push(policy.clone());
+impl Derived for PoliciesOf {
+    type Value = Arc<WorkloadPolicies>;
+    fn derive(&self, read: &Reader<'_>) -> Self::Value {
+        let mut out = WorkloadPolicies::default();
+        let root = settings::root_namespace(read);
+        let mut namespaces = vec![root.to_string()];
+        if self.namespace != *root {
+            namespaces.push(self.namespace.clone());
         }
-        let matching = requests.get(scope).into_iter().flatten();
-        out.requests.extend(matching.filter(|r| selects(r.spec.selector.as_ref(), labels)).cloned());
+        for namespace in namespaces {
+            for policy in read.get(&AuthorizationPoliciesIn(namespace.clone())).iter() {
+                if !selects(policy.spec.selector.as_ref(), &self.labels) {
+                    continue;
+                }
+                let list = match policy.spec.action.unwrap_or_default() {
+                    AuthorizationAction::Allow => &mut out.allow,
+                    AuthorizationAction::Deny => &mut out.deny,
+                    AuthorizationAction::Audit => &mut out.audit,
+                    AuthorizationAction::Custom => &mut out.custom,
+                };
+                list.push(policy.clone());
+            }
+            let requests = read.get(&RequestAuthenticationsIn(namespace));
+            let matching = requests.iter().filter(|r| selects(r.spec.selector.as_ref(), &self.labels));
+            out.requests.extend(matching.cloned());
+        }
+        Arc::new(out)
     }
-    out
 }

@@ -6,10 +6,13 @@ use std::{
     sync::Arc,
 };
 
+use portolan_derive::{Derived, Reader, Relation};
+
 use crate::{
     export_to::Visibility,
+    facts::ChosenFact,
+    registry::{self, AddedHosts, Registered, ServiceAt},
     service::{Registry, Service},
-    snapshot::Snapshot,
 };
 
 /// First two bytes of the addresses of ServiceEntry hosts (Istio 1.9 reference, Service Entry and Workload Entry).
@@ -46,57 +49,82 @@ fn address(pool: [u8; 2], slot: u64) -> Ipv4Addr {
     Ipv4Addr::new(pool[0], pool[1], (slot / PER_NETWORK) as u8, (slot % PER_NETWORK) as u8 + 1)
 }
 
-/// Gives every service that wants one an address. A host that had one keeps it; a new one gets the address of its hash,
-/// or the next free one. So addresses do not move when other hosts come and go.
+/// An address for every one of these hosts. A host that had one keeps it; a new one gets the address of its hash, or the
+/// next free one. So addresses do not move when other hosts come and go.
 pub(crate) fn allocate(
-    services: &mut [Service],
-    before: &BTreeMap<String, Ipv4Addr>,
+    wanting: &BTreeMap<String, Registry>,
+    before: impl Fn(&str) -> Option<Ipv4Addr>,
 ) -> BTreeMap<String, Ipv4Addr> {
-    let mut wanting: Vec<&mut Service> =
-        services.iter_mut().filter(|s| s.wants_auto_address && s.addresses.is_empty()).collect();
-    wanting.sort_by(|a, b| a.host.cmp(&b.host));
     let mut table = BTreeMap::new();
     let mut taken = BTreeSet::new();
-    for service in &wanting {
-        if let Some(ip) = before.get(&service.host)
-            && ip.octets()[..2] == pool(service.registry)
-            && taken.insert(*ip)
+    for (host, registry) in wanting {
+        if let Some(ip) = before(host)
+            && ip.octets()[..2] == pool(*registry)
+            && taken.insert(ip)
         {
-            table.insert(service.host.clone(), *ip);
+            table.insert(host.clone(), ip);
         }
     }
-    for service in &mut wanting {
-        let ip = *table.entry(service.host.clone()).or_insert_with(|| {
-            let pool = pool(service.registry);
-            let start = hash(&service.host);
+    for (host, registry) in wanting {
+        table.entry(host.clone()).or_insert_with(|| {
+            let pool = pool(*registry);
+            let start = hash(host);
             let free = (0..65_024).map(|i| address(pool, start.wrapping_add(i))).find(|ip| taken.insert(*ip));
             // A full pool (65 024 hosts) shares addresses; HTTP still works, it goes by host name.
             free.unwrap_or_else(|| address(pool, start))
         });
-        service.auto_address = Some(ip);
     }
     table
 }
 
-impl Snapshot {
-    /// Hosts that only the mesh can resolve, with their addresses: imports and ServiceEntries with addresses of their
-    /// own. The cluster's DNS and the agents' DNS proxies answer from this table.
-    pub fn dns_table(&self) -> BTreeMap<String, DnsEntry> {
-        let resolvable = |s: &&Arc<Service>| {
+/// The addresses that are chosen, by host.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) struct AutoAddresses;
+
+impl Relation for AutoAddresses {
+    type Entry = String;
+    type Value = Ipv4Addr;
+    fn derive(&self, read: &Reader<'_>) -> BTreeMap<String, Ipv4Addr> {
+        let wanting = |host: &String| {
+            let service = read.get(&Registered(host.clone())).filter(|s| registry::wants_address(s))?;
+            Some((host.clone(), service.registry))
+        };
+        let wanting = read.get(&AddedHosts).iter().filter_map(wanting).collect();
+        allocate(&wanting, |host| read.fact(&ChosenFact(host.to_owned())))
+    }
+}
+
+/// The same as a value that can be held.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) struct Chosen;
+
+impl Derived for Chosen {
+    type Value = Arc<BTreeMap<String, Ipv4Addr>>;
+    fn derive(&self, read: &Reader<'_>) -> Self::Value {
+        read.whole(&AutoAddresses)
+    }
+}
+
+/// Hosts that only the mesh can resolve, with their addresses.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) struct DnsTable;
+
+impl Derived for DnsTable {
+    type Value = Arc<BTreeMap<String, DnsEntry>>;
+    fn derive(&self, read: &Reader<'_>) -> Self::Value {
+        let resolvable = |s: &Arc<Service>| {
             s.registry != Registry::Kubernetes
                 && matches!(s.visibility, Visibility::Public)
                 && !s.host.contains('*')
         };
-        self.services
-            .values()
-            .filter(resolvable)
-            .filter_map(|s| {
-                let addresses: Vec<IpAddr> =
-                    s.virtual_addresses().iter().filter_map(|a| a.parse().ok()).collect();
-                (!addresses.is_empty())
-                    .then(|| (s.host.clone(), DnsEntry { addresses, registry: s.registry }))
-            })
-            .collect()
+        let hosts = read.get(&AddedHosts);
+        let services = hosts.iter().filter_map(|host| read.get(&ServiceAt(host.clone())));
+        let table = services.filter(resolvable).filter_map(|s| {
+            let addresses: Vec<IpAddr> =
+                s.virtual_addresses().iter().filter_map(|a| a.parse().ok()).collect();
+            (!addresses.is_empty()).then(|| (s.host.clone(), DnsEntry { addresses, registry: s.registry }))
+        });
+        Arc::new(table.collect())
     }
 }
 
@@ -104,29 +132,22 @@ impl Snapshot {
 mod tests {
     use super::*;
 
-    fn wanting(host: &str) -> Service {
-        Service {
-            host: host.to_owned(),
-            registry: Registry::Federation,
-            wants_auto_address: true,
-            ..Service::default()
-        }
+    fn wanting(hosts: impl Iterator<Item = u32>) -> BTreeMap<String, Registry> {
+        hosts.map(|i| (format!("h{i}.x"), Registry::Federation)).collect()
     }
 
     #[test]
     fn addresses_are_stable() {
-        let mut all: Vec<Service> = (0..500).map(|i| wanting(&format!("h{i}.x"))).collect();
-        let table = allocate(&mut all, &BTreeMap::new());
+        let table = allocate(&wanting(0..500), |_| None);
         let distinct: BTreeSet<_> = table.values().collect();
         assert_eq!(distinct.len(), 500);
         assert!(table.values().all(|ip| ip.octets()[..2] == AUTO_VIP_FEDERATION));
-        let mut fewer: Vec<Service> =
-            (250..500).chain(900..950).map(|i| wanting(&format!("h{i}.x"))).collect();
-        let after = allocate(&mut fewer, &table);
+        let after = allocate(&wanting((250..500).chain(900..950)), |host| table.get(host).copied());
         for i in 250..500 {
             let host = format!("h{i}.x");
             assert_eq!(after[&host], table[&host]);
         }
+        assert_eq!(after.len(), 300);
     }
 
     /// Published values of FNV-1a, 64 bit.
@@ -156,18 +177,8 @@ mod tests {
     fn a_host_keeps_the_address_that_it_had_if_its_pool_has_it() {
         for (before, kept) in [([240, 241, 7, 7], true), ([240, 240, 7, 7], false)] {
             let before = Ipv4Addr::from(before);
-            let table = allocate(&mut [wanting("h.x")], &BTreeMap::from([("h.x".to_owned(), before)]));
-            assert_eq!(table["h.x"] == before, kept, "{before}");
+            let table = allocate(&wanting(0..1), |_| Some(before));
+            assert_eq!(table["h0.x"] == before, kept, "{before}");
         }
-    }
-
-    #[test]
-    fn only_services_that_want_an_address_and_have_none_get_one() {
-        let having = Service { addresses: vec!["10.0.0.1".to_owned()], ..wanting("having.x") };
-        let content = Service { wants_auto_address: false, ..wanting("content.x") };
-        let mut all = [having, content, wanting("h.x")];
-        let table = allocate(&mut all, &BTreeMap::new());
-        assert_eq!(table.keys().collect::<Vec<_>>(), ["h.x"]);
-        assert_eq!(all.map(|s| s.auto_address.is_some()), [false, false, true]);
     }
 }

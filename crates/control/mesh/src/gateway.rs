@@ -1,16 +1,14 @@
 //! Gateways that apply to a proxy, as one ordered list of servers.
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
-use portolan_resources::{
-    Gateway,
-    networking::{GatewaySpec, Server},
-};
+use portolan_derive::{Derived, Reader};
+use portolan_resources::networking::Server;
 
 use crate::{
     host::{host_matches, hosts_intersect},
     object::ObjectKey,
-    object::{ConfigMeta, Resolved},
+    objects::Gateways,
     protocol::Protocol,
 };
 
@@ -59,13 +57,18 @@ impl GatewayServer {
     }
 }
 
-pub(crate) fn resolve(object: &Arc<Gateway>) -> Resolved<GatewaySpec> {
-    Resolved { meta: ConfigMeta::of(&object.metadata), spec: object.spec.clone() }
-}
+/// The servers of all Gateways that select workloads with these labels, oldest Gateway first.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) struct ServersFor(pub(crate) Arc<BTreeMap<String, String>>);
 
-/// The servers of Gateways, which are sorted oldest first.
-pub(crate) fn servers<'a>(gateways: impl Iterator<Item = &'a Resolved<GatewaySpec>>) -> Vec<GatewayServer> {
-    gateways.flat_map(|g| g.spec.servers.iter().filter_map(|s| server(&g.meta.key, s))).collect()
+impl Derived for ServersFor {
+    type Value = Arc<[GatewayServer]>;
+    fn derive(&self, read: &Reader<'_>) -> Self::Value {
+        let gateways = read.get(&Gateways);
+        let selected =
+            gateways.iter().filter(|g| g.spec.selector.iter().all(|(k, v)| self.0.get(k) == Some(v)));
+        selected.flat_map(|g| g.spec.servers.iter().filter_map(|s| server(&g.meta.key, s))).collect()
+    }
 }
 
 fn server(gateway: &ObjectKey, server: &Server) -> Option<GatewayServer> {

@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use k8s_openapi::api::{
-    core::v1::{Namespace, Pod, Service as KubeService},
+    core::v1::{Namespace, Node, Pod, Service as KubeService},
     discovery::v1::EndpointSlice,
 };
 use portolan_names::{names, ports};
@@ -64,6 +64,8 @@ pub struct Inputs {
     pub endpoint_slices: BTreeMap<ObjectKey, Arc<EndpointSlice>>,
     /// Kubernetes Namespaces (key with empty namespace).
     pub namespaces: BTreeMap<ObjectKey, Arc<Namespace>>,
+    /// Kubernetes Nodes (key with empty namespace).
+    pub nodes: BTreeMap<ObjectKey, Arc<Node>>,
     /// VirtualServices.
     pub virtual_services: BTreeMap<ObjectKey, Arc<VirtualService>>,
     /// DestinationRules.
@@ -159,6 +161,7 @@ impl Inputs {
             "Pod" => put!(pods),
             "EndpointSlice" => put!(endpoint_slices),
             "Namespace" => put!(namespaces),
+            "Node" => put!(nodes),
             "VirtualService" => put!(virtual_services),
             "DestinationRule" => put!(destination_rules),
             "Gateway" => put!(gateways),

@@ -14,18 +14,22 @@ use k8s_openapi::{
     apimachinery::pkg::util::intstr::IntOrString,
 };
 use portolan_names::{annotations, names};
-use portolan_resources::MeshConfig;
 
 use crate::{
     export_to::Visibility,
-    object::Age,
+    object::{Age, ObjectKey},
     protocol::Protocol,
     service::{Endpoint, EndpointAddress, Registry, Resolution, Service, ServiceEndpoints, ServicePort},
-    workload::{Workload, Workloads, identity},
+    workload::{Workload, identity},
 };
 
 /// The mesh's view of a Kubernetes Service; `None` when it has no port that the mesh handles.
-pub(crate) fn service(object: &KubeService, domain: &str, mesh: &MeshConfig) -> Option<Service> {
+pub(crate) fn service(
+    object: &KubeService,
+    domain: &str,
+    default_export: &[String],
+    trust_domain: &str,
+) -> Option<Service> {
     let meta = &object.metadata;
     let spec = object.spec.as_ref()?;
     let name = meta.name.clone()?;
@@ -67,10 +71,10 @@ pub(crate) fn service(object: &KubeService, domain: &str, mesh: &MeshConfig) -> 
         ports,
         resolution,
         mesh_external: external_name.is_some(),
-        visibility: Visibility::parse(&export_to, &namespace, &mesh.default_service_export_to),
+        visibility: Visibility::parse(&export_to, &namespace, default_export),
         labels: meta.labels.clone().unwrap_or_default(),
         selector: spec.selector.clone().unwrap_or_default(),
-        subject_alt_names: service_accounts(annotation, &namespace, &mesh.trust_domain),
+        subject_alt_names: service_accounts(annotation, &namespace, trust_domain),
         headless,
         external_name,
         age: Age::of(meta),
@@ -109,10 +113,11 @@ pub(crate) fn target_port(port: &KubeServicePort, named: &BTreeMap<String, u16>)
 }
 
 /// Ready endpoints of a Service from its slices.
-pub(crate) fn endpoints<'a>(
+pub(crate) fn endpoints(
     service: &Service,
-    slices: impl Iterator<Item = &'a Arc<EndpointSlice>>,
-    workloads: &Workloads,
+    slices: impl Iterator<Item = Arc<EndpointSlice>>,
+    of_pod: impl Fn(ObjectKey) -> Option<Arc<Workload>>,
+    at_address: impl Fn(IpAddr) -> Option<Arc<Workload>>,
     network: &str,
 ) -> ServiceEndpoints {
     let mut by_port: BTreeMap<u16, BTreeMap<(EndpointAddress, u16), Endpoint>> = BTreeMap::new();
@@ -125,15 +130,15 @@ pub(crate) fn endpoints<'a>(
             let pod = endpoint.target_ref.as_ref().filter(|r| r.kind.as_deref() == Some("Pod"));
             let by_name = pod.and_then(|r| {
                 let ns = r.namespace.clone().unwrap_or_else(|| service.namespace.clone());
-                workloads.by_pod.get(&(ns, r.name.clone()?))
+                of_pod(ObjectKey::new(ns, r.name.clone()?))
             });
             for address in endpoint.addresses.iter().filter_map(|a| a.parse::<IpAddr>().ok()) {
-                let workload = by_name.or_else(|| workloads.by_address.get(&address));
+                let workload = by_name.clone().or_else(|| at_address(address));
                 for port in slice.ports.iter().flatten() {
                     let Some(target) = port.port.and_then(|p| u16::try_from(p).ok()) else { continue };
                     let name = port.name.as_deref().unwrap_or_default();
                     for service_port in service.ports.iter().filter(|p| p.name == name) {
-                        let made = kube_endpoint(service, address, target, workload, network);
+                        let made = kube_endpoint(service, address, target, workload.as_deref(), network);
                         let key = (made.address.clone(), target);
                         by_port.entry(service_port.number).or_default().insert(key, made);
                     }
@@ -148,7 +153,7 @@ fn kube_endpoint(
     service: &Service,
     address: IpAddr,
     port: u16,
-    workload: Option<&Arc<Workload>>,
+    workload: Option<&Workload>,
     network: &str,
 ) -> Endpoint {
     let address = EndpointAddress::Ip(address);

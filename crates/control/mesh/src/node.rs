@@ -28,7 +28,7 @@ pub enum Dialect {
 }
 
 /// What the node's metadata says.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct NodeMetadata {
     /// Labels of the Pod.
     pub labels: BTreeMap<String, String>,
@@ -63,7 +63,7 @@ pub struct NodeMetadata {
 }
 
 /// A proxy.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ProxyNode {
     /// The whole node id.
     pub id: String,

@@ -1,6 +1,6 @@
 //! What all objects have: key, age, precedence, and who sees them.
 
-use std::{fmt, sync::Arc};
+use std::fmt;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
@@ -76,12 +76,4 @@ pub struct Resolved<T> {
     pub meta: ConfigMeta,
     /// The spec.
     pub spec: T,
-}
-
-/// The value of `before` when it is equal, so that the new snapshot shares it.
-pub(crate) fn share<T: PartialEq>(value: T, before: Option<&Arc<T>>) -> Arc<T> {
-    match before {
-        Some(old) if **old == value => old.clone(),
-        _ => Arc::new(value),
-    }
 }

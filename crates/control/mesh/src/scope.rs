@@ -1,81 +1,22 @@
-//! What the sidecars of one kind see: all sidecars of a namespace that the same Sidecar object holds for share a scope.
+//! Which scope a proxy has, and what its workload serves.
 
-use std::{collections::BTreeMap, sync::Arc};
-
-use portolan_names::names::MESH_GATEWAY;
-use portolan_resources::networking::{OutboundTrafficPolicyMode, SidecarSpec};
+use std::sync::Arc;
 
 use crate::{
-    destination_rule::ResolvedDestinationRule,
-    host::{host_matches, host_specificity},
     object::ObjectKey,
-    object::Resolved,
     service::{Service, ServicePort},
-    virtual_service::ResolvedVirtualService,
 };
 
-/// Services and configuration visible to some proxies.
-#[derive(Clone, Debug)]
-pub struct Scope {
+/// Which scope: everything that decides what a proxy sees of services and configuration. All sidecars of a namespace that
+/// the same Sidecar object holds for share one.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ScopeKey {
     /// Namespace of the proxies.
     pub namespace: String,
-    /// Sidecar object that made the scope.
-    pub sidecar: Option<Arc<Resolved<SidecarSpec>>>,
-    /// Visible services, by host.
-    pub services: BTreeMap<String, Arc<Service>>,
-    /// Visible VirtualServices of all gateways, oldest first.
-    pub virtual_services: Vec<Arc<ResolvedVirtualService>>,
-    /// DestinationRules that the proxies use, by service host.
-    pub destination_rules: BTreeMap<String, Arc<ResolvedDestinationRule>>,
-    /// Unknown destinations are passed through.
-    pub allow_any: bool,
-}
-
-impl Scope {
-    /// The service of a host.
-    pub fn service(&self, host: &str) -> Option<&Arc<Service>> {
-        self.services.get(host).or_else(|| {
-            // A ServiceEntry's wildcard covers the host.
-            let mut covering: Vec<_> =
-                self.services.iter().filter(|(h, _)| h.starts_with('*') && host_matches(h, host)).collect();
-            covering.sort_by(|a, b| host_specificity(a.0, b.0));
-            covering.first().map(|(_, s)| *s)
-        })
-    }
-
-    /// VirtualServices bound to `gateway` (`mesh` or `namespace/name`).
-    pub fn virtual_services_of<'a>(
-        &'a self,
-        gateway: &'a str,
-    ) -> impl Iterator<Item = &'a Arc<ResolvedVirtualService>> + 'a {
-        self.virtual_services.iter().filter(move |v| v.spec.gateways.iter().any(|g| g == gateway))
-    }
-
-    /// The VirtualService that holds for a host in the mesh: the most specific one, then the oldest.
-    pub fn virtual_service_for(&self, host: &str) -> Option<&Arc<ResolvedVirtualService>> {
-        let mut best: Option<(&str, &Arc<ResolvedVirtualService>)> = None;
-        for vs in self.virtual_services_of(MESH_GATEWAY) {
-            for pattern in vs.spec.hosts.iter().filter(|h| host_matches(h, host)) {
-                let better = best.is_none_or(|(b, _)| host_specificity(pattern, b).is_lt());
-                if better {
-                    best = Some((pattern, vs));
-                }
-            }
-        }
-        best.map(|(_, vs)| vs)
-    }
-
-    /// The DestinationRule of a service host.
-    pub fn destination_rule(&self, host: &str) -> Option<&Arc<ResolvedDestinationRule>> {
-        self.destination_rules.get(host)
-    }
-
-    pub(crate) fn sidecar_allow_any(sidecar: Option<&Arc<Resolved<SidecarSpec>>>, mesh: bool) -> bool {
-        match sidecar.and_then(|s| s.spec.outbound_traffic_policy.as_ref()) {
-            Some(policy) => policy.mode == OutboundTrafficPolicyMode::AllowAny,
-            None => mesh,
-        }
-    }
+    /// The Sidecar object that holds for them.
+    pub sidecar: Option<ObjectKey>,
+    /// Scope of gateways: no Sidecar object holds for them.
+    pub router: bool,
 }
 
 /// A service that a proxy's own workload serves.

@@ -57,7 +57,7 @@ pub struct Service {
     pub registry: Registry,
     /// Virtual addresses: IPs or, for ServiceEntries, CIDRs. Empty: none of its own.
     pub addresses: Vec<String>,
-    /// Address that we chose because the service has none; clients learn it from [`crate::Snapshot::dns_table`].
+    /// Address that we chose because the service has none; clients learn it from [`crate::Model::dns_table`].
     pub auto_address: Option<Ipv4Addr>,
     /// Wants an [`Service::auto_address`] when it has no address.
     pub wants_auto_address: bool,

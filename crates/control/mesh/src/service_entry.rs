@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use portolan_names::labels;
 use portolan_resources::{
-    MeshConfig, ServiceEntry, WorkloadEntry,
+    ServiceEntry, WorkloadEntry,
     networking::{Location, Port, Resolution as EntryResolution, WorkloadEntrySpec},
 };
 
@@ -15,12 +15,11 @@ use crate::{
     service::{
         Endpoint, EndpointAddress, Locality, Registry, Resolution, Service, ServiceEndpoints, ServicePort,
     },
-    workload::Workloads,
-    workload::identity,
+    workload::{Workload, identity},
 };
 
 /// The services of an entry, one per host; they share the endpoints.
-pub(crate) fn services(object: &ServiceEntry, mesh: &MeshConfig) -> Vec<Service> {
+pub(crate) fn services(object: &ServiceEntry, default_export: &[String]) -> Vec<Service> {
     let meta = ConfigMeta::of(&object.metadata);
     let spec = &object.spec;
     let external = spec.location.unwrap_or_default() == Location::MeshExternal;
@@ -45,11 +44,7 @@ pub(crate) fn services(object: &ServiceEntry, mesh: &MeshConfig) -> Vec<Service>
             ports: ports.clone(),
             resolution,
             mesh_external: external,
-            visibility: Visibility::parse(
-                &spec.export_to,
-                &meta.key.namespace,
-                &mesh.default_service_export_to,
-            ),
+            visibility: Visibility::parse(&spec.export_to, &meta.key.namespace, default_export),
             labels: object.metadata.labels.clone().unwrap_or_default(),
             selector: spec.workload_selector.as_ref().map(|s| s.labels.clone()).unwrap_or_default(),
             subject_alt_names: spec.subject_alt_names.iter().cloned().collect(),
@@ -66,12 +61,12 @@ fn port(port: &Port) -> Option<ServicePort> {
     (protocol != Protocol::Udp).then(|| ServicePort { name: port.name.clone(), number, protocol })
 }
 
-/// The endpoints of an entry: listed ones, or the WorkloadEntries and Pods that its selector takes.
+/// The endpoints of an entry: listed ones, or those of the WorkloadEntries and Pods given that its selector takes.
 pub(crate) fn endpoints(
     object: &ServiceEntry,
-    workload_entries: &[&Arc<WorkloadEntry>],
-    workloads: &Workloads,
-    mesh: &MeshConfig,
+    workload_entries: &[Arc<WorkloadEntry>],
+    workloads: &[Arc<Workload>],
+    trust_domain: &str,
     network: &str,
 ) -> ServiceEndpoints {
     let spec = &object.spec;
@@ -84,7 +79,7 @@ pub(crate) fn endpoints(
         let mut list: Vec<Endpoint> = spec
             .endpoints
             .iter()
-            .filter_map(|e| from_entry(e, port, default_target, &namespace, "", mesh, external))
+            .filter_map(|e| from_entry(e, port, default_target, &namespace, "", trust_domain, external))
             .collect();
         if let Some(selector) = spec.workload_selector.as_ref().filter(|s| !s.labels.is_empty()) {
             let selected = |labels: &BTreeMap<String, String>| {
@@ -100,12 +95,12 @@ pub(crate) fn endpoints(
                         default_target,
                         &namespace,
                         name,
-                        mesh,
+                        trust_domain,
                         external,
                     ));
                 }
             }
-            for w in workloads.by_pod.values().filter(|w| w.namespace == namespace && selected(&w.labels)) {
+            for w in workloads.iter().filter(|w| w.namespace == namespace && selected(&w.labels)) {
                 let Some(ip) = w.addresses.first() else { continue };
                 let Ok(target) = u16::try_from(default_target) else { continue };
                 list.push(Endpoint {
@@ -135,7 +130,7 @@ fn from_entry(
     default_target: u32,
     namespace: &str,
     name: &str,
-    mesh: &MeshConfig,
+    trust_domain: &str,
     external: bool,
 ) -> Option<Endpoint> {
     let target = entry.ports.get(&port.name).copied().unwrap_or(default_target);
@@ -151,7 +146,7 @@ fn from_entry(
     Some(Endpoint {
         address,
         port: u16::try_from(target).ok()?,
-        identity: account.map(|a| identity(&mesh.trust_domain, namespace, a)),
+        identity: account.map(|a| identity(trust_domain, namespace, a)),
         mesh_tls: !external && (tls_label == Some(labels::TLS_MODE_ISTIO)),
         locality: entry.locality.as_deref().map(Locality::parse).unwrap_or_default(),
         weight: entry.weight.unwrap_or_default(),

@@ -2,27 +2,29 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
+use portolan_derive::Reader;
 use portolan_resources::networking::SidecarSpec;
 
-use crate::{host::host_matches, object::Resolved};
-
-/// Sidecars by namespace, oldest first.
-pub(crate) type Sidecars = BTreeMap<String, Vec<Arc<Resolved<SidecarSpec>>>>;
+use crate::{host::host_matches, object::Resolved, objects::SidecarsIn, settings};
 
 /// The Sidecar of a workload: one that selects it, else the namespace's, else the root namespace's.
-pub(crate) fn find<'a>(
-    sidecars: &'a Sidecars,
-    root_namespace: &str,
+pub(crate) fn find(
+    read: &Reader<'_>,
     namespace: &str,
     labels: &BTreeMap<String, String>,
-) -> Option<&'a Arc<Resolved<SidecarSpec>>> {
+) -> Option<Arc<Resolved<SidecarSpec>>> {
     let selector =
         |s: &Resolved<SidecarSpec>| s.spec.workload_selector.clone().filter(|w| !w.labels.is_empty());
-    let own = || sidecars.get(namespace).into_iter().flatten();
-    own()
-        .find(|s| selector(s).is_some_and(|w| w.labels.iter().all(|(k, v)| labels.get(k) == Some(v))))
-        .or_else(|| own().find(|s| selector(s).is_none()))
-        .or_else(|| sidecars.get(root_namespace).into_iter().flatten().find(|s| selector(s).is_none()))
+    let selects = |s: &&Arc<Resolved<SidecarSpec>>| {
+        selector(s).is_some_and(|w| w.labels.iter().all(|(k, v)| labels.get(k) == Some(v)))
+    };
+    let of_all = |s: &&Arc<Resolved<SidecarSpec>>| selector(s).is_none();
+    let own = read.get(&SidecarsIn(namespace.to_owned()));
+    let found = own.iter().find(selects).or_else(|| own.iter().find(of_all));
+    found.cloned().or_else(|| {
+        let root = read.get(&SidecarsIn(settings::root_namespace(read).to_string()));
+        root.iter().find(of_all).cloned()
+    })
 }
 
 /// One `namespace/host` of an egress listener.

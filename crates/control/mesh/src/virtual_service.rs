@@ -2,13 +2,16 @@
 
 use std::sync::Arc;
 
+use portolan_derive::{Derived, Reader};
 use portolan_names::names::MESH_GATEWAY;
 use portolan_resources::{VirtualService, networking::VirtualServiceSpec};
 
 use crate::{
     export_to::Visibility,
+    facts::{Fact, Origin, VirtualServiceFact},
     host::resolve_short_name,
-    object::{ConfigMeta, Resolved},
+    object::{ConfigMeta, ObjectKey, Resolved},
+    settings,
 };
 
 /// A VirtualService whose short names are full and whose delegates are merged in.
@@ -50,46 +53,93 @@ pub(crate) fn resolve(
     Resolved { meta, spec }
 }
 
-/// Merges delegates into their roots (Istio 1.9 reference, Virtual Service): the root's match is put before
-/// each of the delegate's.
-/// A delegate that is missing or delegates further takes its rule with it; other rules stay.
-pub(crate) fn merge_delegates(all: Vec<ResolvedVirtualService>) -> Vec<ResolvedVirtualService> {
-    let (delegates, roots): (Vec<_>, Vec<_>) = all.into_iter().partition(|v| v.spec.hosts.is_empty());
-    let find = |ns: &str, name: &str| {
-        delegates.iter().find(|d| d.meta.key.namespace == ns && d.meta.key.name == name)
-    };
-    roots
-        .into_iter()
-        .map(|mut root| {
-            if root.spec.http.iter().all(|r| r.delegate.is_none()) {
-                return root;
+/// A VirtualService with full names; delegates are not merged in.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+struct Named(VirtualServiceFact);
+
+impl Derived for Named {
+    type Value = Option<Arc<ResolvedVirtualService>>;
+    fn derive(&self, read: &Reader<'_>) -> Self::Value {
+        let object = read.fact(&self.0)?;
+        let cluster = settings::cluster(read);
+        Some(Arc::new(resolve(&object, &cluster.domain, &settings::virtual_service_export(read))))
+    }
+}
+
+/// A VirtualService with its delegates merged in (Istio 1.9 reference, Virtual Service): the root's match is put before
+/// each of the delegate's. A delegate that is missing or delegates further takes its rule with it; other rules stay.
+/// Nothing for one that is a delegate itself.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+struct Merged(VirtualServiceFact);
+
+impl Derived for Merged {
+    type Value = Option<Arc<ResolvedVirtualService>>;
+    fn derive(&self, read: &Reader<'_>) -> Self::Value {
+        let mut root = read.get(&Named(self.0.clone()))?;
+        if root.spec.hosts.is_empty() {
+            return None;
+        }
+        if root.spec.http.iter().any(|rule| rule.delegate.is_some()) {
+            let root = Arc::make_mut(&mut root);
+            merge_delegates(root, |key| {
+                let of = |origin| read.get(&Named(VirtualServiceFact::of(origin, key.clone())));
+                [Origin::Cluster, Origin::Federation].into_iter().find_map(of)
+            });
+        }
+        Some(root)
+    }
+}
+
+/// All VirtualServices, oldest first, delegates merged in.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) struct VirtualServices;
+
+impl Derived for VirtualServices {
+    type Value = Arc<[Arc<ResolvedVirtualService>]>;
+    fn derive(&self, read: &Reader<'_>) -> Self::Value {
+        let keys = read.keys::<VirtualServiceFact>();
+        let mut all: Vec<_> = keys.iter().filter_map(|key| read.get(&Merged(key.clone()))).collect();
+        all.sort_by(|a, b| a.meta.precedence().cmp(&b.meta.precedence()));
+        all.into()
+    }
+}
+
+/// The hosts of all destinations of a VirtualService.
+pub(crate) fn destinations(vs: &ResolvedVirtualService) -> impl Iterator<Item = &str> {
+    let http = vs
+        .spec
+        .http
+        .iter()
+        .flat_map(|r| r.route.iter().filter_map(|d| d.destination.as_ref()).chain(r.mirror.as_ref()));
+    let tcp = vs.spec.tcp.iter().flat_map(|r| &r.route).chain(vs.spec.tls.iter().flat_map(|r| &r.route));
+    http.chain(tcp.filter_map(|d| d.destination.as_ref())).map(|d| d.host.as_str())
+}
+
+fn merge_delegates(
+    root: &mut ResolvedVirtualService,
+    find: impl Fn(&ObjectKey) -> Option<Arc<ResolvedVirtualService>>,
+) {
+    let namespace = root.meta.key.namespace.clone();
+    let mut merged = Vec::new();
+    for rule in std::mem::take(&mut root.spec.http) {
+        let Some(reference) = &rule.delegate else {
+            merged.push(rule);
+            continue;
+        };
+        let ns = reference.namespace.as_deref().unwrap_or(&namespace);
+        let key = ObjectKey::new(ns, reference.name.as_deref().unwrap_or_default());
+        let delegate =
+            find(&key).filter(|d| d.spec.hosts.is_empty() && d.meta.visibility.includes(&namespace));
+        for inner in delegate.iter().flat_map(|d| &d.spec.http).filter(|r| r.delegate.is_none()) {
+            let mut combined = inner.clone();
+            combined.match_ = combine_matches(&rule.match_, &inner.match_);
+            if combined.match_.is_empty() && !(rule.match_.is_empty() && inner.match_.is_empty()) {
+                continue;
             }
-            let mut merged = Vec::new();
-            for rule in std::mem::take(&mut root.spec.http) {
-                let Some(reference) = &rule.delegate else {
-                    merged.push(rule);
-                    continue;
-                };
-                let ns = reference.namespace.as_deref().unwrap_or(&root.meta.key.namespace);
-                let Some(delegate) = find(ns, reference.name.as_deref().unwrap_or_default()) else {
-                    continue;
-                };
-                if !delegate.meta.visibility.includes(&root.meta.key.namespace) {
-                    continue;
-                }
-                for inner in delegate.spec.http.iter().filter(|r| r.delegate.is_none()) {
-                    let mut combined = inner.clone();
-                    combined.match_ = combine_matches(&rule.match_, &inner.match_);
-                    if combined.match_.is_empty() && !(rule.match_.is_empty() && inner.match_.is_empty()) {
-                        continue;
-                    }
-                    merged.push(combined);
-                }
-            }
-            root.spec.http = merged;
-            root
-        })
-        .collect()
+            merged.push(combined);
+        }
+    }
+    root.spec.http = merged;
 }
 
 type HttpMatch = portolan_resources::networking::HttpMatchRequest;

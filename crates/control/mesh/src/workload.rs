@@ -3,11 +3,14 @@
 use std::{collections::BTreeMap, net::IpAddr, sync::Arc};
 
 use k8s_openapi::api::core::v1::Pod;
+use portolan_derive::{Derived, Reader};
 use portolan_names::{labels, names};
 
 use crate::{
-    object::{ObjectKey, share},
+    facts::{Fact, NodeFact, Origin, PodFact, Tag, pod_addresses},
+    object::ObjectKey,
     service::Locality,
+    settings,
 };
 
 /// A Pod.
@@ -46,16 +49,6 @@ impl Workload {
         let spec = pod.spec.as_ref();
         let account = spec.and_then(|s| s.service_account_name.clone()).filter(|s| !s.is_empty());
         let service_account = account.unwrap_or_else(|| "default".to_owned());
-        let status = pod.status.as_ref();
-        let mut addresses: Vec<IpAddr> = status
-            .and_then(|s| s.pod_ips.as_ref())
-            .map(|ips| ips.iter().filter_map(|ip| ip.ip.parse().ok()).collect())
-            .unwrap_or_default();
-        if let Some(ip) = status.and_then(|s| s.pod_ip.as_ref()).and_then(|ip| ip.parse().ok())
-            && !addresses.contains(&ip)
-        {
-            addresses.insert(0, ip);
-        }
         let named_ports = spec
             .map(|s| {
                 s.containers
@@ -68,7 +61,7 @@ impl Workload {
         Self {
             pod: meta.name.clone().unwrap_or_default(),
             name: workload_name(pod),
-            addresses,
+            addresses: pod_addresses(pod),
             identity: identity(trust_domain, &namespace, &service_account),
             service_account,
             mesh_tls: labels.get(labels::TLS_MODE).is_some_and(|v| v == labels::TLS_MODE_ISTIO),
@@ -90,39 +83,65 @@ impl Workload {
     }
 }
 
-/// Pods by namespace and name, and by address.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Workloads {
-    pub(crate) by_pod: BTreeMap<(String, String), Arc<Workload>>,
-    pub(crate) by_address: BTreeMap<IpAddr, Arc<Workload>>,
+/// The workload of a Pod; nothing for a finished one, which keeps its address in its status although it may be given to
+/// another Pod.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) struct WorkloadOf(pub(crate) ObjectKey);
+
+impl Derived for WorkloadOf {
+    type Value = Option<Arc<Workload>>;
+    fn derive(&self, read: &Reader<'_>) -> Self::Value {
+        let pod = read.fact(&PodFact::of(Origin::Cluster, self.0.clone()))?;
+        let phase = pod.status.as_ref().and_then(|s| s.phase.as_deref()).unwrap_or_default();
+        if matches!(phase, "Succeeded" | "Failed") {
+            return None;
+        }
+        let mut workload = Workload::of(&pod, &settings::trust_domain(read));
+        if workload.locality.is_empty()
+            && let Some(node) = pod.spec.as_ref().and_then(|s| s.node_name.clone())
+        {
+            workload.locality = read.get(&LocalityOf(node));
+        }
+        Some(Arc::new(workload))
+    }
 }
 
-impl Workloads {
-    /// The table of all Pods. `before` is the last one: what did not change is shared with it.
-    pub(crate) fn build(
-        pods: &BTreeMap<ObjectKey, Arc<Pod>>,
-        trust_domain: &str,
-        before: Option<&Workloads>,
-    ) -> Self {
-        let mut out = Self::default();
-        for (key, pod) in pods {
-            // Finished Pods keep their address in status although it may be given to another Pod.
-            let phase = pod.status.as_ref().and_then(|s| s.phase.as_deref()).unwrap_or_default();
-            if matches!(phase, "Succeeded" | "Failed") {
-                continue;
-            }
-            let id = (key.namespace.clone(), key.name.clone());
-            let old = before.and_then(|b| b.by_pod.get(&id));
-            let workload = share(Workload::of(pod, trust_domain), old);
-            let host_network = pod.spec.as_ref().and_then(|s| s.host_network).unwrap_or_default();
-            if !host_network {
-                for address in &workload.addresses {
-                    out.by_address.insert(*address, workload.clone());
-                }
-            }
-            out.by_pod.insert(id, workload);
-        }
-        out
+/// Where a Node is, by its topology labels.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+struct LocalityOf(String);
+
+impl Derived for LocalityOf {
+    type Value = Locality;
+    fn derive(&self, read: &Reader<'_>) -> Locality {
+        let node = read.fact(&NodeFact::of(Origin::Cluster, ObjectKey::new("", &self.0)));
+        node.and_then(|node| node.metadata.labels.as_ref().map(topology)).unwrap_or_default()
+    }
+}
+
+/// The workload with an address. Pods on their node's network share its address and are not found by it.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) struct WorkloadAt(pub(crate) IpAddr);
+
+impl Derived for WorkloadAt {
+    type Value = Option<Arc<Workload>>;
+    fn derive(&self, read: &Reader<'_>) -> Self::Value {
+        let pods = read.tagged::<PodFact>(&Tag::Address(self.0));
+        pods.iter().rev().find_map(|pod| {
+            let on_host = read.fact(pod)?.spec.as_ref().and_then(|s| s.host_network).unwrap_or_default();
+            if on_host { None } else { read.get(&WorkloadOf(pod.key.clone())) }
+        })
+    }
+}
+
+/// The workloads of a namespace, by Pod.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) struct WorkloadsIn(pub(crate) String);
+
+impl Derived for WorkloadsIn {
+    type Value = Arc<[Arc<Workload>]>;
+    fn derive(&self, read: &Reader<'_>) -> Self::Value {
+        let pods = read.tagged::<PodFact>(&Tag::Namespace(self.0.clone()));
+        pods.iter().filter_map(|pod| read.get(&WorkloadOf(pod.key.clone()))).collect()
     }
 }
 
@@ -150,9 +169,14 @@ pub(crate) fn canonical_revision(labels: &BTreeMap<String, String>) -> &str {
 /// Locality by label: the Pod's own, else the node labels that were copied to it
 /// (Istio 1.9 reference, Locality Load Balancing).
 fn locality(map: &BTreeMap<String, String>) -> Locality {
-    if let Some(text) = map.get(labels::LOCALITY) {
-        return Locality::parse(&text.replace('.', "/"));
+    match map.get(labels::LOCALITY) {
+        Some(text) => Locality::parse(&text.replace('.', "/")),
+        None => topology(map),
     }
+}
+
+/// Locality by the topology labels of Kubernetes and of Istio.
+fn topology(map: &BTreeMap<String, String>) -> Locality {
     let get = |keys: &[&str]| keys.iter().find_map(|k| map.get(*k)).cloned().unwrap_or_default();
     Locality {
         region: get(&[labels::REGION, labels::REGION_LEGACY]),

@@ -2,30 +2,34 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use portolan_mesh::{Dialect, ProxyNode, Scope, Service, Snapshot};
+use portolan_mesh::{Dialect, Model, ProxyNode, Scope, ScopeKey, Service};
 use portolan_resources::MeshConfig;
 
 pub(crate) struct Context<'a> {
-    pub(crate) snapshot: &'a Snapshot,
+    pub(crate) model: Model<'a>,
     pub(crate) node: &'a ProxyNode,
-    pub(crate) scope: Arc<Scope>,
+    pub(crate) scope: Scope<'a>,
     /// Labels of the proxy's workload.
     pub(crate) labels: Arc<BTreeMap<String, String>>,
 }
 
 impl<'a> Context<'a> {
-    pub(crate) fn new(snapshot: &'a Snapshot, node: &'a ProxyNode) -> Self {
-        Self { snapshot, node, scope: snapshot.scope(node), labels: snapshot.labels_of(node) }
+    pub(crate) fn new(model: Model<'a>, node: &'a ProxyNode) -> Self {
+        Self { model, node, scope: model.scope(model.scope_of(node)), labels: model.labels_of(node) }
     }
-    pub(crate) fn mesh(&self) -> &'a MeshConfig {
-        &self.snapshot.mesh_config
+    /// What a proxy of a view gets. `node` has what the view knows of its proxies, and no more.
+    pub(crate) fn of_view(model: Model<'a>, node: &'a ProxyNode, scope: ScopeKey) -> Self {
+        Self { model, node, scope: model.scope(scope), labels: Arc::new(node.metadata.labels.clone()) }
+    }
+    pub(crate) fn mesh(&self) -> Arc<MeshConfig> {
+        self.model.mesh_config()
     }
     /// The proxy is our own and knows Istio's filters.
     pub(crate) fn ours(&self) -> bool {
         self.node.metadata.dialect == Dialect::Portolan
     }
-    pub(crate) fn service(&self, host: &str) -> Option<&Arc<Service>> {
-        self.scope.service(host)
+    pub(crate) fn service(&self, host: &str) -> Option<Arc<Service>> {
+        self.scope.visible_service(host)
     }
     /// Whether the proxy's workload carries all of `labels`.
     pub(crate) fn has_labels(&self, labels: &BTreeMap<String, String>) -> bool {

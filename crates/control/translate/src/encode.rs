@@ -1,16 +1,43 @@
 //! Resources as bytes. Equal messages have equal bytes, their maps being sorted ones; so equal resources have equal versions.
 
-use std::sync::Arc;
+use std::{
+    collections::HashMap,
+    sync::{Arc, LazyLock, Mutex, PoisonError, Weak},
+};
 
 use bytes::Bytes;
-use portolan_xds::Resource;
+use portolan_xds::{Resource, Version};
 use prost::Message;
 
-/// Encodes a resource; its version is a hash of the bytes.
+/// Resources in use. Whoever makes an equal one gets the same, so that its bytes exist once however many views have it.
+/// Nothing but memory depends on it.
+static IN_USE: LazyLock<Mutex<InUse>> = LazyLock::new(Mutex::default);
+
+#[derive(Default)]
+struct InUse {
+    /// Weak: what nobody has any more goes away by itself.
+    resources: HashMap<(&'static str, Arc<str>, Version), Weak<Resource>>,
+    /// How many there were when dead ones were last swept out.
+    swept: usize,
+}
+
+/// Entries up to which dead ones are left in peace.
+const FEW: usize = 4096;
+
+/// Encodes a resource.
 pub(crate) fn resource<T: Message>(name: &str, url: &'static str, message: &T) -> Arc<Resource> {
-    let body = Bytes::from(message.encode_to_vec());
-    let version = twox_hash::XxHash3_128::oneshot(&body);
-    Arc::new(Resource { name: name.into(), version: format!("{version:032x}").into(), type_url: url, body })
+    let made = Arc::new(Resource::new(name, url, Bytes::from(message.encode_to_vec())));
+    let mut in_use = IN_USE.lock().unwrap_or_else(PoisonError::into_inner);
+    let key = (url, made.name.clone(), made.version);
+    if let Some(same) = in_use.resources.get(&key).and_then(Weak::upgrade) {
+        return same;
+    }
+    if in_use.resources.len() >= FEW.max(2 * in_use.swept) {
+        in_use.resources.retain(|_, resource| resource.strong_count() > 0);
+        in_use.swept = in_use.resources.len();
+    }
+    in_use.resources.insert(key, Arc::downgrade(&made));
+    made
 }
 
 #[cfg(test)]
@@ -19,6 +46,17 @@ mod tests {
 
     use super::*;
     use crate::pb::*;
+
+    #[test]
+    fn equal_resources_are_one() {
+        let cluster = |name: &str| cluster::Cluster { name: name.to_owned(), ..Default::default() };
+        let first = resource("one", type_url::CLUSTER, &cluster("one"));
+        assert!(Arc::ptr_eq(&first, &resource("one", type_url::CLUSTER, &cluster("one"))));
+        assert!(!Arc::ptr_eq(&first, &resource("one", type_url::CLUSTER, &cluster("other"))));
+        let version = first.version;
+        drop(first);
+        assert_eq!(resource("one", type_url::CLUSTER, &cluster("one")).version, version);
+    }
 
     /// Maps with many entries come out the same every time, and decode to the same message.
     #[test]

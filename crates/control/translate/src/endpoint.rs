@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 
 use portolan_mesh::{
-    Endpoint, EndpointAddress, Locality, ResolvedDestinationRule, Service, ServicePort, Snapshot, Workload,
+    Endpoint, EndpointAddress, Locality, Model, ProxyNode, Registry, Resolution, ResolvedDestinationRule,
+    Service, ServicePort,
 };
 use portolan_names::labels;
 use portolan_resources::{
@@ -14,20 +15,36 @@ use portolan_xds::names::ClusterName;
 
 use crate::{context::Context, metadata, pb::*, traffic_policy::traffic_policy};
 
-/// The endpoints of an outbound cluster that the proxy may see.
-pub(crate) fn assignment(ctx: &Context<'_>, name: &str) -> Option<endpoint::ClusterLoadAssignment> {
-    let parsed = ClusterName::parse(name)?;
-    let service = ctx.scope.services.get(&parsed.host)?;
-    let port = service.port(parsed.port)?;
-    let rule = ctx.scope.destination_rule(&service.host).map(AsRef::as_ref);
-    if !parsed.subset.is_empty()
-        && !rule.is_some_and(|r| r.spec.subsets.iter().any(|s| s.name == parsed.subset))
-    {
-        return None;
+/// Whether a service's endpoints come from us (EDS): not by DNS, and not by the address that the client used. A gateway has
+/// no original destination: it balances over the endpoints.
+pub(crate) fn are_served(node: &ProxyNode, service: &Service) -> bool {
+    match service.resolution {
+        Resolution::ClientSide => true,
+        Resolution::Passthrough => node.is_router() && service.registry == Registry::Kubernetes,
+        Resolution::Dns => false,
     }
-    let endpoints = ctx.snapshot.endpoints_of(&service.host);
-    let endpoints = endpoints.map(|e| e.port(port.number)).unwrap_or_default();
-    Some(build(ctx, name, endpoints.iter(), port, rule, &parsed.subset))
+}
+
+/// All assignments that the clusters of a service ask for, with their names: of each port the whole service and each
+/// subset.
+pub(crate) fn of_service(ctx: &Context<'_>, host: &str) -> Vec<(String, endpoint::ClusterLoadAssignment)> {
+    let Some(service) = ctx.scope.visible_exact(host).filter(|s| are_served(ctx.node, s)) else {
+        return Vec::new();
+    };
+    let rule = ctx.scope.destination_rule(host);
+    let rule = rule.as_deref();
+    let all = ctx.model.endpoints_of(host);
+    let mut out = BTreeMap::new();
+    for port in &service.ports {
+        let endpoints = all.as_ref().map(|e| e.port(port.number)).unwrap_or_default();
+        let subsets = rule.iter().flat_map(|r| &r.spec.subsets).map(|s| s.name.as_str());
+        for subset in std::iter::once("").chain(subsets) {
+            let name = ClusterName::outbound(port.number, subset, host).to_string();
+            let made = |name: &String| build(ctx, name, endpoints.iter(), port, rule, subset);
+            out.entry(name).or_insert_with_key(made);
+        }
+    }
+    out.into_iter().collect()
 }
 
 /// The endpoints of a service that the proxy resolves by DNS: those listed, else the host itself.
@@ -39,7 +56,8 @@ pub(crate) fn dns(
     subset: &str,
     name: &str,
 ) -> endpoint::ClusterLoadAssignment {
-    let listed = ctx.snapshot.endpoints_of(&service.host).map(|e| e.port(port.number)).unwrap_or_default();
+    let listed = ctx.model.endpoints_of(&service.host);
+    let listed = listed.as_ref().map(|e| e.port(port.number)).unwrap_or_default();
     if !listed.is_empty() {
         return build(ctx, name, listed.iter(), port, rule, subset);
     }
@@ -63,9 +81,9 @@ pub(crate) fn dns(
 }
 
 /// Whether an endpoint takes mesh mTLS: it can, and its PeerAuthentication does not forbid it.
-pub(crate) fn takes_mesh_tls(snapshot: &Snapshot, endpoint: &Endpoint) -> bool {
+pub(crate) fn takes_mesh_tls(model: Model<'_>, endpoint: &Endpoint) -> bool {
     endpoint.mesh_tls
-        && snapshot.mtls_modes(&endpoint.namespace, &endpoint.labels).port(endpoint.port) != MtlsMode::Disable
+        && model.mtls_modes(&endpoint.namespace, &endpoint.labels).port(endpoint.port) != MtlsMode::Disable
 }
 
 fn build<'e>(
@@ -125,7 +143,7 @@ fn lb_endpoint(ctx: &Context<'_>, e: &Endpoint) -> endpoint::LbEndpoint {
         },
     };
     endpoint::LbEndpoint {
-        metadata: Some(metadata::endpoint(takes_mesh_tls(ctx.snapshot, e), workload_text(ctx, e))),
+        metadata: Some(metadata::endpoint(takes_mesh_tls(ctx.model, e), workload_text(ctx, e))),
         load_balancing_weight: u32v(e.weight.max(1)),
         host_identifier: Some(endpoint::lb_endpoint::HostIdentifier::Endpoint(endpoint::Endpoint {
             address: Some(address),
@@ -143,7 +161,7 @@ fn workload_text(ctx: &Context<'_>, e: &Endpoint) -> String {
         first(&[labels::CANONICAL_NAME, labels::APP_KUBERNETES_NAME, labels::APP]).unwrap_or(&e.workload);
     let revision = first(&[labels::CANONICAL_REVISION, labels::APP_KUBERNETES_VERSION, labels::VERSION]);
     let revision = revision.unwrap_or(if e.workload.is_empty() { "" } else { "latest" });
-    format!("{};{};{name};{revision};{}", e.workload, e.namespace, ctx.snapshot.cluster.cluster_id)
+    format!("{};{};{name};{revision};{}", e.workload, e.namespace, ctx.model.cluster().cluster_id)
 }
 
 /// Priorities and weights by locality. Failover needs outlier detection: without it nothing ever becomes unhealthy.
@@ -156,13 +174,14 @@ fn prioritize(
 ) {
     let parts = traffic_policy(rule, port.number, subset);
     let of_rule = parts.load_balancer.and_then(|l| l.locality_lb_setting.as_ref());
-    let setting = of_rule.or(ctx.mesh().locality_lb_setting.as_ref());
+    let mesh = ctx.mesh();
+    let setting = of_rule.or(mesh.locality_lb_setting.as_ref());
     let default = LocalityLbSetting::default();
     let setting = setting.unwrap_or(&default);
     if setting.enabled == Some(false) {
         return;
     }
-    let own = ctx.snapshot.workload_of(ctx.node).map(|w: &std::sync::Arc<Workload>| w.locality.clone());
+    let own = ctx.model.workload_of(ctx.node).map(|w| w.locality.clone());
     let own = own.unwrap_or_else(|| ctx.node.locality.clone());
     if own.is_empty() {
         return;
@@ -172,6 +191,11 @@ fn prioritize(
     } else if parts.outlier_detection.is_some() {
         apply_failover(groups, setting, &own);
     }
+}
+
+/// Whether the place of a proxy may matter for the endpoints of a service: only settings make it so.
+pub(crate) fn depends_on_place(ctx: &Context<'_>, host: &str) -> bool {
+    ctx.mesh().locality_lb_setting.is_some() || ctx.scope.destination_rule(host).is_some()
 }
 
 fn locality_matches(pattern: &str, locality: &Locality) -> bool {

@@ -95,7 +95,8 @@ pub(crate) fn connection_manager(
             manager.set_current_client_cert_details = Some(details);
         }
         Side::Gateway => {
-            let topology = &ctx.mesh().default_config.gateway_topology;
+            let mesh = ctx.mesh();
+            let topology = &mesh.default_config.gateway_topology;
             manager.server_name = "istio-envoy".to_owned();
             manager.xff_num_trusted_hops = topology.num_trusted_proxies;
             manager.forward_client_cert_details = match topology.forward_client_cert_details.as_deref() {
@@ -130,10 +131,11 @@ fn http_filters(ctx: &Context<'_>, side: Side, authorization: &Authorization) ->
 }
 
 fn tracing(ctx: &Context<'_>) -> Option<hcm::http_connection_manager::Tracing> {
-    if !ctx.mesh().enable_tracing {
+    let mesh = ctx.mesh();
+    if !mesh.enable_tracing {
         return None;
     }
-    let config = ctx.mesh().default_config.tracing.as_ref();
+    let config = mesh.default_config.tracing.as_ref();
     let percent = |value: f64| Some(types::Percent { value });
     let sampling = config.and_then(|t| t.sampling).unwrap_or(DEFAULT_TRACE_SAMPLING);
     Some(hcm::http_connection_manager::Tracing {

@@ -27,11 +27,11 @@ pub(crate) struct GatewayPort {
 
 /// The ports of a gateway with their servers.
 pub(crate) fn gateway_ports(ctx: &Context<'_>) -> Vec<GatewayPort> {
-    let instances = ctx.snapshot.instances_of(ctx.node);
+    let instances = ctx.model.instances_of(ctx.node);
     let target =
         |number: u16| instances.iter().find(|i| i.port.number == number).map_or(number, |i| i.target);
     let mut out: BTreeMap<(u16, String), GatewayPort> = BTreeMap::new();
-    for server in ctx.snapshot.gateways_of(ctx.node) {
+    for server in ctx.model.gateways_of(ctx.node) {
         let bind =
             server.server.bind.clone().filter(|b| !b.is_empty()).unwrap_or_else(|| UNSPECIFIED_IP.to_owned());
         let target = target(server.port);

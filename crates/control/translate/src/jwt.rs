@@ -72,10 +72,9 @@ fn has_keys(text: &str) -> bool {
 }
 
 /// The key set of a rule: its own, else the one known for its URI, else for its issuer.
-fn keys_of<'a>(ctx: &'a Context<'_>, rule: &'a JwtRule) -> Option<&'a str> {
-    let known = rule.jwks_uri.as_deref().unwrap_or(rule.issuer.as_str());
-    let known = ctx.snapshot.jwks.get(known).map(String::as_str);
-    rule.jwks.as_deref().or(known).filter(|keys| has_keys(keys))
+fn keys_of(ctx: &Context<'_>, rule: &JwtRule) -> Option<Arc<str>> {
+    let known = || ctx.model.jwks(rule.jwks_uri.as_deref().unwrap_or(rule.issuer.as_str()));
+    rule.jwks.as_deref().map(Arc::from).or_else(known).filter(|keys| has_keys(keys))
 }
 
 /// Whether tokens of a rule can be verified.
@@ -84,7 +83,8 @@ pub(crate) fn has_keys_of(ctx: &Context<'_>, rule: &JwtRule) -> bool {
 }
 
 fn provider(ctx: &Context<'_>, rule: &JwtRule) -> jwt::JwtProvider {
-    let keys = keys_of(ctx, rule).unwrap_or(NO_KEYS);
+    let keys = keys_of(ctx, rule);
+    let keys = keys.as_deref().unwrap_or(NO_KEYS);
     jwt::JwtProvider {
         issuer: rule.issuer.clone(),
         audiences: rule.audiences.clone(),

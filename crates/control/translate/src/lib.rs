@@ -14,21 +14,23 @@ mod encode;
 mod endpoint;
 mod filters;
 mod gateway_port;
-mod generator;
 mod jwt;
 mod limitations;
 mod listener;
 mod metadata;
 mod naming;
 mod pb;
+mod pieces;
 mod route;
 mod secret;
 mod tcp;
 mod tls;
 mod traffic_policy;
+mod view;
 
-pub use generator::Generator;
-pub use limitations::{Limitation, limitations};
+pub use limitations::{Limitation, LimitationsOf};
+pub use pieces::{Audience, AudiencesOf, Made, Piece, Pieces, is_hidden_from};
+pub use view::View;
 
 #[cfg(test)]
 mod tests;

@@ -1,9 +1,10 @@
 //! What a proxy cannot do although its configuration asks for it. It gets what is safe instead, and whoever runs the mesh
 //! is told, so that nobody looks for the reason in the wrong place.
 
-use std::fmt;
+use std::{fmt, sync::Arc};
 
-use portolan_mesh::{ObjectKey, ProxyNode, Snapshot};
+use portolan_derive::{Derived, Reader};
+use portolan_mesh::{Model, ObjectKey, ProxyNode};
 
 use crate::context::Context;
 
@@ -52,9 +53,19 @@ impl fmt::Display for Limitation {
 }
 
 /// The limitations of a proxy, in a fixed order.
-pub fn limitations(snapshot: &Snapshot, node: &ProxyNode) -> Vec<Limitation> {
-    let ctx = Context::new(snapshot, node);
-    let policies = snapshot.policies(&node.namespace, &ctx.labels);
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct LimitationsOf(pub Arc<ProxyNode>);
+
+impl Derived for LimitationsOf {
+    type Value = Arc<[Limitation]>;
+    fn derive(&self, read: &Reader<'_>) -> Self::Value {
+        limitations(Model::new(read), &self.0).into()
+    }
+}
+
+pub(crate) fn limitations(model: Model<'_>, node: &ProxyNode) -> Vec<Limitation> {
+    let ctx = Context::new(model, node);
+    let policies = model.policies(&node.namespace, &ctx.labels);
     let mut out = Vec::new();
     for policy in &policies.requests {
         let key = &policy.meta.key;

@@ -1,8 +1,6 @@
 //! Names that two kinds of resources must agree on: filters and the routes that configure them, listeners and the route
 //! configurations that they ask for, routes and clusters.
 
-use std::sync::Arc;
-
 use portolan_mesh::{GatewayServer, Protocol, Service};
 use portolan_resources::networking::{Destination, ServerTlsMode};
 use portolan_xds::names::ClusterName;
@@ -69,13 +67,13 @@ pub(crate) fn destination_cluster(
 ) -> String {
     let subset = destination.subset.as_deref().unwrap_or_default();
     let service = ctx.service(&destination.host);
-    let number = destination_port(service, destination, listener_port);
+    let number = destination_port(service.as_deref(), destination, listener_port);
     ClusterName::outbound(number, subset, &destination.host).to_string()
 }
 
 /// Port of a destination: its own, else the only one of the service, else the listener's.
 pub(crate) fn destination_port(
-    service: Option<&Arc<Service>>,
+    service: Option<&Service>,
     destination: &Destination,
     listener_port: u16,
 ) -> u16 {

@@ -17,17 +17,19 @@ fn inline(pem: &str) -> Option<core::DataSource> {
 /// `ROOTCA` for the gateways that talk to peers with roots of their own: a validator with the roots of every trust
 /// domain, ours first (docs/reference/federation.md). `None` for everybody else: their agent knows the mesh's root.
 pub(crate) fn root_ca(ctx: &Context<'_>) -> Option<tls::Secret> {
-    if !ctx.snapshot.gets_trust_bundles(ctx.node) || ctx.snapshot.root_certificates.is_empty() {
+    if !ctx.model.gets_trust_bundles(ctx.node) {
         return None;
     }
-    let own = ctx.mesh().trust_domains().map(|td| (td, ctx.snapshot.root_certificates.as_str()));
-    let peers = ctx
-        .snapshot
-        .trust
+    let (mesh, roots, trust) = (ctx.mesh(), ctx.model.root_certificates(), ctx.model.trust());
+    if roots.is_empty() {
+        return None;
+    }
+    let own = mesh.trust_domains().map(|td| (td, &*roots));
+    let peers = trust
         .bundles
         .iter()
         .map(|(td, pem)| (td.as_str(), pem.as_str()))
-        .filter(|(td, _)| !ctx.mesh().trust_domains().any(|own| own == *td));
+        .filter(|(td, _)| !mesh.trust_domains().any(|own| own == *td));
     let trust_domains = own
         .chain(peers)
         .map(|(name, pem)| tls::spiffe_cert_validator_config::TrustDomain {

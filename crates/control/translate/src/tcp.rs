@@ -83,7 +83,8 @@ pub(crate) fn to_destinations(
 /// Consistent hashing by source address works for TCP too.
 fn source_ip_hash(ctx: &Context<'_>, cluster: &str) -> Vec<types::HashPolicy> {
     let Some(name) = ClusterName::parse(cluster) else { return Vec::new() };
-    let rule = ctx.scope.destination_rule(&name.host).map(AsRef::as_ref);
+    let rule = ctx.scope.destination_rule(&name.host);
+    let rule = rule.as_deref();
     let parts = traffic_policy(rule, name.port, &name.subset);
     let hash = parts.load_balancer.and_then(|l| l.consistent_hash.as_ref());
     if hash.and_then(|h| h.use_source_ip) != Some(true) {
@@ -100,7 +101,7 @@ fn source_ip_hash(ctx: &Context<'_>, cluster: &str) -> Vec<types::HashPolicy> {
 pub(crate) fn ports_exist(ctx: &Context<'_>, routes: &[RouteDestination], listener_port: u16) -> bool {
     routes.iter().filter_map(|r| r.destination.as_ref()).all(|d| {
         let service = ctx.service(&d.host);
-        service.is_none_or(|s| s.port(destination_port(Some(s), d, listener_port)).is_some())
+        service.is_none_or(|s| s.port(destination_port(Some(&s), d, listener_port)).is_some())
     })
 }
 

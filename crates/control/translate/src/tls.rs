@@ -202,9 +202,10 @@ pub(crate) fn plaintext() -> core::TransportSocket {
 
 /// Trust domains whose workloads may connect: our own and its aliases; at gateways of federation the peers' too.
 fn client_trust_domains(ctx: &Context<'_>) -> Vec<tls::SubjectAltNameMatcher> {
-    let mut domains: BTreeSet<&str> = ctx.mesh().trust_domains().collect();
-    if ctx.snapshot.gets_trust_bundles(ctx.node) {
-        domains.extend(ctx.snapshot.trust.bundles.keys().map(String::as_str));
+    let (mesh, trust) = (ctx.mesh(), ctx.model.trust());
+    let mut domains: BTreeSet<&str> = mesh.trust_domains().collect();
+    if ctx.model.gets_trust_bundles(ctx.node) {
+        domains.extend(trust.bundles.keys().map(String::as_str));
     }
     domains.iter().map(|td| uri_san(prefix(format!("{}{td}/", names::SPIFFE_PREFIX)))).collect()
 }

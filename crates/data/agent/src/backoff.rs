@@ -19,10 +19,16 @@ impl Backoff {
 
     /// The wait before the next attempt; grows with each call.
     pub(crate) fn next_wait(&mut self) -> Duration {
+        self.next_wait_within(self.cap)
+    }
+
+    /// The same, but never longer than `cap`.
+    pub(crate) fn next_wait_within(&mut self, cap: Duration) -> Duration {
         let full = self
             .base
             .saturating_mul(1u32.checked_shl(self.attempt.min(20)).unwrap_or(u32::MAX))
-            .min(self.cap);
+            .min(self.cap)
+            .min(cap);
         self.attempt = self.attempt.saturating_add(1);
         full.mul_f64(0.5 + fastrand::f64() / 2.0)
     }

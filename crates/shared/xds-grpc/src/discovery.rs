@@ -16,11 +16,11 @@ use tonic::{
     body::Body,
     client::GrpcService,
     codegen::{BoxFuture, StdError, http, tokio_stream::Stream},
-    server::{Grpc, NamedService, StreamingService},
+    server::NamedService,
 };
-use tonic_prost::ProstCodec;
+use tonic_prost::{ProstCodec, ProstDecoder};
 
-use crate::{causes, codec::WriteCodec};
+use crate::{body::ResponseBody, causes};
 
 /// Paths of a discovery service's methods.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -75,9 +75,9 @@ pub type BoxStream<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
 /// A discovery service as a server implements it.
 pub trait Discovery: Send + Sync + 'static {
     /// What is sent on a delta stream.
-    type Delta: WriteMessage;
+    type Delta: WriteMessage + Unpin;
     /// What is sent on a state-of-the-world stream.
-    type Sotw: WriteMessage;
+    type Sotw: WriteMessage + Unpin;
 
     /// A delta stream opens.
     fn delta(
@@ -123,29 +123,32 @@ impl<S: Service, T> NamedService for DiscoveryServer<S, T> {
     const NAME: &'static str = S::NAME;
 }
 
-struct Delta<T>(Arc<T>);
-
-impl<T: Discovery> StreamingService<DeltaDiscoveryRequest> for Delta<T> {
-    type Response = T::Delta;
-    type ResponseStream = BoxStream<T::Delta>;
-    type Future = BoxFuture<Response<Self::ResponseStream>, Status>;
-
-    fn call(&mut self, request: Request<Streaming<DeltaDiscoveryRequest>>) -> Self::Future {
-        let inner = self.0.clone();
-        Box::pin(async move { inner.delta(request).await })
-    }
-}
-
-struct Sotw<T>(Arc<T>);
-
-impl<T: Discovery> StreamingService<DiscoveryRequest> for Sotw<T> {
-    type Response = T::Sotw;
-    type ResponseStream = BoxStream<T::Sotw>;
-    type Future = BoxFuture<Response<Self::ResponseStream>, Status>;
-
-    fn call(&mut self, request: Request<Streaming<DiscoveryRequest>>) -> Self::Future {
-        let inner = self.0.clone();
-        Box::pin(async move { inner.sotw(request).await })
+/// Serves one stream: requests are decoded by tonic, responses written by [`ResponseBody`].
+async fn stream<B, Q, R, F>(
+    request: http::Request<B>,
+    max_request: usize,
+    serve: impl FnOnce(Request<Streaming<Q>>) -> F,
+) -> http::Response<Body>
+where
+    B: tonic::codegen::Body + Send + 'static,
+    B::Error: Into<StdError> + Send + 'static,
+    Q: prost::Message + Default + 'static,
+    R: WriteMessage + Unpin,
+    F: Future<Output = Result<Response<BoxStream<R>>, Status>>,
+{
+    let request = Request::from_http(request)
+        .map(|body| Streaming::new_request(ProstDecoder::<Q>::default(), body, None, Some(max_request)));
+    match serve(request).await {
+        Ok(response) => {
+            let (metadata, messages, extensions) = response.into_parts();
+            let mut response = http::Response::new(Body::new(ResponseBody::new(messages)));
+            *response.headers_mut() = metadata.into_headers();
+            *response.extensions_mut() = extensions;
+            let content_type = http::HeaderValue::from_static("application/grpc");
+            response.headers_mut().insert(http::header::CONTENT_TYPE, content_type);
+            response
+        }
+        Err(status) => status.into_http(),
     }
 }
 
@@ -166,20 +169,12 @@ where
 
     fn call(&mut self, request: http::Request<B>) -> Self::Future {
         let inner = self.inner.clone();
-        let limit = Some(self.max_decoding_message_size);
+        let limit = self.max_decoding_message_size;
         let path = request.uri().path();
         if path == S::METHODS.delta {
-            Box::pin(async move {
-                let mut grpc = Grpc::new(WriteCodec::<T::Delta, DeltaDiscoveryRequest>::default())
-                    .apply_max_message_size_config(limit, None);
-                Ok(grpc.streaming(Delta(inner), request).await)
-            })
+            Box::pin(async move { Ok(stream(request, limit, |request| inner.delta(request)).await) })
         } else if path == S::METHODS.sotw {
-            Box::pin(async move {
-                let mut grpc = Grpc::new(WriteCodec::<T::Sotw, DiscoveryRequest>::default())
-                    .apply_max_message_size_config(limit, None);
-                Ok(grpc.streaming(Sotw(inner), request).await)
-            })
+            Box::pin(async move { Ok(stream(request, limit, |request| inner.sotw(request)).await) })
         } else {
             Box::pin(async move { Ok(Status::unimplemented("no such method").into_http()) })
         }

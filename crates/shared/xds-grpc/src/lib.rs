@@ -5,9 +5,9 @@
 //! unencoded, and one service serves whatever can write itself, ours and foreign messages alike. What is said on a
 //! stream is decided by the state machines of [`portolan_xds`]; nothing here knows of it.
 
+mod body;
 mod causes;
 mod certificate;
-mod codec;
 mod discovery;
 
 pub use causes::causes;

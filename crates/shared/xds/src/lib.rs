@@ -14,7 +14,7 @@ pub mod sotw_client;
 pub mod type_url;
 pub mod wire;
 
-pub use resource::Resource;
+pub use resource::{Resource, Revision, Version};
 
 #[cfg(test)]
 mod testing;

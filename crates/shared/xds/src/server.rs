@@ -1,16 +1,22 @@
 //! The server's half of the transport: one state machine per connection, for all types on it.
 //!
-//! The caller does the waiting and the generating: it feeds requests in, learns which types want an answer, asks the
-//! generator for the resources of [`Watch`], and has the stream work out what the client lacks. A stream never sends
-//! a version twice to a client that has it, unless the client asks for it again.
+//! The caller does the waiting: it feeds requests in and learns which types want an answer ([`DeltaStream::respond`]),
+//! says which names may have changed ([`DeltaStream::update`]), or that it no longer knows which
+//! ([`DeltaStream::resync`]). The stream takes what it needs from a [`Source`] and works out what the client lacks: what
+//! is asked for, and what a change costs, is as much as was asked for or has changed, however much the client holds. A
+//! stream never sends a version twice to a client that has it, unless the client asks for it again.
 
+mod compare;
 mod delta;
+mod sent;
 mod sotw;
+mod source;
 mod stream;
 mod watch;
 
 pub use delta::{Delta, DeltaStream};
 pub use sotw::{Sotw, SotwStream};
+pub use source::{Collected, Source};
 pub use stream::Stream;
 pub use watch::{Status, Watch};
 
@@ -63,7 +69,7 @@ pub struct Received {
     pub answer: Answer,
     /// The first request for this type on this stream.
     pub first: bool,
-    /// The client asked for something: generate and send even though nothing changed.
+    /// The client asked for something: it is owed a response ([`DeltaStream::respond`]) though nothing changed.
     pub respond: bool,
 }
 

@@ -12,7 +12,7 @@ use prost::{
     encoding::{WireType, encode_key, encode_varint, encoded_len_varint, key_len},
 };
 
-use crate::Resource;
+use crate::{Resource, Version};
 
 /// `google.protobuf.Any` whose value is shared.
 #[derive(Clone, PartialEq, Message)]
@@ -96,7 +96,15 @@ pub trait WriteMessage: Send + 'static {
         self.len() == 0
     }
     /// Writes the message in protobuf's wire format.
-    fn write(&self, buf: &mut impl BufMut);
+    fn write(&self, buf: &mut impl BufMut) {
+        let mut part = 0;
+        while self.write_part(part, buf) {
+            part += 1;
+        }
+    }
+    /// Writes one part of it; false, and nothing is written, where there are no more. Parts are counted from 0 and written
+    /// one after the other make the message, so that a long one need not be in memory as a whole.
+    fn write_part(&self, part: usize, buf: &mut impl BufMut) -> bool;
 }
 
 /// Messages of others write themselves as prost does.
@@ -105,8 +113,11 @@ impl<M: Message + 'static> WriteMessage for M {
         self.encoded_len()
     }
 
-    fn write(&self, buf: &mut impl BufMut) {
-        self.encode_raw(buf);
+    fn write_part(&self, part: usize, buf: &mut impl BufMut) -> bool {
+        if part == 0 {
+            self.encode_raw(buf);
+        }
+        part == 0
     }
 }
 
@@ -121,13 +132,21 @@ impl WriteMessage for DeltaResponse {
             + removed
     }
 
-    fn write(&self, buf: &mut impl BufMut) {
-        write_text(1, &self.system_version, buf);
-        for resource in &self.resources {
+    fn write_part(&self, part: usize, buf: &mut impl BufMut) -> bool {
+        if part == 0 {
+            write_text(1, &self.system_version, buf);
+            return true;
+        }
+        if let Some(resource) = self.resources.get(part - 1) {
             write_head(2, delta_resource_len(resource), buf);
-            write_text(1, &resource.version, buf);
+            write_head(1, Version::TEXT_LENGTH, buf);
+            buf.put_slice(&resource.version.digits());
             write_any(2, resource, buf);
             write_text(3, &resource.name, buf);
+            return true;
+        }
+        if part > self.resources.len() + 1 {
+            return false;
         }
         write_text(4, &self.type_url, buf);
         write_text(5, &self.nonce, buf);
@@ -135,6 +154,7 @@ impl WriteMessage for DeltaResponse {
             write_head(6, name.len(), buf);
             buf.put_slice(name.as_bytes());
         }
+        true
     }
 }
 
@@ -144,18 +164,26 @@ impl WriteMessage for SotwResponse {
         text_len(1, &self.version) + resources + text_len(4, &self.type_url) + text_len(5, &self.nonce)
     }
 
-    fn write(&self, buf: &mut impl BufMut) {
-        write_text(1, &self.version, buf);
-        for resource in &self.resources {
+    fn write_part(&self, part: usize, buf: &mut impl BufMut) -> bool {
+        if part == 0 {
+            write_text(1, &self.version, buf);
+            return true;
+        }
+        if let Some(resource) = self.resources.get(part - 1) {
             write_any(2, resource, buf);
+            return true;
+        }
+        if part > self.resources.len() + 1 {
+            return false;
         }
         write_text(4, &self.type_url, buf);
         write_text(5, &self.nonce, buf);
+        true
     }
 }
 
 fn delta_resource_len(resource: &Resource) -> usize {
-    text_len(1, &resource.version) + field_len(2, any_len(resource)) + text_len(3, &resource.name)
+    field_len(1, Version::TEXT_LENGTH) + field_len(2, any_len(resource)) + text_len(3, &resource.name)
 }
 
 fn any_len(resource: &Resource) -> usize {
@@ -216,6 +244,7 @@ mod tests {
         assert_eq!(read.system_version_info, "7");
         assert_eq!(read.resources.len(), 2);
         assert_eq!(read.resources[0].name, "a");
+        assert_eq!(read.resources[0].version, response.resources[0].version.to_string());
         assert_eq!(read.resources[0].resource.as_ref().unwrap().value, response.resources[0].body);
         assert_eq!(read.removed_resources, ["gone"]);
 
@@ -257,8 +286,7 @@ mod tests {
     }
 
     fn sized(name: &str, body: usize) -> Arc<Resource> {
-        let resource = (*resource(name, "v")).clone();
-        Arc::new(Resource { body: vec![7; body].into(), ..resource })
+        Arc::new(Resource::new(name, crate::type_url::CLUSTER, vec![7; body].into()))
     }
 
     /// Lengths that take one, two and three bytes, and fields that are left out.

@@ -12,7 +12,14 @@ use std::{
 use jiff::Timestamp;
 use parking_lot::Mutex;
 use portolan_mesh::ProxyNode;
-use portolan_xds::server::Status;
+use portolan_xds::{
+    Resource,
+    server::{Source, Status, Watch},
+    type_url,
+};
+use tokio::sync::Notify;
+
+use crate::publish::{Boards, Subscription};
 
 /// One stream.
 #[derive(Debug)]
@@ -33,6 +40,49 @@ pub struct Connection {
     pub types: Mutex<BTreeMap<Arc<str>, TypeStatus>>,
     /// What the configuration asks of the proxy and it cannot do, for people.
     pub limitations: Mutex<Vec<String>>,
+    /// What it is sent, secrets excepted.
+    pub subscription: Subscription,
+    /// Asked for to compare everything, whether something has changed or not.
+    pub(super) compare: Notify,
+}
+
+impl Connection {
+    /// What the proxy watches of a type and may have, by name. Secrets are left out.
+    pub fn resources(&self, type_url: &str) -> Vec<Arc<Resource>> {
+        let watch = self.types.lock().get(type_url).map(|state| state.watch.clone());
+        let Some(watch) = watch.filter(|_| type_url != type_url::SECRET) else { return Vec::new() };
+        let boards = self.subscription.boards();
+        let hidden = Hidden::of(&self.node);
+        let hidden = |name: &str| hidden.hides(type_url, name);
+        let source = Boards { boards: &boards, type_url, own: &[], hidden: &hidden };
+        let mut found = BTreeMap::new();
+        if watch.wildcard {
+            source.all(&mut |resource| {
+                found.entry(resource.name.clone()).or_insert_with(|| resource.clone());
+            });
+        }
+        found.extend(watch.names.iter().filter_map(|name| Some((name.clone(), source.get(name)?))));
+        found.into_values().collect()
+    }
+}
+
+/// What a proxy may not have of what its audience has: listeners at its own addresses, where it would catch what is meant
+/// for its own application. Headless services have a listener for each Pod.
+#[derive(Debug)]
+pub(super) struct Hidden(Vec<String>);
+
+impl Hidden {
+    pub(super) fn of(node: &ProxyNode) -> Self {
+        // A gateway has the listeners of its Gateways, wherever these are bound.
+        let own = node.addresses.iter().filter(|_| !node.is_router());
+        Self(own.map(ToString::to_string).collect())
+    }
+
+    pub(super) fn hides(&self, type_url: &str, name: &str) -> bool {
+        let address = || name.rsplit_once('_').map(|(address, _)| address);
+        type_url == type_url::LISTENER
+            && address().is_some_and(|address| self.0.iter().any(|own| own == address))
+    }
 }
 
 /// State of one type on one stream.
@@ -40,11 +90,11 @@ pub struct Connection {
 pub struct TypeStatus {
     /// Nonces and errors.
     pub status: Status,
-    /// Names that are asked for; `*` for everything.
-    pub names: Vec<Arc<str>>,
+    /// What is asked for; the stream's own names, not a copy.
+    pub watch: Watch,
     /// When something was sent last.
     pub sent_at: Option<Timestamp>,
-    /// Generation of the model that was sent last.
+    /// Publication that was sent last.
     pub generation: u64,
 }
 
@@ -85,6 +135,11 @@ impl Connections {
             .cloned()
     }
 
+    /// Has all streams compare everything with what they have sent.
+    pub fn compare_all(&self) {
+        self.open.lock().values().for_each(|connection| connection.compare.notify_one());
+    }
+
     /// How many there are.
     pub fn len(&self) -> usize {
         self.open.lock().len()
@@ -106,5 +161,30 @@ pub struct Registered {
 impl Drop for Registered {
     fn drop(&mut self) {
         self.connections.open.lock().remove(&self.number);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use portolan_mesh::NodeKind;
+
+    use super::*;
+
+    #[test]
+    fn a_proxy_gets_no_listener_at_its_own_address() {
+        let node = ProxyNode {
+            addresses: vec!["10.0.0.1".parse().unwrap(), "fd00::1".parse().unwrap()],
+            ..Default::default()
+        };
+        let hidden = Hidden::of(&node);
+        assert!(
+            hidden.hides(type_url::LISTENER, "10.0.0.1_80") && hidden.hides(type_url::LISTENER, "fd00::1_80")
+        );
+        for other in ["10.0.0.11_80", "0.0.0.0_80", "virtualInbound", "10.0.0.1"] {
+            assert!(!hidden.hides(type_url::LISTENER, other), "{other}");
+        }
+        assert!(!hidden.hides(type_url::CLUSTER, "10.0.0.1_80"));
+        let gateway = ProxyNode { kind: NodeKind::Router, ..node };
+        assert!(!Hidden::of(&gateway).hides(type_url::LISTENER, "10.0.0.1_80"));
     }
 }

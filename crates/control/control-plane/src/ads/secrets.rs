@@ -26,13 +26,12 @@ use portolan_mesh::ProxyNode;
 use portolan_xds::{Resource, type_url};
 use prost::Message;
 use tokio::{
-    sync::watch,
+    sync::{Notify, watch},
     task::AbortHandle,
     time::{Instant, timeout},
 };
 
-use super::version::resource;
-use crate::{auth::Caller, push::Published};
+use crate::auth::Caller;
 
 /// Prefix of names that mean a Kubernetes Secret.
 const KUBERNETES: &str = "kubernetes://";
@@ -59,6 +58,20 @@ type Key = (String, String);
 struct Following {
     state: watch::Receiver<Option<Option<Arc<KubeSecret>>>>,
     task: AbortHandle,
+    /// Proxies that hear of changes, as long as they are there.
+    listeners: Listeners,
+}
+
+type Listeners = Arc<Mutex<Vec<Weak<Notify>>>>;
+
+impl Following {
+    fn tell(&self, listener: &Arc<Notify>) {
+        let mut listeners = self.listeners.lock();
+        listeners.retain(|other| other.strong_count() > 0);
+        if !listeners.iter().any(|other| std::ptr::eq(other.as_ptr(), Arc::as_ptr(listener))) {
+            listeners.push(Arc::downgrade(listener));
+        }
+    }
 }
 
 impl Drop for Following {
@@ -70,13 +83,19 @@ impl Drop for Following {
 /// The Secrets that one proxy has followed, by the SDS names for which it asks. A Secret is followed for as long as some
 /// proxy has it here.
 #[derive(Default)]
-pub struct Followed {
+pub(super) struct Followed {
     by_name: BTreeMap<Arc<str>, BTreeMap<Key, Arc<Following>>>,
+    news: Arc<Notify>,
 }
 
 impl Followed {
+    /// Woken when one of them differs.
+    pub(super) async fn changed(&self) {
+        self.news.notified().await;
+    }
+
     /// Lets go of everything but what these names mean.
-    pub(super) fn keep(&mut self, names: &BTreeSet<Arc<str>>) {
+    fn keep(&mut self, names: &BTreeSet<Arc<str>>) {
         self.by_name.retain(|name, _| names.contains(name));
     }
 
@@ -88,20 +107,36 @@ impl Followed {
 /// Kubernetes Secrets for gateways, read when first asked for and followed for as long as somebody asks.
 pub struct SecretSource {
     client: Client,
-    published: Arc<watch::Sender<Published>>,
     followed: Mutex<HashMap<Key, Weak<Following>>>,
     access: Mutex<HashMap<(String, String), (bool, Instant)>>,
 }
 
 impl SecretSource {
-    /// Changes are announced to all streams by publishing anew.
-    pub fn new(client: Client, published: Arc<watch::Sender<Published>>) -> Self {
-        Self { client, published, followed: Mutex::default(), access: Mutex::default() }
+    /// Nothing is followed yet.
+    pub fn new(client: Client) -> Self {
+        Self { client, followed: Mutex::default(), access: Mutex::default() }
+    }
+
+    /// The secrets of these SDS names that the proxy may have. `followed` is the proxy's own: what it no longer asks for is
+    /// followed no longer.
+    pub(super) async fn all(
+        &self,
+        node: &ProxyNode,
+        caller: &Caller,
+        names: &BTreeSet<Arc<str>>,
+        followed: &mut Followed,
+    ) -> Vec<Arc<Resource>> {
+        followed.keep(names);
+        let mut found = Vec::new();
+        for name in names {
+            found.extend(self.get(node, caller, name, followed).await);
+        }
+        found
     }
 
     /// The secret of that SDS name, if the proxy may have it: it is a gateway, the Secret is in its own namespace, and
     /// its service account may read Secrets there.
-    pub(super) async fn get(
+    async fn get(
         &self,
         node: &ProxyNode,
         caller: &Caller,
@@ -209,27 +244,27 @@ impl SecretSource {
                 following
             }
         };
+        following.tell(&followed.news);
         followed.by_name.entry(name.clone()).or_default().insert(key, following.clone());
         Some(following)
     }
 
-    /// Starts to follow a Secret. Changes after the first look are announced to all streams.
+    /// Starts to follow a Secret.
     fn start(&self, (namespace, object): &Key) -> Following {
         let (sender, state) = watch::channel(None);
         let api: Api<KubeSecret> = Api::namespaced(self.client.clone(), namespace);
-        let (object, published) = (object.clone(), self.published.clone());
+        let (object, listeners) = (object.clone(), Listeners::default());
+        let told = listeners.clone();
         let task = tokio::spawn(async move {
             let mut states = watch_object(api, &object).default_backoff().boxed();
             while let Some(state) = states.next().await {
                 let Ok(state) = state else { continue };
-                let first = sender.borrow().is_none();
                 sender.send_replace(Some(state.map(Arc::new)));
-                if !first {
-                    published.send_modify(Published::touch);
-                }
+                // The first word too: who asked may have waited for it no longer.
+                told.lock().iter().filter_map(Weak::upgrade).for_each(|listener| listener.notify_one());
             }
         });
-        Following { state, task: task.abort_handle() }
+        Following { state, task: task.abort_handle(), listeners }
     }
 
     async fn may_read(&self, caller: &Caller) -> bool {
@@ -284,7 +319,7 @@ fn inline(text: String) -> Option<DataSource> {
 
 fn secret_resource(name: &str, kind: secret::Type) -> Arc<Resource> {
     let secret = Secret { name: name.to_owned(), r#type: Some(kind) };
-    resource(name, type_url::SECRET, secret.encode_to_vec().into())
+    Arc::new(Resource::new(name, type_url::SECRET, secret.encode_to_vec().into()))
 }
 
 #[cfg(test)]
@@ -296,8 +331,7 @@ mod tests {
         let silent = tower::service_fn(|_: http::Request<kube::client::Body>| {
             std::future::pending::<Result<http::Response<kube::client::Body>, std::io::Error>>()
         });
-        let published = Arc::new(watch::Sender::new(Published::default()));
-        SecretSource::new(Client::new(silent, "default"), published)
+        SecretSource::new(Client::new(silent, "default"))
     }
 
     /// How many of `count` Secrets of a namespace are followed for a proxy.

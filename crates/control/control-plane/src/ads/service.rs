@@ -8,38 +8,38 @@ use portolan_xds::{
     wire::{DeltaResponse, SotwResponse},
 };
 use portolan_xds_grpc::{BoxStream, Discovery};
-use tokio::sync::{Semaphore, mpsc, watch};
+use tokio::sync::{Semaphore, mpsc};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
 
 use super::{
     connections::Connections,
     limits::{MAX_STREAMS, RESPONSES},
-    resources::Resources,
+    secrets::SecretSource,
     session::Session,
     stream::StreamTask,
 };
 use crate::{
     auth::{Authenticator, Caller},
     metrics::Metrics,
-    push::Published,
+    publish::Publisher,
 };
 
 /// What all streams share.
 pub struct AdsService {
-    /// Snapshots.
-    pub published: watch::Receiver<Published>,
+    /// The boards.
+    pub publisher: Arc<Publisher>,
     /// Streams that are open.
     pub connections: Arc<Connections>,
-    /// What proxies are sent.
-    pub resources: Arc<Resources>,
+    /// Secrets of gateways.
+    pub secrets: Arc<SecretSource>,
     /// Who is asking.
     pub authenticator: Arc<Authenticator>,
     /// Counters.
     pub metrics: Arc<Metrics>,
     /// Callers without identity are served too: the plaintext port. They get no secrets.
     pub anonymous: bool,
-    /// Bounds the generators that run at the same time.
+    /// Bounds the proxies that are taken in at the same time: for the first of a kind everything is made.
     pub generators: Arc<Semaphore>,
     /// Bounds the streams.
     pub streams: Arc<Semaphore>,
@@ -69,7 +69,7 @@ impl AdsService {
         &self,
         request: Request<Streaming<S::Request>>,
     ) -> Result<Response<BoxStream<S::Response>>, Status> {
-        if self.published.borrow().snapshot.is_none() {
+        if !self.publisher.is_ready() {
             return Err(Status::unavailable(
                 "the control plane is still reading the cluster's state; try again",
             ));
@@ -86,9 +86,9 @@ impl AdsService {
             request.extensions().get::<crate::tls::Peer>().map(|peer| peer.address);
         let (responses, receiver) = mpsc::channel(RESPONSES);
         let task = StreamTask {
-            published: self.published.clone(),
+            publisher: self.publisher.clone(),
             connections: self.connections.clone(),
-            resources: self.resources.clone(),
+            secrets: self.secrets.clone(),
             metrics: self.metrics.clone(),
             generators: self.generators.clone(),
             caller,

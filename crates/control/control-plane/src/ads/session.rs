@@ -7,8 +7,7 @@ use portolan_envoy_api::pb::envoy::{
     service::discovery::v3::{DeltaDiscoveryRequest, DiscoveryRequest},
 };
 use portolan_xds::{
-    Resource,
-    server::{DeltaStream, Received, RequestError, SotwStream, Status, Watch},
+    server::{DeltaStream, Received, RequestError, SotwStream, Source, Status, Watch},
     wire::{DeltaResponse, SotwResponse},
 };
 
@@ -18,17 +17,33 @@ pub(super) trait Session: Send + Sync + 'static {
     type Response: Send + 'static;
     fn open(nonce_prefix: String) -> Self;
     fn node(request: &Self::Request) -> Option<&Node>;
+    fn type_url(request: &Self::Request) -> &str;
     fn on_request(&mut self, request: &Self::Request) -> Result<Received, RequestError>;
     fn watch(&self, type_url: &str) -> Option<&Watch>;
     fn types(&self) -> Vec<Arc<str>>;
     fn blocked(&self, type_url: &str) -> bool;
     fn full(&self, type_url: &str) -> bool;
     fn resend(&mut self, type_url: &str, names: &[Arc<str>]) -> bool;
-    /// The response and the names of the resources in it.
-    fn diff(
+    /// What is owed after a request: the response and the names of the resources in it.
+    fn respond(
         &mut self,
         type_url: &str,
-        current: &[Arc<Resource>],
+        source: &dyn Source,
+        version: &str,
+    ) -> Option<(Self::Response, Vec<Arc<str>>)>;
+    /// What a change of these names means to the proxy: the response and the names of the resources in it.
+    fn update(
+        &mut self,
+        type_url: &str,
+        changed: &[Arc<str>],
+        source: &dyn Source,
+        version: &str,
+    ) -> Option<(Self::Response, Vec<Arc<str>>)>;
+    /// What the proxy lacks, whatever has changed: the response and the names of the resources in it.
+    fn resync(
+        &mut self,
+        type_url: &str,
+        source: &dyn Source,
         version: &str,
     ) -> Option<(Self::Response, Vec<Arc<str>>)>;
     fn status(&self, type_url: &str) -> Option<Status>;
@@ -46,6 +61,10 @@ macro_rules! session {
 
             fn node(request: &Self::Request) -> Option<&Node> {
                 request.node.as_ref()
+            }
+
+            fn type_url(request: &Self::Request) -> &str {
+                &request.type_url
             }
 
             fn on_request(&mut self, request: &Self::Request) -> Result<Received, RequestError> {
@@ -72,13 +91,36 @@ macro_rules! session {
                 Self::resend(self, type_url, names.iter().map(|name| &**name))
             }
 
-            fn diff(
+            fn respond(
                 &mut self,
                 type_url: &str,
-                current: &[Arc<Resource>],
+                source: &dyn Source,
                 version: &str,
             ) -> Option<(Self::Response, Vec<Arc<str>>)> {
-                let response = Self::diff(self, type_url, current, version)?;
+                let response = Self::respond(self, type_url, source, version)?;
+                let names = response.resources.iter().map(|resource| resource.name.clone()).collect();
+                Some((response, names))
+            }
+
+            fn update(
+                &mut self,
+                type_url: &str,
+                changed: &[Arc<str>],
+                source: &dyn Source,
+                version: &str,
+            ) -> Option<(Self::Response, Vec<Arc<str>>)> {
+                let response = Self::update(self, type_url, changed, source, version)?;
+                let names = response.resources.iter().map(|resource| resource.name.clone()).collect();
+                Some((response, names))
+            }
+
+            fn resync(
+                &mut self,
+                type_url: &str,
+                source: &dyn Source,
+                version: &str,
+            ) -> Option<(Self::Response, Vec<Arc<str>>)> {
+                let response = Self::resync(self, type_url, source, version)?;
                 let names = response.resources.iter().map(|resource| resource.name.clone()).collect();
                 Some((response, names))
             }

@@ -11,7 +11,7 @@ use portolan_names::{labels, names};
 use serde_json::json;
 use tokio::sync::watch;
 
-use crate::push::{Model, Published};
+use crate::{publish::Published, settings::Settings};
 
 /// How often all namespaces are looked through although nothing was heard.
 const RECHECK: Duration = Duration::from_secs(60);
@@ -22,7 +22,7 @@ const RETRY: Duration = Duration::from_secs(2);
 /// Keeps the ConfigMaps as they should be, for ever.
 pub async fn publish_roots(
     client: Client,
-    model: Arc<Model>,
+    settings: Arc<Settings>,
     mut published: watch::Receiver<Published>,
     root: String,
 ) {
@@ -34,7 +34,7 @@ pub async fn publish_roots(
             _ = recheck.tick() => done.clear(),
             changed = published.changed() => if changed.is_err() { return },
         }
-        for namespace in namespaces(&model) {
+        for namespace in namespaces(&settings) {
             if done.contains_key(&namespace) {
                 continue;
             }
@@ -49,7 +49,7 @@ pub async fn publish_roots(
                 }
             }
         }
-        done.retain(|namespace, ()| model.inputs.read().namespaces.keys().any(|key| key.name == *namespace));
+        done.retain(|namespace, ()| settings.namespace(namespace).is_some());
         if let Some(pause) = wait {
             tokio::time::sleep(pause).await;
             recheck.reset_immediately();
@@ -67,9 +67,9 @@ fn is_going(error: &kube::Error) -> bool {
     }
 }
 
-fn namespaces(model: &Model) -> Vec<String> {
-    let inputs = model.inputs.read();
-    let live = inputs.namespaces.values().filter(|namespace| namespace.metadata.deletion_timestamp.is_none());
+fn namespaces(settings: &Settings) -> Vec<String> {
+    let all = settings.namespaces();
+    let live = all.iter().filter(|namespace| namespace.metadata.deletion_timestamp.is_none());
     live.filter_map(|namespace| namespace.metadata.name.clone()).collect()
 }
 

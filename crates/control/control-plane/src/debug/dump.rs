@@ -6,19 +6,14 @@ use axum::{
     http::StatusCode,
     response::{IntoResponse, Response},
 };
-use portolan_mesh::Snapshot;
-use portolan_xds::{Resource, json::any_to_json, server::Watch, type_url};
+use portolan_xds::{Resource, json::any_to_json, type_url};
 use serde_json::{Value, json};
 
 use super::state::Debug;
-use crate::ads::{Connection, Resources};
+use crate::ads::Connection;
 
-/// What a dump is made from.
-pub(super) struct Subject {
-    snapshot: Arc<Snapshot>,
-    connection: Arc<Connection>,
-    resources: Arc<Resources>,
-}
+/// The stream that a dump is about.
+pub(super) struct Subject(Arc<Connection>);
 
 /// The proxy that a request names.
 pub(super) fn subject(debug: &Debug, proxy: Option<&str>) -> Result<Subject, Response> {
@@ -34,26 +29,12 @@ pub(super) fn subject(debug: &Debug, proxy: Option<&str>) -> Result<Subject, Res
             ),
         );
     };
-    let Some(snapshot) = debug.published.borrow().snapshot.clone() else {
-        return refuse(StatusCode::SERVICE_UNAVAILABLE, "the cluster's state is being read\n".to_owned());
-    };
-    Ok(Subject { snapshot, connection, resources: debug.resources.clone() })
+    Ok(Subject(connection))
 }
 
 impl Subject {
-    /// What the proxy watches of a type.
-    fn generate(&self, type_url: &str) -> Vec<Arc<Resource>> {
-        let names = self.connection.types.lock().get(type_url).map(|state| state.names.clone());
-        let Some(names) = names else { return Vec::new() };
-        let watch = Watch {
-            wildcard: names.iter().any(|name| &**name == "*"),
-            names: names.into_iter().filter(|name| &**name != "*").collect(),
-        };
-        self.resources.generate(&self.snapshot, &self.connection.node, type_url, &watch)
-    }
-
     fn dynamic(&self, type_url: &str, wrap: impl Fn(&Resource, Value) -> Value) -> Vec<Value> {
-        let resources = self.generate(type_url);
+        let resources = self.0.resources(type_url);
         resources
             .iter()
             .map(|resource| wrap(resource, any_to_json(resource.type_url, &resource.body)))
@@ -61,17 +42,17 @@ impl Subject {
     }
 
     pub(super) fn config_dump(&self) -> Value {
-        let at = self.connection.connected_at.to_string();
+        let at = self.0.connected_at.to_string();
         let clusters = self.dynamic(
             type_url::CLUSTER,
-            |resource, body| json!({"version_info": &*resource.version, "cluster": body, "last_updated": at}),
+            |resource, body| json!({"version_info": resource.version.to_string(), "cluster": body, "last_updated": at}),
         );
         let listeners = self.dynamic(type_url::LISTENER, |resource, body| {
             json!({"name": &*resource.name,
-                "active_state": {"version_info": &*resource.version, "listener": body, "last_updated": at}})
+                "active_state": {"version_info": resource.version.to_string(), "listener": body, "last_updated": at}})
         });
         let routes = self.dynamic(type_url::ROUTE, |resource, body| {
-            json!({"version_info": &*resource.version, "route_config": body, "last_updated": at})
+            json!({"version_info": resource.version.to_string(), "route_config": body, "last_updated": at})
         });
         let kind = |name: &str| format!("type.googleapis.com/envoy.admin.v3.{name}");
         json!({"configs": [

@@ -19,12 +19,13 @@ use axum::{
     response::{Html, IntoResponse, Response},
     routing::get,
 };
+use portolan_mesh::Model;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
 pub use state::Debug;
 
-use crate::{push::Published, tls::Peer};
+use crate::{metrics::Metric, tls::Peer};
 
 type Shared = State<Arc<Debug>>;
 
@@ -39,9 +40,12 @@ struct Parameters {
 }
 
 /// Paths with what they show.
-const INDEX: [(&str, &str); 9] = [
+const INDEX: [(&str, &str); 10] = [
     ("/debug/syncz", "Synchronization status of all proxies"),
-    ("/debug/adsz", "Connected proxies and what they watch; with push=true pushes to all"),
+    (
+        "/debug/adsz",
+        "Connected proxies and what they watch; with push=true compares all of it with what they were sent",
+    ),
     ("/debug/registryz", "Services of the mesh"),
     ("/debug/endpointz", "Endpoints of the mesh; brief=1 for text"),
     ("/debug/configz", "Configuration objects"),
@@ -49,6 +53,7 @@ const INDEX: [(&str, &str); 9] = [
     ("/debug/edsz", "Endpoints of the proxy proxyID"),
     ("/debug/ndsz", "Names that agents resolve"),
     ("/debug/mesh", "Settings of the mesh"),
+    ("/debug/derivez", "Work on the model, by kind of value"),
 ];
 
 /// Routes of the monitoring port.
@@ -65,6 +70,7 @@ pub fn router(debug: Arc<Debug>) -> Router {
         .route("/debug/edsz", get(edsz))
         .route("/debug/ndsz", get(ndsz))
         .route("/debug/mesh", get(mesh))
+        .route("/debug/derivez", get(derivez))
         .layer(middleware::from_fn_with_state(debug.clone(), guard));
     open_routes().merge(guarded).with_state(debug)
 }
@@ -101,7 +107,7 @@ async fn guard(
     };
     match debug.authenticator.by_token(&token).await {
         // What proxies may know of each other is little: only the control plane's namespace may see all.
-        Ok(caller) if caller.namespace() == debug.model.inputs.read().cluster.control_plane_namespace => {
+        Ok(caller) if caller.namespace() == debug.settings.cluster().control_plane_namespace => {
             next.run(request).await
         }
         Ok(caller) => {
@@ -117,6 +123,13 @@ async fn guard(
 }
 
 async fn metrics(State(debug): Shared) -> Response {
+    for (kind, counts) in debug.publisher.counts() {
+        let labels = [("kind", kind)];
+        debug.metrics.total(Metric::DerivedMade, &labels, counts.made);
+        debug.metrics.total(Metric::DerivedUnchanged, &labels, counts.unchanged);
+        debug.metrics.total(Metric::DerivedFailed, &labels, counts.failed);
+        debug.metrics.set(Metric::DerivedLive, &labels, counts.live);
+    }
     ([(header::CONTENT_TYPE, crate::metrics::CONTENT_TYPE)], debug.metrics.page()).into_response()
 }
 
@@ -128,7 +141,7 @@ async fn ready(State(debug): Shared) -> Response {
     if !debug.serving.load(Ordering::Acquire) {
         return (StatusCode::SERVICE_UNAVAILABLE, "the servers are starting\n").into_response();
     }
-    if debug.published.borrow().snapshot.is_none() {
+    if !debug.publisher.is_ready() {
         return (StatusCode::SERVICE_UNAVAILABLE, "the cluster's state is being read\n").into_response();
     }
     "ready\n".into_response()
@@ -152,34 +165,60 @@ async fn syncz(State(debug): Shared) -> Json<Value> {
 
 async fn adsz(State(debug): Shared, Query(parameters): Query<Parameters>) -> Response {
     if parameters.push.as_deref() == Some("true") {
-        debug.push.send_modify(Published::touch);
+        debug.connections.compare_all();
         return format!("Pushed to {} servers\n", debug.connections.len()).into_response();
     }
     Json(sync::adsz(&debug.connections)).into_response()
 }
 
-async fn registryz(State(debug): Shared) -> Json<Value> {
-    let snapshot = debug.published.borrow().snapshot.clone();
-    Json(snapshot.map_or_else(|| json!([{}]), |snapshot| registry::registryz(&snapshot)))
+/// Reads the model, for a page.
+async fn read<T: Send + 'static>(
+    debug: &Debug,
+    look: impl FnOnce(Model<'_>) -> T + Send + 'static,
+) -> Result<T, Response> {
+    debug.publisher.blocking(|publisher| publisher.read(look)).await.ok_or_else(broken)
 }
 
-async fn endpointz(State(debug): Shared, Query(parameters): Query<Parameters>) -> Response {
-    let Some(snapshot) = debug.published.borrow().snapshot.clone() else {
-        return Json(json!([{}])).into_response();
-    };
-    if parameters.brief.is_some_and(|brief| !brief.is_empty()) {
-        return registry::endpointz_brief(&snapshot).into_response();
+fn broken() -> Response {
+    (StatusCode::INTERNAL_SERVER_ERROR, "this can't be shown; see the control plane's log\n").into_response()
+}
+
+async fn registryz(State(debug): Shared) -> Result<Json<Value>, Response> {
+    if !debug.publisher.is_ready() {
+        return Ok(Json(json!([{}])));
     }
-    Json(registry::endpointz(&snapshot)).into_response()
+    read(&debug, registry::registryz).await.map(Json)
 }
 
-async fn configz(State(debug): Shared) -> Json<Value> {
-    Json(config::configz(&debug.model.inputs.read()))
+async fn endpointz(State(debug): Shared, Query(parameters): Query<Parameters>) -> Result<Response, Response> {
+    if !debug.publisher.is_ready() {
+        return Ok(Json(json!([{}])).into_response());
+    }
+    if parameters.brief.is_some_and(|brief| !brief.is_empty()) {
+        return read(&debug, registry::endpointz_brief).await.map(IntoResponse::into_response);
+    }
+    read(&debug, registry::endpointz).await.map(|all| Json(all).into_response())
+}
+
+async fn configz(State(debug): Shared) -> Result<Json<Value>, Response> {
+    let list = debug.publisher.blocking(|publisher| config::configz(publisher.facts(config::objects)));
+    list.await.map(Json).ok_or_else(broken)
 }
 
 async fn mesh(State(debug): Shared) -> Json<Value> {
-    let inputs = debug.model.inputs.read();
-    Json(serde_json::to_value(&*inputs.mesh_config).unwrap_or_default())
+    Json(serde_json::to_value(&*debug.settings.mesh_config()).unwrap_or_default())
+}
+
+async fn derivez(State(debug): Shared) -> Result<Json<Value>, Response> {
+    let shown = |counts: portolan_derive::Counts| json!({"made": counts.made, "unchanged": counts.unchanged, "failed": counts.failed, "live": counts.live});
+    let counts = debug.publisher.counts().into_iter().map(|(kind, counts)| (kind.to_owned(), shown(counts)));
+    let work: serde_json::Map<String, Value> = counts.collect();
+    let refused = debug.publisher.blocking(|publisher| publisher.refusals()).await.ok_or_else(broken)?;
+    let refused: Vec<Value> = refused
+        .iter()
+        .map(|refusal| json!({"type": refusal.type_url, "name": &*refusal.name, "reason": &*refusal.reason}))
+        .collect();
+    Ok(Json(json!({"work": work, "refused": refused})))
 }
 
 async fn config_dump(State(debug): Shared, Query(parameters): Query<Parameters>) -> Response {
@@ -196,7 +235,9 @@ async fn edsz(State(debug): Shared, Query(parameters): Query<Parameters>) -> Res
     }
 }
 
-async fn ndsz(State(debug): Shared) -> Json<Value> {
-    let snapshot = debug.published.borrow().snapshot.clone();
-    Json(snapshot.map_or(Value::Null, |snapshot| registry::ndsz(&snapshot)))
+async fn ndsz(State(debug): Shared) -> Result<Json<Value>, Response> {
+    if !debug.publisher.is_ready() {
+        return Ok(Json(Value::Null));
+    }
+    read(&debug, registry::ndsz).await.map(Json)
 }

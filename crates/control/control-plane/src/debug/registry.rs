@@ -2,12 +2,12 @@
 
 use std::fmt::Write as _;
 
-use portolan_mesh::{Endpoint, Registry, Resolution, Service, Snapshot};
+use portolan_mesh::{Endpoint, Model, Registry, Resolution, Service, ServicePort};
 use serde_json::{Value, json};
 
 /// `/debug/registryz`: services, closed by an empty object, as tools expect it.
-pub(super) fn registryz(snapshot: &Snapshot) -> Value {
-    let mut services: Vec<Value> = snapshot.services.values().map(|service| describe(service)).collect();
+pub(super) fn registryz(model: Model<'_>) -> Value {
+    let mut services: Vec<Value> = model.services().values().map(|service| describe(service)).collect();
     services.push(json!({}));
     Value::Array(services)
 }
@@ -50,15 +50,15 @@ fn registry(registry: Registry) -> &'static str {
 }
 
 /// `/debug/endpointz`: endpoints by service port; every list closed by an empty object.
-pub(super) fn endpointz(snapshot: &Snapshot) -> Value {
+pub(super) fn endpointz(model: Model<'_>) -> Value {
     let mut all = Vec::new();
-    for (service, port, endpoints) in ports(snapshot) {
+    for_each_port(model, |service, port, endpoints| {
         let mut list: Vec<Value> = endpoints
             .iter()
             .map(|endpoint| {
                 json!({
                     "service": {"hostname": service.host, "Attributes": {"Namespace": service.namespace}},
-                    "servicePort": {"name": port.1, "port": port.0},
+                    "servicePort": {"name": port.name, "port": port.number},
                     "endpoint": {
                         "Address": endpoint.address.to_string(),
                         "EndpointPort": endpoint.port,
@@ -74,16 +74,16 @@ pub(super) fn endpointz(snapshot: &Snapshot) -> Value {
             })
             .collect();
         list.push(json!({}));
-        all.push(json!({"svc": format!("{}:{}", service.host, port.1), "ep": list}));
-    }
+        all.push(json!({"svc": format!("{}:{}", service.host, port.name), "ep": list}));
+    });
     all.push(json!({}));
     Value::Array(all)
 }
 
 /// `/debug/endpointz?brief=1`.
-pub(super) fn endpointz_brief(snapshot: &Snapshot) -> String {
+pub(super) fn endpointz_brief(model: Model<'_>) -> String {
     let mut text = String::new();
-    for (service, port, endpoints) in ports(snapshot) {
+    for_each_port(model, |service, port, endpoints| {
         for endpoint in endpoints {
             let labels: Vec<String> =
                 endpoint.labels.iter().map(|(key, value)| format!("{key}={value}")).collect();
@@ -91,33 +91,35 @@ pub(super) fn endpointz_brief(snapshot: &Snapshot) -> String {
                 text,
                 "{}:{} {}:{} {} {}",
                 service.host,
-                port.1,
+                port.name,
                 endpoint.address,
                 endpoint.port,
                 labels.join(","),
                 endpoint.identity.as_deref().unwrap_or_default(),
             );
         }
-    }
+    });
     text
 }
 
 /// `/debug/ndsz`.
-pub(super) fn ndsz(snapshot: &Snapshot) -> Value {
-    let table: serde_json::Map<String, Value> = snapshot
+pub(super) fn ndsz(model: Model<'_>) -> Value {
+    let table: serde_json::Map<String, Value> = model
         .dns_table()
-        .into_iter()
-        .map(|(host, entry)| (host, json!({"ips": entry.addresses, "registry": registry(entry.registry)})))
+        .iter()
+        .map(|(host, entry)| {
+            (host.clone(), json!({"ips": entry.addresses, "registry": registry(entry.registry)}))
+        })
         .collect();
     json!({"table": table})
 }
 
-fn ports(snapshot: &Snapshot) -> impl Iterator<Item = (&Service, (u16, &str), &[Endpoint])> {
-    snapshot.services.values().flat_map(|service| {
-        let endpoints = snapshot.endpoints_of(&service.host);
-        service.ports.iter().map(move |port| {
-            let list = endpoints.map_or(&[][..], |endpoints| endpoints.port(port.number));
-            (&**service, (port.number, port.name.as_str()), list)
-        })
-    })
+/// Calls `each` for every port of every service with its endpoints.
+fn for_each_port(model: Model<'_>, mut each: impl FnMut(&Service, &ServicePort, &[Endpoint])) {
+    for service in model.services().values() {
+        let endpoints = model.endpoints_of(&service.host);
+        for port in &service.ports {
+            each(service, port, endpoints.as_ref().map_or(&[][..], |endpoints| endpoints.port(port.number)));
+        }
+    }
 }

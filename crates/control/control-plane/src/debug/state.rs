@@ -2,27 +2,18 @@
 
 use std::sync::{Arc, atomic::AtomicBool};
 
-use tokio::sync::watch;
-
 use crate::{
-    ads::{Connections, Resources},
-    auth::Authenticator,
-    metrics::Metrics,
-    push::{Model, Published},
+    ads::Connections, auth::Authenticator, metrics::Metrics, publish::Publisher, settings::Settings,
 };
 
 /// What the handlers read.
 pub struct Debug {
-    /// Inputs.
-    pub model: Arc<Model>,
-    /// Snapshots.
-    pub published: watch::Receiver<Published>,
-    /// To push on demand.
-    pub push: Arc<watch::Sender<Published>>,
+    /// Settings of the mesh.
+    pub settings: Arc<Settings>,
+    /// The model.
+    pub publisher: Arc<Publisher>,
     /// Streams.
     pub connections: Arc<Connections>,
-    /// For dumps.
-    pub resources: Arc<Resources>,
     /// The metrics page.
     pub metrics: Arc<Metrics>,
     /// For callers off loopback.

@@ -1,6 +1,6 @@
 //! How far proxies are.
 
-use portolan_xds::type_url;
+use portolan_xds::{server::Watch, type_url};
 use serde_json::{Map, Value, json};
 
 use crate::ads::{Connection, Connections, TypeStatus};
@@ -70,7 +70,7 @@ pub(super) fn adsz(connections: &Connections) -> Value {
         .map(|connection| {
             let types = connection.types.lock();
             let watches: Map<String, Value> =
-                types.iter().map(|(name, state)| (name.to_string(), json!(state.names))).collect();
+                types.iter().map(|(name, state)| (name.to_string(), watched(&state.watch))).collect();
             json!({
                 "connectionId": connection.id,
                 "connectedAt": connection.connected_at.to_string(),
@@ -83,4 +83,9 @@ pub(super) fn adsz(connections: &Connections) -> Value {
         })
         .collect();
     json!({"totalClients": clients.len(), "clients": clients})
+}
+
+/// Names that are asked for, after `*` for everything.
+fn watched(watch: &Watch) -> Value {
+    watch.wildcard.then_some("*").into_iter().chain(watch.names.iter().map(|name| &**name)).collect()
 }

@@ -25,10 +25,11 @@ use kube::{
     Api, Client,
     runtime::{WatchStreamExt, reflector, reflector::Store, watcher},
 };
+use parking_lot::Mutex;
 use portolan_federation::{
     Export, LocalMesh, Peer, PeerState, exports, federation_inputs, import_status, imports,
 };
-use portolan_mesh::{EndpointAddress, FederationInputs, Snapshot};
+use portolan_mesh::{EndpointAddress, FederationInputs};
 use portolan_names::{names, ports};
 use portolan_resources::{ExportedServiceSet, ImportedServiceSet, ServiceMeshPeer};
 use tokio::{
@@ -36,11 +37,7 @@ use tokio::{
     time::sleep,
 };
 
-use crate::{
-    args::Args,
-    push::{Model, Published},
-    tls::ServerTls,
-};
+use crate::{args::Args, publish::Publisher, tls::ServerTls};
 use client::{PeerTask, Seen};
 use memory::Memory;
 use server::Discovery;
@@ -59,10 +56,8 @@ pub struct Federation {
     pub args: Args,
     /// The Kubernetes API.
     pub client: Client,
-    /// Snapshots of the model, as proxies see them.
-    pub published: watch::Receiver<Published>,
-    /// The inputs, for what the snapshot does not hold.
-    pub model: Arc<Model>,
+    /// The model.
+    pub publisher: Arc<Publisher>,
     /// What is imported; each value replaces the one before. The first is sent when all resources are listed and what
     /// was remembered of peers is in it, even if that is nothing.
     pub inputs: watch::Sender<FederationInputs>,
@@ -141,19 +136,20 @@ impl Resources {
 
 /// Runs federation for as long as the control plane runs.
 pub async fn run(federation: Federation) {
-    let Federation { args, client, mut published, model, inputs, tls } = federation;
+    let Federation { args, client, publisher, inputs, tls } = federation;
+    let mut published = publisher.published();
     let (resources, mut ticks) = Resources::watch(&client, &args.namespace);
     let news = Arc::new(Notify::new());
     let discovery = Arc::new(Discovery::new(news.clone()));
     tokio::spawn(serve(args.clone(), tls, discovery.clone()));
-    let mut state = State {
+    let state = Arc::new(Mutex::new(State {
         discovery,
         resources,
         statuses: StatusWriter::start(client, args.namespace.clone()),
         peers: BTreeMap::new(),
         news: news.clone(),
         args,
-    };
+    }));
     let mut listed = BTreeSet::new();
     let mut first = true;
     loop {
@@ -168,12 +164,13 @@ pub async fn run(federation: Federation) {
             () = inputs.closed() => return,
         }
         sleep(GATHER).await;
-        let Some(snapshot) = published.borrow_and_update().snapshot.clone() else { continue };
-        if listed.len() < KINDS {
+        if !published.borrow_and_update().is_ready() || listed.len() < KINDS {
             continue;
         }
-        let network = model.inputs.read().cluster.network.clone();
-        let new = state.work_off(&snapshot, network);
+        let state = state.clone();
+        // Nobody else takes this lock.
+        let work = move |publisher: &Arc<Publisher>| publisher.read(|model| state.lock().work_off(model));
+        let Some(new) = publisher.blocking(work).await else { continue };
         inputs.send_if_modified(|old| {
             let changed = *old != new;
             *old = new;
@@ -209,20 +206,20 @@ struct State {
 }
 
 impl State {
-    fn local_mesh(&self, snapshot: &Snapshot, network: String) -> LocalMesh {
+    fn local_mesh(&self, model: portolan_mesh::Model<'_>) -> LocalMesh {
         let (namespace, domain) = (&self.args.namespace, &self.args.cluster_domain);
         LocalMesh {
             namespace: namespace.clone(),
-            trust_domain: snapshot.mesh_config.trust_domain.clone(),
+            trust_domain: model.mesh_config().trust_domain.clone(),
             cluster_domain: domain.clone(),
             discovery_host: format!("{}.{namespace}.svc.{domain}", names::ISTIOD),
             service_account: names::ISTIOD.to_owned(),
-            network,
+            network: model.cluster().network.clone(),
         }
     }
 
-    fn work_off(&mut self, snapshot: &Snapshot, network: String) -> FederationInputs {
-        let mesh = self.local_mesh(snapshot, network);
+    fn work_off(&mut self, model: portolan_mesh::Model<'_>) -> FederationInputs {
+        let mesh = self.local_mesh(model);
         let peers = self.resources.peers();
         self.peers.retain(|name, _| peers.iter().any(|(peer, _)| peer.name == *name));
         let mut states = Vec::new();
@@ -235,7 +232,7 @@ impl State {
             });
             task.set(peer.clone(), mesh.clone());
             let seen = task.seen();
-            let state = peer_state(&self.resources, &mesh, snapshot, &peer, &seen);
+            let state = peer_state(&self.resources, &mesh, model, &peer, &seen);
             let gateway = peer.gateway_identity(&mesh, &peer.spec.gateways.ingress.name);
             served.insert(peer.name.clone(), (gateway, state.exports.clone()));
             desired.add(&self.resources, &state, &seen, memory::owner(&object));
@@ -251,52 +248,58 @@ impl State {
 fn peer_state(
     resources: &Resources,
     mesh: &LocalMesh,
-    snapshot: &Snapshot,
+    model: portolan_mesh::Model<'_>,
     peer: &Peer,
     seen: &Seen,
 ) -> PeerState {
     let gateways = &peer.spec.gateways;
     let export_set = named(&resources.exports, &peer.name);
     let import_set = named(&resources.imports, &peer.name);
-    let identities = gateway_identities(mesh, snapshot, peer);
+    let identities = gateway_identities(mesh, model, peer);
     let found: BTreeMap<String, Export> =
-        exports(snapshot, peer, export_set.as_ref().map(|set| &set.spec), &identities);
+        exports(&model.services(), peer, export_set.as_ref().map(|set| &set.spec), &identities);
     PeerState {
         exports: found,
         imports: imports(mesh, peer, import_set.as_ref().map(|set| &set.spec), &seen.offered),
         locality: import_set.as_ref().and_then(|set| set.spec.locality.clone()),
         remote_addresses: seen.remote_addresses.clone(),
-        egress_addresses: gateway_addresses(mesh, snapshot, peer, &gateways.egress.name),
+        egress_addresses: gateway_addresses(mesh, model, peer, &gateways.egress.name),
         root_certificates: roots::of(&resources.config_maps, mesh, peer),
         peer: peer.clone(),
     }
 }
 
-fn gateway_endpoints<'a>(
+fn gateway_endpoints(
     mesh: &LocalMesh,
-    snapshot: &'a Snapshot,
+    model: portolan_mesh::Model<'_>,
     peer: &Peer,
     gateway: &str,
-) -> &'a [portolan_mesh::Endpoint] {
+) -> Vec<portolan_mesh::Endpoint> {
     let host = format!("{gateway}.{}.svc.{}", peer.namespace, mesh.cluster_domain);
-    snapshot.endpoints_of(&host).map_or(&[], |endpoints| endpoints.port(ports::FEDERATION_SERVICE))
+    model.endpoints_of(&host).map_or_else(Vec::new, |e| e.port(ports::FEDERATION_SERVICE).to_vec())
 }
 
 /// Addresses of the Pods of a gateway that serve peers.
-fn gateway_addresses(mesh: &LocalMesh, snapshot: &Snapshot, peer: &Peer, gateway: &str) -> BTreeSet<IpAddr> {
+fn gateway_addresses(
+    mesh: &LocalMesh,
+    model: portolan_mesh::Model<'_>,
+    peer: &Peer,
+    gateway: &str,
+) -> BTreeSet<IpAddr> {
     let address = |endpoint: &portolan_mesh::Endpoint| match endpoint.address {
         EndpointAddress::Ip(ip) => Some(ip),
         _ => None,
     };
-    gateway_endpoints(mesh, snapshot, peer, gateway).iter().filter_map(address).collect()
+    gateway_endpoints(mesh, model, peer, gateway).iter().filter_map(address).collect()
 }
 
 /// Identities that the peer has to expect of our ingress gateway: those of its Pods, and the one that its service
 /// account has by convention, so that the list is never empty while the gateway starts.
-fn gateway_identities(mesh: &LocalMesh, snapshot: &Snapshot, peer: &Peer) -> Vec<String> {
+fn gateway_identities(mesh: &LocalMesh, model: portolan_mesh::Model<'_>, peer: &Peer) -> Vec<String> {
     let gateway = &peer.spec.gateways.ingress.name;
-    let running = gateway_endpoints(mesh, snapshot, peer, gateway).iter();
-    let mut identities: BTreeSet<String> = running.filter_map(|endpoint| endpoint.identity.clone()).collect();
+    let running = gateway_endpoints(mesh, model, peer, gateway);
+    let mut identities: BTreeSet<String> =
+        running.into_iter().filter_map(|endpoint| endpoint.identity).collect();
     identities.insert(peer.gateway_identity(mesh, gateway));
     identities.into_iter().collect()
 }

@@ -1,23 +1,22 @@
-//! From changes to snapshots: gathers what the watches say, waits for quiet, builds the model anew, and publishes it to
-//! all streams.
+//! From changes to publications: gathers what the watches say, sets facts, waits for quiet, and publishes.
 //!
 //! A change waits until nothing has happened for a while (100 ms), at most a fixed time (10 s); changes of endpoints
-//! wait for nothing. While a snapshot is being built further changes gather, so that under load pushes get rarer, not
+//! wait for nothing. While something is being published further changes gather, so that under load pushes get rarer, not
 //! longer.
 //! (Istio: PILOT_DEBOUNCE_AFTER, PILOT_DEBOUNCE_MAX.)
 
-mod change;
-mod settings;
+mod mesh_settings;
+mod sizes;
 
 use std::{
-    collections::{BTreeMap, BTreeSet, VecDeque},
+    collections::{BTreeMap, BTreeSet},
     sync::Arc,
     time::Duration,
 };
 
-use parking_lot::RwLock;
-use portolan_mesh::{FederationInputs, Inputs, Snapshot};
-use serde_json::Value;
+use k8s_openapi::api::core::v1::ConfigMap;
+use portolan_mesh::{FederationInputs, Mesh};
+use portolan_resources::MeshConfig;
 use tokio::{
     sync::{mpsc, watch},
     time::{Instant, sleep_until},
@@ -25,76 +24,16 @@ use tokio::{
 
 use crate::{
     metrics::{Metric, Metrics},
-    watch::{Kind, Update},
+    publish::Publisher,
+    settings::Settings,
+    watch::{Change, Kind, Update},
 };
 
-pub use change::Changed;
-use settings::MeshSettings;
-
-/// Changes that are remembered for streams that lag behind; whoever is further behind looks at everything.
-const HISTORY: usize = 64;
+use mesh_settings::MeshSettings;
+use sizes::Sizes;
 
 /// Changes taken out of the queue in one go.
 const BATCH: usize = 256;
-
-/// What streams see of the model.
-#[derive(Clone, Debug, Default)]
-pub struct Published {
-    /// Counts snapshots; 0 before the first.
-    pub generation: u64,
-    /// The model; nothing until everything has been listed once.
-    pub snapshot: Option<Arc<Snapshot>>,
-    /// When the snapshot was published.
-    pub at: Option<Instant>,
-    /// The first word of federation is in the snapshot. Before that a proxy that comes back would be told that
-    /// everything imported is gone.
-    pub imports_known: bool,
-    history: Arc<VecDeque<(u64, Changed)>>,
-}
-
-impl Published {
-    /// What changed since a generation that a stream has worked off.
-    pub fn since(&self, generation: u64) -> Changed {
-        if generation >= self.generation {
-            return Changed::Nothing;
-        }
-        let oldest = self.history.front().map_or(u64::MAX, |(first, _)| *first);
-        if generation + 1 < oldest {
-            return Changed::Everything;
-        }
-        let later = self.history.iter().filter(|(number, _)| *number > generation);
-        later.fold(Changed::Nothing, |all, (_, changed)| all.and(changed))
-    }
-
-    /// Has all streams look again although the model is the same.
-    pub fn touch(&mut self) {
-        self.add(Changed::Everything);
-    }
-
-    fn add(&mut self, changed: Changed) {
-        self.generation += 1;
-        let mut history = (*self.history).clone();
-        history.push_back((self.generation, changed));
-        while history.len() > HISTORY {
-            history.pop_front();
-        }
-        self.history = Arc::new(history);
-    }
-
-    /// The version that responses state, for people.
-    pub fn version(&self) -> String {
-        self.generation.to_string()
-    }
-}
-
-/// The inputs as they are now. Written by the push loop only; read by injection and the debug endpoints.
-#[derive(Debug, Default)]
-pub struct Model {
-    /// Objects.
-    pub inputs: RwLock<Inputs>,
-    /// `defaultConfig` as the user wrote it, for injection.
-    pub default_config: RwLock<Arc<Value>>,
-}
 
 /// How long changes are gathered.
 #[derive(Clone, Copy, Debug)]
@@ -107,17 +46,17 @@ pub struct Debounce {
 
 /// The push loop.
 pub struct Pusher {
-    /// Objects, shared with readers.
-    pub model: Arc<Model>,
-    /// Where snapshots go.
-    pub published: Arc<watch::Sender<Published>>,
+    /// Settings, shared with readers.
+    pub settings: Arc<Settings>,
+    /// The model and where it goes.
+    pub publisher: Arc<Publisher>,
     /// Counters.
     pub metrics: Arc<Metrics>,
     /// Gathering.
     pub debounce: Debounce,
 }
 
-/// What has gathered since the last snapshot.
+/// What has gathered since the last publication.
 #[derive(Default)]
 struct Pending {
     kinds: BTreeMap<Kind, u64>,
@@ -142,6 +81,32 @@ impl Pending {
     }
 }
 
+/// What is set in the model.
+enum Fact {
+    Object(Update),
+    Mesh(Arc<MeshConfig>),
+    Federation(Box<FederationInputs>),
+}
+
+impl Fact {
+    fn kind(&self) -> Kind {
+        match self {
+            Self::Object(update) => update.kind(),
+            Self::Mesh(_) => Kind::MeshConfig,
+            Self::Federation(_) => Kind::Federation,
+        }
+    }
+
+    /// Whether anything is different now.
+    fn apply(self, mesh: &mut Mesh) -> bool {
+        match self {
+            Self::Object(update) => update.apply(mesh),
+            Self::Mesh(config) => mesh.set_mesh_config(config),
+            Self::Federation(inputs) => mesh.set_federation(&inputs),
+        }
+    }
+}
+
 impl Pusher {
     /// Runs until the queue of updates is closed.
     pub async fn run(
@@ -153,6 +118,7 @@ impl Pusher {
         let mut pending = Pending::default();
         let mut batch = Vec::new();
         let mut imports_known = false;
+        let Some(sizes) = self.publisher.blocking(|publisher| publisher.follow(Sizes)).await else { return };
         loop {
             let ready = listed.len() == Kind::WATCHED.len();
             let due = pending.due(self.debounce).filter(|_| ready);
@@ -161,113 +127,120 @@ impl Pusher {
                     if taken == 0 {
                         return;
                     }
-                    for update in batch.drain(..) {
-                        listed.insert(update.kind());
-                        self.take(update, &mut pending);
-                    }
+                    listed.extend(batch.iter().map(Update::kind));
+                    let facts = batch.drain(..).filter_map(|update| self.take(update)).collect();
+                    self.set(facts, &mut pending).await;
                     if !ready && listed.len() == Kind::WATCHED.len() {
                         tracing::info!("all kinds are listed; proxies are served from now on");
                         pending.add(Kind::MeshConfig, Instant::now());
                     }
                 }
                 Ok(()) = federation.changed() => {
-                    self.model.inputs.write().federation = federation.borrow_and_update().clone();
-                    pending.add(Kind::Federation, Instant::now());
+                    let inputs = federation.borrow_and_update().clone();
+                    self.set(vec![Fact::Federation(Box::new(inputs))], &mut pending).await;
+                    // Even if that is nothing, somebody waits for it.
+                    if !imports_known {
+                        pending.add(Kind::Federation, Instant::now());
+                    }
                     imports_known = true;
                 }
                 () = sleep_until(due.unwrap_or_else(Instant::now)), if due.is_some() => {
                     let gathered = std::mem::take(&mut pending);
-                    self.push(gathered).await;
-                    if imports_known {
-                        self.published.send_if_modified(|published| {
-                            !std::mem::replace(&mut published.imports_known, true)
-                        });
+                    if self.push(gathered, &sizes).await && imports_known {
+                        self.publisher.imports_are_known();
                     }
                 }
             }
         }
     }
 
-    fn take(&self, update: Update, pending: &mut Pending) {
+    /// What is to be set for an update. Counts it, and keeps the settings as they are now.
+    fn take(&self, update: Update) -> Option<Fact> {
         let kind = update.kind();
         let (name, event) = (kind.to_string(), update.event());
         match kind {
-            Kind::Service | Kind::EndpointSlice | Kind::Pod | Kind::Namespace => {
+            Kind::Service | Kind::EndpointSlice | Kind::Pod | Kind::Namespace | Kind::Node => {
                 self.metrics.count(Metric::RegistryEvents, &[("type", &name), ("event", event)]);
             }
             _ => self.metrics.count(Metric::ConfigEvents, &[("type", &name), ("event", event)]),
         }
-        let changed = match update {
-            Update::MeshConfig(change) => self.take_settings(change),
-            other => other.apply(&mut self.model.inputs.write()),
+        if let Update::Namespace(change) = &update {
+            self.settings.take_namespaces(change);
+        }
+        match update {
+            Update::MeshConfig(change) => self.take_settings(change).map(Fact::Mesh),
+            other => Some(Fact::Object(other)),
+        }
+    }
+
+    /// Mesh settings that can't be read leave the last good ones in force.
+    fn take_settings(&self, change: Change<ConfigMap>) -> Option<Arc<MeshConfig>> {
+        match MeshSettings::read(change) {
+            Ok(settings) => {
+                let mesh = Arc::new(settings.mesh);
+                self.settings.set_mesh(mesh.clone(), settings.default_config);
+                Some(mesh)
+            }
+            Err(error) => {
+                tracing::error!(%error, "the mesh's settings can't be read; the last good ones stay in force");
+                self.metrics.count(Metric::ObjectErrors, &[("type", "MeshConfig")]);
+                None
+            }
+        }
+    }
+
+    /// Sets facts; what is different then is to be published.
+    async fn set(&self, facts: Vec<Fact>, pending: &mut Pending) {
+        let heard = Instant::now();
+        let set = move |publisher: &Arc<Publisher>| -> Vec<Kind> {
+            publisher.change(|mesh| {
+                let set = |fact: Fact| {
+                    let kind = fact.kind();
+                    fact.apply(mesh).then_some(kind)
+                };
+                facts.into_iter().filter_map(set).collect()
+            })
         };
-        if changed {
+        for kind in self.publisher.blocking(set).await.unwrap_or_default() {
             let update_type = match kind {
                 Kind::EndpointSlice | Kind::Pod => "eds",
                 Kind::Service => "svc",
                 _ => "config",
             };
             self.metrics.count(Metric::InboundUpdates, &[("type", update_type)]);
-            pending.add(kind, Instant::now());
+            pending.add(kind, heard);
         }
     }
 
-    /// Mesh settings that can't be read leave the last good ones in force.
-    fn take_settings(&self, change: crate::watch::Change<k8s_openapi::api::core::v1::ConfigMap>) -> bool {
-        match MeshSettings::read(change) {
-            Ok(settings) => {
-                *self.model.default_config.write() = settings.default_config;
-                let mut inputs = self.model.inputs.write();
-                let changed = *inputs.mesh_config != settings.mesh;
-                inputs.mesh_config = Arc::new(settings.mesh);
-                changed
-            }
-            Err(error) => {
-                tracing::error!(%error, "the mesh's settings can't be read; the last good ones stay in force");
-                self.metrics.count(Metric::ObjectErrors, &[("type", "MeshConfig")]);
-                false
-            }
-        }
-    }
-
-    async fn push(&self, pending: Pending) {
-        let before = self.published.borrow().snapshot.clone();
-        let model = self.model.clone();
-        let previous = before.clone();
-        let built = tokio::task::spawn_blocking(move || {
-            Arc::new(Snapshot::build(&model.inputs.read(), previous.as_deref()))
-        })
-        .await;
-        let snapshot = match built {
-            Ok(snapshot) => snapshot,
-            Err(error) => {
-                // A defect in the model must not end the control plane: proxies keep what they have.
-                tracing::error!(%error, "the model can't be built; proxies keep the last configuration");
-                self.metrics.count(Metric::InternalErrors, &[]);
-                return;
-            }
-        };
+    /// Whether that could be done.
+    async fn push(&self, pending: Pending, sizes: &watch::Receiver<Option<(usize, usize)>>) -> bool {
         for kind in pending.kinds.keys() {
-            self.metrics.count(Metric::PushTriggers, &[("type", change::trigger(*kind))]);
+            self.metrics.count(Metric::PushTriggers, &[("type", trigger(*kind))]);
         }
-        self.metrics.set(Metric::Services, &[], snapshot.services.len() as u64);
-        self.metrics.set(Metric::VirtualServices, &[], snapshot.virtual_services.len() as u64);
-        let kinds: BTreeSet<Kind> = pending.kinds.into_keys().collect();
-        let changed = Changed::between(before.as_deref(), &snapshot, &kinds);
-        if matches!(changed, Changed::Nothing) {
-            return;
+        let since = pending.since;
+        let done = self.publisher.blocking(move |publisher| publisher.publish(since)).await;
+        if let Some((services, virtual_services)) = *sizes.borrow() {
+            self.metrics.set(Metric::Services, &[], services as u64);
+            self.metrics.set(Metric::VirtualServices, &[], virtual_services as u64);
         }
-        self.published.send_modify(|published| {
-            published.add(changed);
-            published.snapshot = Some(snapshot);
-            published.at = pending.since.or_else(|| Some(Instant::now()));
-        });
+        done.is_some()
+    }
+}
+
+/// The reason of a push as the metric names it.
+fn trigger(kind: Kind) -> &'static str {
+    match kind {
+        Kind::EndpointSlice => "endpoint",
+        Kind::Service => "service",
+        Kind::Pod | Kind::Namespace | Kind::Node => "proxy",
+        Kind::MeshConfig => "global",
+        _ => "config",
     }
 }
 
 /// The trust domain that the mesh's settings name, for the time before the watches run.
-pub fn trust_domain(map: Option<k8s_openapi::api::core::v1::ConfigMap>) -> String {
-    let change = crate::watch::Change::Replace(map.into_iter().map(Arc::new).collect());
+pub fn trust_domain(map: Option<ConfigMap>) -> String {
+    let change = Change::Replace(map.into_iter().map(Arc::new).collect());
     let settings = MeshSettings::read(change).map(|settings| settings.mesh);
     settings.unwrap_or_default().trust_domain
 }

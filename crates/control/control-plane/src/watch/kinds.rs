@@ -1,13 +1,13 @@
-//! The watched kinds and where they go in the model's inputs.
+//! The watched kinds and how they go into the model.
 
-use std::{collections::BTreeMap, fmt, sync::Arc};
+use std::fmt;
 
 use k8s_openapi::api::{
-    core::v1::{ConfigMap, Namespace, Pod, Service},
+    core::v1::{ConfigMap, Namespace, Node, Pod, Service},
     discovery::v1::EndpointSlice,
 };
 use kube::{Api, Client, ResourceExt, runtime::watcher};
-use portolan_mesh::{Inputs, ObjectKey};
+use portolan_mesh::{self as mesh, Mesh};
 use portolan_resources::{
     AuthorizationPolicy, DestinationRule, Gateway, PeerAuthentication, RequestAuthentication, ServiceEntry,
     Sidecar, VirtualService, WorkloadEntry,
@@ -17,7 +17,7 @@ use tokio::sync::mpsc;
 use super::follow::{Change, follow, key};
 
 macro_rules! kinds {
-    ($($variant:ident: $type:ty => $field:ident;)*) => {
+    ($($variant:ident: $type:ty;)*) => {
         /// A watched kind.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
         pub enum Kind {
@@ -58,11 +58,11 @@ macro_rules! kinds {
                 }
             }
 
-            /// Takes the change into the inputs. Returns whether anything is different now; changes of the mesh's
+            /// Takes the change into the model. Returns whether anything is different now; changes of the mesh's
             /// settings are the caller's.
-            pub fn apply(self, inputs: &mut Inputs) -> bool {
+            pub fn apply(self, mesh: &mut Mesh) -> bool {
                 match self {
-                    $(Update::$variant(change) => take(change, &mut inputs.$field),)*
+                    $(Update::$variant(change) => take(change, mesh),)*
                     Update::MeshConfig(_) => false,
                 }
             }
@@ -80,19 +80,20 @@ macro_rules! kinds {
 }
 
 kinds! {
-    Namespace: Namespace => namespaces;
-    Service: Service => services;
-    Pod: Pod => pods;
-    EndpointSlice: EndpointSlice => endpoint_slices;
-    VirtualService: VirtualService => virtual_services;
-    DestinationRule: DestinationRule => destination_rules;
-    Gateway: Gateway => gateways;
-    ServiceEntry: ServiceEntry => service_entries;
-    WorkloadEntry: WorkloadEntry => workload_entries;
-    Sidecar: Sidecar => sidecars;
-    PeerAuthentication: PeerAuthentication => peer_authentications;
-    AuthorizationPolicy: AuthorizationPolicy => authorization_policies;
-    RequestAuthentication: RequestAuthentication => request_authentications;
+    Namespace: Namespace;
+    Service: Service;
+    Pod: Pod;
+    EndpointSlice: EndpointSlice;
+    Node: Node;
+    VirtualService: VirtualService;
+    DestinationRule: DestinationRule;
+    Gateway: Gateway;
+    ServiceEntry: ServiceEntry;
+    WorkloadEntry: WorkloadEntry;
+    Sidecar: Sidecar;
+    PeerAuthentication: PeerAuthentication;
+    AuthorizationPolicy: AuthorizationPolicy;
+    RequestAuthentication: RequestAuthentication;
 }
 
 impl fmt::Display for Kind {
@@ -111,41 +112,22 @@ impl<T> Change<T> {
     }
 }
 
-fn take<T: ResourceExt + PartialEq>(change: Change<T>, map: &mut BTreeMap<ObjectKey, Arc<T>>) -> bool {
+fn take<T: ResourceExt + mesh::Kind>(change: Change<T>, mesh: &mut Mesh) -> bool {
     match change {
         Change::Replace(objects) => {
-            let mut next: BTreeMap<ObjectKey, Arc<T>> =
-                objects.into_iter().map(|object| (key(&*object), object)).collect();
-            // What is equal keeps its old pointer, so that caches by pointer stay warm over a relist.
-            for (key, object) in &mut next {
-                if let Some(old) = map.get(key)
-                    && old == object
-                {
-                    *object = old.clone();
-                }
-            }
-            let same = next.len() == map.len()
-                && next.iter().zip(map.iter()).all(|((a, x), (b, y))| a == b && Arc::ptr_eq(x, y));
-            *map = next;
-            !same
+            mesh.replace(objects.into_iter().map(|object| (key(&*object), object)).collect())
         }
-        Change::Apply(object) => match map.entry(key(&*object)) {
-            std::collections::btree_map::Entry::Occupied(slot) if *slot.get() == object => false,
-            std::collections::btree_map::Entry::Occupied(mut slot) => {
-                slot.insert(object);
-                true
-            }
-            std::collections::btree_map::Entry::Vacant(slot) => {
-                slot.insert(object);
-                true
-            }
-        },
-        Change::Delete(key) => map.remove(&key).is_some(),
+        Change::Apply(object) => mesh.set(key(&*object), Some(object)),
+        Change::Delete(key) => mesh.set::<T>(key, None),
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
+    use portolan_mesh::ObjectKey;
+
     use super::*;
 
     fn pod(name: &str, ip: &str) -> Arc<Pod> {
@@ -159,15 +141,16 @@ mod tests {
 
     #[test]
     fn only_differences_count_as_changes() {
-        let mut inputs = Inputs::default();
-        assert!(Update::Pod(Change::Replace(vec![pod("a", "1"), pod("b", "1")])).apply(&mut inputs));
-        let before = inputs.pods.values().next().unwrap().clone();
-        assert!(!Update::Pod(Change::Replace(vec![pod("b", "1"), pod("a", "1")])).apply(&mut inputs));
-        assert!(Arc::ptr_eq(&before, inputs.pods.values().next().unwrap()));
-        assert!(!Update::Pod(Change::Apply(pod("a", "1"))).apply(&mut inputs));
-        assert!(Update::Pod(Change::Apply(pod("a", "2"))).apply(&mut inputs));
-        assert!(Update::Pod(Change::Delete(ObjectKey::new("default", "b"))).apply(&mut inputs));
-        assert!(!Update::Pod(Change::Delete(ObjectKey::new("default", "b"))).apply(&mut inputs));
-        assert_eq!(inputs.pods.len(), 1);
+        let mut mesh = Mesh::default();
+        let first = |mesh: &Mesh| mesh.all::<Pod>()[0].1.clone();
+        assert!(Update::Pod(Change::Replace(vec![pod("a", "1"), pod("b", "1")])).apply(&mut mesh));
+        let before = first(&mesh);
+        assert!(!Update::Pod(Change::Replace(vec![pod("b", "1"), pod("a", "1")])).apply(&mut mesh));
+        assert!(Arc::ptr_eq(&before, &first(&mesh)));
+        assert!(!Update::Pod(Change::Apply(pod("a", "1"))).apply(&mut mesh));
+        assert!(Update::Pod(Change::Apply(pod("a", "2"))).apply(&mut mesh));
+        assert!(Update::Pod(Change::Delete(ObjectKey::new("default", "b"))).apply(&mut mesh));
+        assert!(!Update::Pod(Change::Delete(ObjectKey::new("default", "b"))).apply(&mut mesh));
+        assert_eq!(mesh.all::<Pod>().len(), 1);
     }
 }

@@ -1,8 +1,11 @@
 //! What of an object is kept in memory.
 
-use k8s_openapi::api::{
-    core::v1::{ConfigMap, Container, Namespace, Pod, PodStatus, Service},
-    discovery::v1::EndpointSlice,
+use k8s_openapi::{
+    api::{
+        core::v1::{ConfigMap, Container, Namespace, Node, Pod, PodStatus, Service},
+        discovery::v1::EndpointSlice,
+    },
+    apimachinery::pkg::apis::meta::v1::ObjectMeta,
 };
 use portolan_resources::{
     AuthorizationPolicy, DestinationRule, Gateway, PeerAuthentication, RequestAuthentication, ServiceEntry,
@@ -41,6 +44,14 @@ impl Slim for Pod {
         }
         // Statuses change all the time; the version alone would make every heartbeat a change.
         self.metadata.resource_version = None;
+    }
+}
+
+/// Of a Node its labels count; its status says something new every few seconds.
+impl Slim for Node {
+    fn slim(&mut self) {
+        let ObjectMeta { name, labels, .. } = std::mem::take(&mut self.metadata);
+        *self = Self { metadata: ObjectMeta { name, labels, ..ObjectMeta::default() }, ..Self::default() };
     }
 }
 

@@ -12,13 +12,12 @@ use axum::{
     routing::{get, post},
 };
 use base64::{Engine, engine::general_purpose::STANDARD};
-use portolan_mesh::ObjectKey;
 use serde_json::{Value, json};
 
 use crate::{
     inject::{self, InjectSettings, NamespaceLabels, Outcome},
     metrics::{Metric, Metrics},
-    push::Model,
+    settings::Settings,
     validate,
 };
 
@@ -30,7 +29,7 @@ const MAX_REVIEW_BYTES: usize = 4 * 1024 * 1024;
 /// What the handlers need.
 pub struct Webhooks {
     /// Namespaces and settings.
-    pub model: Arc<Model>,
+    pub settings: Arc<Settings>,
     /// Counters.
     pub metrics: Arc<Metrics>,
     /// Image that is injected.
@@ -40,21 +39,20 @@ pub struct Webhooks {
 }
 
 impl Webhooks {
-    fn settings(&self) -> InjectSettings {
-        let inputs = self.model.inputs.read();
+    fn inject_settings(&self) -> InjectSettings {
+        let cluster = self.settings.cluster();
         InjectSettings {
             proxy_image: self.proxy_image.clone(),
             revision: self.revision.clone(),
-            cluster_id: inputs.cluster.cluster_id.clone(),
-            cluster_domain: inputs.cluster.domain.clone(),
-            mesh: inputs.mesh_config.clone(),
-            default_config: self.model.default_config.read().clone(),
+            cluster_id: cluster.cluster_id.clone(),
+            cluster_domain: cluster.domain.clone(),
+            mesh: self.settings.mesh_config(),
+            default_config: self.settings.default_config(),
         }
     }
 
     fn namespace_labels(&self, namespace: &str) -> NamespaceLabels {
-        let inputs = self.model.inputs.read();
-        let namespace = inputs.namespaces.get(&ObjectKey::new("", namespace));
+        let namespace = self.settings.namespace(namespace);
         namespace.and_then(|namespace| namespace.metadata.labels.clone()).unwrap_or_default()
     }
 }
@@ -102,7 +100,7 @@ async fn inject_pod(State(webhooks): State<Arc<Webhooks>>, body: Bytes) -> Answe
         .iter()
         .find_map(|key| request["object"]["metadata"][*key].as_str())
         .unwrap_or_default();
-    let response = match inject::review(&request["object"], namespace, &labels, &webhooks.settings()) {
+    let response = match inject::review(&request["object"], namespace, &labels, &webhooks.inject_settings()) {
         Ok(Outcome::Skipped(skip)) => {
             webhooks.metrics.count(Metric::InjectionSkip, &[]);
             tracing::debug!(namespace, pod = name, reason = skip.reason(), "not injected");
@@ -171,7 +169,7 @@ mod tests {
 
     async fn post(path: &str, review: Value) -> (StatusCode, Value) {
         let webhooks = Webhooks {
-            model: Arc::default(),
+            settings: Arc::default(),
             metrics: Arc::default(),
             proxy_image: "portolan/proxy".into(),
             revision: "default".into(),

@@ -118,6 +118,11 @@ async fn handle(State(fake): State<Arc<Fake>>, request: Request) -> Response {
         (Method::POST, None) if collection.ends_with("tokenreviews") => {
             axum::Json(token_review(json)).into_response()
         }
+        (Method::POST, None) if collection.ends_with("subjectaccessreviews") => {
+            let mut review = json;
+            review["status"] = json!({"allowed": true});
+            axum::Json(review).into_response()
+        }
         (Method::POST, None) => {
             let mut object = json;
             if let Some(namespace) = &namespace {

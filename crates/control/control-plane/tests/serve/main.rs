@@ -3,6 +3,7 @@
 
 #![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used, reason = "a test reports by panicking")]
 
+mod by_change;
 mod fake;
 
 use std::{
@@ -185,11 +186,16 @@ fn with_token<T>(message: T, token: &str) -> Request<T> {
 }
 
 fn node(namespace: &str, account: &str) -> Node {
+    named("sidecar~10.64.0.5~reviews-1", namespace, account, "10.64.0.5")
+}
+
+/// `who` is type, address and name.
+fn named(who: &str, namespace: &str, account: &str, ip: &str) -> Node {
     let text = |text: &str| ProtoValue { kind: Some(Kind::StringValue(text.into())) };
-    let fields = [("NAMESPACE", namespace), ("SERVICE_ACCOUNT", account), ("INSTANCE_IPS", "10.64.0.5")]
+    let fields = [("NAMESPACE", namespace), ("SERVICE_ACCOUNT", account), ("INSTANCE_IPS", ip)]
         .map(|(key, value)| (key.to_owned(), text(value)));
     Node {
-        id: format!("sidecar~10.64.0.5~reviews-1.{namespace}~{namespace}.svc.cluster.local"),
+        id: format!("{who}.{namespace}~{namespace}.svc.cluster.local"),
         metadata: Some(Struct { fields: fields.into() }),
         ..Default::default()
     }
@@ -355,7 +361,14 @@ async fn serves_a_mesh() {
     assert!(hosts().unwrap_or_default().contains("10.1.2.3 bank.example.com"), "{:?}", hosts());
 
     // What it shows of itself.
-    let sync = plane.debug("/debug/syncz").await;
+    let mut sync = plane.debug("/debug/syncz").await;
+    for _ in 0..100 {
+        if sync[0]["cluster_sent"] == sync[0]["cluster_acked"] {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        sync = plane.debug("/debug/syncz").await;
+    }
     assert_eq!(sync[0]["proxy"], "reviews-1.bookinfo");
     assert_eq!(sync[0]["cluster_sent"], sync[0]["cluster_acked"]);
     let ads = plane.debug("/debug/adsz").await;

@@ -1,6 +1,4 @@
-use std::sync::Arc;
-
-use portolan_mesh::{Inputs, Protocol, ServicePort, Visibility};
+use portolan_mesh::{Protocol, ServicePort, Visibility};
 
 use super::*;
 use crate::fixture::{peer, service, yaml};
@@ -9,20 +7,18 @@ const IDENTITY: &str = "spiffe://west.local/ns/istio-system/sa/east-ingress-serv
 
 /// Exports of a mesh with `services` to the peer east.
 fn exported(services: Vec<Service>, rules: &str) -> BTreeMap<String, Export> {
-    let mut snapshot = Snapshot::build(&Inputs::default(), None);
-    snapshot.services = services.into_iter().map(|s| (s.host.clone(), Arc::new(s))).collect();
+    let services = services.into_iter().map(|s| (s.host.clone(), Arc::new(s))).collect();
     let set: ExportedServiceSetSpec = yaml(&format!("exportRules: {rules}"));
-    exports(&snapshot, &peer("east"), Some(&set), &[IDENTITY.to_owned()])
+    exports(&services, &peer("east"), Some(&set), &[IDENTITY.to_owned()])
 }
 
 const EVERYTHING: &str = "[{type: NameSelector, nameSelector: {}}]";
 
 #[test]
 fn without_an_export_set_nothing_is_exported() {
-    let mut snapshot = Snapshot::build(&Inputs::default(), None);
     let ratings = service("ratings", "bookinfo");
-    snapshot.services.insert(ratings.host.clone(), Arc::new(ratings));
-    assert!(exports(&snapshot, &peer("east"), None, &[IDENTITY.to_owned()]).is_empty());
+    let services = BTreeMap::from([(ratings.host.clone(), Arc::new(ratings))]);
+    assert!(exports(&services, &peer("east"), None, &[IDENTITY.to_owned()]).is_empty());
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! The model over small meshes written in YAML.
 
+mod changes;
 mod policies;
 mod registries;
 mod virtual_services;
@@ -22,6 +23,12 @@ fn sidecar(namespace: &str, labels: Value) -> ProxyNode {
     let metadata = json!({"NAMESPACE": namespace, "LABELS": labels});
     let id = format!("sidecar~10.64.9.9~unknown.{namespace}~{namespace}.svc.cluster.local");
     ProxyNode::parse(&id, &metadata).unwrap()
+}
+
+/// What a proxy sees.
+fn scope_of<'a>(mesh: &'a Mesh, node: &ProxyNode) -> Scope<'a> {
+    let model = mesh.model();
+    model.scope(model.scope_of(node))
 }
 
 const SHOP: &str = r#"
@@ -54,10 +61,11 @@ const REVIEWS: &str = "reviews.shop.svc.cluster.local";
 
 #[test]
 fn services_and_endpoints() {
-    let snapshot = Snapshot::build(&inputs(SHOP), None);
-    let service = &snapshot.services[REVIEWS];
+    let mesh = Mesh::from(&inputs(SHOP));
+    let service = mesh.model().service(REVIEWS).unwrap();
     assert_eq!(service.ports[0].protocol, Protocol::Http);
-    let endpoints = snapshot.endpoints_of(REVIEWS).unwrap().port(80);
+    let endpoints = mesh.model().endpoints_of(REVIEWS).unwrap();
+    let endpoints = endpoints.port(80);
     assert_eq!(endpoints.len(), 1);
     let endpoint = &endpoints[0];
     assert!(endpoint.mesh_tls && endpoint.port == 9080);
@@ -66,20 +74,8 @@ fn services_and_endpoints() {
 
     let mut node = sidecar("shop", json!({}));
     node.name = "reviews-v1-abc-x".to_owned();
-    let instances = snapshot.instances_of(&node);
+    let instances = mesh.model().instances_of(&node);
     assert_eq!((instances.len(), instances[0].target), (1, 9080));
-}
-
-#[test]
-fn unchanged_parts_are_shared() {
-    let mut all = inputs(SHOP);
-    let first = Snapshot::build(&all, None);
-    all.insert(json!({"kind": "Service", "metadata": {"name": "other", "namespace": "shop"},
-        "spec": {"clusterIP": "10.96.0.9", "ports": [{"port": 1}]}}))
-        .unwrap();
-    let second = Snapshot::build(&all, Some(&first));
-    assert!(std::sync::Arc::ptr_eq(&first.services[REVIEWS], &second.services[REVIEWS]));
-    assert!(std::sync::Arc::ptr_eq(&first.endpoints[REVIEWS], &second.endpoints[REVIEWS]));
 }
 
 #[test]
@@ -101,11 +97,11 @@ kind: VirtualService
 metadata: {name: hidden, namespace: other, creationTimestamp: "2019-01-01T00:00:00Z"}
 spec: {hosts: [reviews.shop.svc.cluster.local], exportTo: ["."], http: []}
 "#;
-    let snapshot = Snapshot::build(&inputs(&format!("{SHOP}---{yaml}")), None);
-    let scope = snapshot.scope(&sidecar("shop", json!({})));
+    let mesh = Mesh::from(&inputs(&format!("{SHOP}---{yaml}")));
+    let scope = scope_of(&mesh, &sidecar("shop", json!({})));
     assert_eq!(scope.virtual_service_for(REVIEWS).unwrap().meta.key.name, "older");
     assert_eq!(scope.virtual_service_for("x.svc.cluster.local").unwrap().meta.key.name, "wide");
-    let other = snapshot.scope(&sidecar("other", json!({})));
+    let other = scope_of(&mesh, &sidecar("other", json!({})));
     assert_eq!(other.virtual_service_for(REVIEWS).unwrap().meta.key.name, "hidden");
 }
 
@@ -130,8 +126,8 @@ spec:
   - match: [{uri: {prefix: /a/x}}, {uri: {prefix: /z}}, {headers: {h: {exact: v}}}]
     route: [{destination: {host: reviews}}]
 "#;
-    let snapshot = Snapshot::build(&inputs(&format!("{SHOP}---{yaml}")), None);
-    let scope = snapshot.scope(&sidecar("shop", json!({})));
+    let mesh = Mesh::from(&inputs(&format!("{SHOP}---{yaml}")));
+    let scope = scope_of(&mesh, &sidecar("shop", json!({})));
     let vs = scope.virtual_service_for(REVIEWS).unwrap();
     assert_eq!(vs.spec.http.len(), 2);
     let matches = &vs.spec.http[0].match_;
@@ -153,9 +149,9 @@ fn destination_rule_lookup_order() {
         rule("shop", "reviews"),
         rule("client", "'*.svc.cluster.local'")
     );
-    let snapshot = Snapshot::build(&inputs(&all), None);
+    let mesh = Mesh::from(&inputs(&all));
     for (client, expected) in [("shop", "shop"), ("client", "client"), ("third", "shop")] {
-        let rule = snapshot.destination_rule(client, &snapshot.services[REVIEWS]).unwrap();
+        let rule = mesh.model().destination_rule(client, &mesh.model().services()[REVIEWS]).unwrap();
         assert_eq!(rule.meta.key.namespace, expected, "{client}");
     }
 }
@@ -175,14 +171,14 @@ kind: PeerAuthentication
 metadata: {name: workload, namespace: shop}
 spec: {selector: {matchLabels: {app: reviews}}, portLevelMtls: {9080: {mode: DISABLE}}}
 "#;
-    let snapshot = Snapshot::build(&inputs(yaml), None);
-    let labels = [("app".to_owned(), "reviews".to_owned())].into();
+    let mesh = Mesh::from(&inputs(yaml));
+    let labels = std::sync::Arc::new([("app".to_owned(), "reviews".to_owned())].into());
     use portolan_resources::security::MtlsMode::*;
-    let modes = snapshot.mtls_modes("shop", &labels);
+    let modes = mesh.model().mtls_modes("shop", &labels);
     assert_eq!((modes.port(9080), modes.port(1)), (Disable, Permissive));
-    assert_eq!(snapshot.mtls_modes("shop", &Default::default()).default, Permissive);
-    assert_eq!(snapshot.mtls_modes("other", &labels).default, Strict);
-    assert_eq!(Snapshot::build(&Inputs::default(), None).mtls_modes("x", &labels).default, Permissive);
+    assert_eq!(mesh.model().mtls_modes("shop", &Default::default()).default, Permissive);
+    assert_eq!(mesh.model().mtls_modes("other", &labels).default, Strict);
+    assert_eq!(Mesh::from(&Inputs::default()).model().mtls_modes("x", &labels).default, Permissive);
 }
 
 #[test]
@@ -196,12 +192,12 @@ kind: Sidecar
 metadata: {name: one, namespace: client}
 spec: {workloadSelector: {labels: {app: a}}, egress: [{hosts: ["shop/*"]}]}
 "#;
-    let snapshot = Snapshot::build(&inputs(&format!("{SHOP}---{yaml}")), None);
-    let narrow = snapshot.scope(&sidecar("client", json!({})));
-    assert!(narrow.service(REVIEWS).is_none() && !narrow.allow_any);
-    let selected = snapshot.scope(&sidecar("client", json!({"app": "a"})));
-    assert!(selected.service(REVIEWS).is_some() && selected.allow_any);
-    assert!(snapshot.scope(&sidecar("third", json!({}))).service(REVIEWS).is_some());
+    let mesh = Mesh::from(&inputs(&format!("{SHOP}---{yaml}")));
+    let narrow = scope_of(&mesh, &sidecar("client", json!({})));
+    assert!(narrow.visible_service(REVIEWS).is_none() && !narrow.allow_any());
+    let selected = scope_of(&mesh, &sidecar("client", json!({"app": "a"})));
+    assert!(selected.visible_service(REVIEWS).is_some() && selected.allow_any());
+    assert!(scope_of(&mesh, &sidecar("third", json!({}))).visible_service(REVIEWS).is_some());
 }
 
 #[test]
@@ -226,15 +222,15 @@ fn federation_is_a_second_registry() {
         import(exported, Visibility::only("istio-system")),
         import(REVIEWS, Visibility::Public),
     ];
-    let snapshot = Snapshot::build(&all, None);
-    let table = snapshot.dns_table();
+    let mesh = Mesh::from(&all);
+    let table = mesh.model().dns_table();
     assert_eq!(table.keys().collect::<Vec<_>>(), [local]);
-    let scope = snapshot.scope(&sidecar("shop", json!({})));
-    assert!(scope.service(local).is_some() && scope.service(exported).is_none());
+    let scope = scope_of(&mesh, &sidecar("shop", json!({})));
+    assert!(scope.visible_service(local).is_some() && scope.visible_service(exported).is_none());
     // Imported as local: the Kubernetes Service stays, its accepted identities are united.
-    let merged = &snapshot.services[REVIEWS];
+    let merged = mesh.model().service(REVIEWS).unwrap();
     assert_eq!(merged.registry, Registry::Kubernetes);
-    let identities = snapshot.accepted_identities(merged);
+    let identities = mesh.model().accepted_identities(&merged);
     assert!(identities.contains("spiffe://east.local/ns/istio-system/sa/gw"));
     assert!(identities.contains("spiffe://cluster.local/ns/shop/sa/reviews"));
 }
@@ -248,11 +244,11 @@ spec:
   selector: {istio: ingressgateway}
   servers: [{port: {number: 80, name: http, protocol: HTTP}, hosts: ["shop/*.example.com", "other.com"]}]
 "#;
-    let snapshot = Snapshot::build(&inputs(yaml), None);
+    let mesh = Mesh::from(&inputs(yaml));
     let metadata = json!({"NAMESPACE": "istio-system", "LABELS": {"istio": "ingressgateway"}});
     let node = ProxyNode::parse("router~10.64.0.9~gw.istio-system~istio-system.svc.cluster.local", &metadata)
         .unwrap();
-    let servers = snapshot.gateways_of(&node);
+    let servers = mesh.model().gateways_of(&node);
     assert_eq!(servers.len(), 1);
     assert_eq!(servers[0].bound_hosts("shop", &["*".into()]), ["*.example.com", "other.com"]);
     assert_eq!(servers[0].bound_hosts("other", &["*".into()]), ["other.com"]);

@@ -11,16 +11,16 @@ use serde_json::json;
 use super::{REVIEWS, SHOP, inputs};
 use crate::*;
 
-fn labels(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {
-    pairs.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect()
+fn labels(pairs: &[(&str, &str)]) -> Arc<BTreeMap<String, String>> {
+    Arc::new(pairs.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect())
 }
 
 fn policy(kind: &str, namespace: &str, name: &str, spec: &str) -> String {
     format!("kind: {kind}\nmetadata: {{name: {name}, namespace: {namespace}}}\nspec: {{{spec}}}\n---\n")
 }
 
-fn build(yaml: &str) -> Snapshot {
-    Snapshot::build(&inputs(yaml.trim_end_matches("---\n")), None)
+fn build(yaml: &str) -> Mesh {
+    Mesh::from(&inputs(yaml.trim_end_matches("---\n")))
 }
 
 /// Names of policies, by the list in which they stand.
@@ -46,8 +46,9 @@ fn a_workload_has_the_policies_of_the_root_namespace_and_its_own() {
         + &policy("RequestAuthentication", "istio-system", "root", "")
         + &policy("RequestAuthentication", "shop", "jwt", "selector: {matchLabels: {app: a}}")
         + &policy("RequestAuthentication", "other", "foreign", "");
-    let snapshot = build(&yaml);
-    let of = |namespace: &str, pairs: &[(&str, &str)]| names(&snapshot.policies(namespace, &labels(pairs)));
+    let mesh = build(&yaml);
+    let of =
+        |namespace: &str, pairs: &[(&str, &str)]| names(&mesh.model().policies(namespace, &labels(pairs)));
     let everybody = ["deny istio-system/root", "allow shop/own", "request istio-system/root"];
     assert_eq!(of("shop", &[]), everybody);
     assert_eq!(of("shop", &[("app", "b"), ("tier", "x")]), everybody);
@@ -75,13 +76,14 @@ fn each_action_has_its_list_and_no_action_allows() {
         ("action: AUDIT", "audit shop/p"),
         ("action: CUSTOM", "custom shop/p"),
     ] {
-        let found = build(&policy(kind, "shop", "p", action)).policies("shop", &BTreeMap::new());
+        let found = build(&policy(kind, "shop", "p", action)).model().policies("shop", &Arc::default());
         assert_eq!(names(&found), [expected], "{action}");
         assert!(!found.is_empty(), "{action}");
     }
-    let found = build(&policy("RequestAuthentication", "shop", "p", "")).policies("shop", &BTreeMap::new());
+    let found =
+        build(&policy("RequestAuthentication", "shop", "p", "")).model().policies("shop", &Arc::default());
     assert!(!found.is_empty());
-    assert!(build("").policies("shop", &BTreeMap::new()).is_empty());
+    assert!(build("").model().policies("shop", &Arc::default()).is_empty());
 }
 
 #[test]
@@ -135,7 +137,7 @@ fn the_narrowest_peer_authentication_that_says_something_holds() {
         ),
     ];
     for (yaml, expected) in cases {
-        let modes = build(&yaml).mtls_modes("shop", &labels(&[("app", "a")]));
+        let modes = build(&yaml).model().mtls_modes("shop", &labels(&[("app", "a")]));
         assert_eq!((modes.port(1), modes.port(2)), expected, "{yaml}");
     }
 }
@@ -145,9 +147,9 @@ fn in_the_root_namespace_its_own_policy_is_the_meshs() {
     let kind = "PeerAuthentication";
     let yaml = policy(kind, "istio-system", "root", "mtls: {mode: STRICT}")
         + &policy(kind, "istio-system", "w", "selector: {matchLabels: {app: a}}, mtls: {mode: DISABLE}");
-    let snapshot = build(&yaml);
-    assert_eq!(snapshot.mtls_modes("istio-system", &labels(&[])).default, Strict);
-    assert_eq!(snapshot.mtls_modes("istio-system", &labels(&[("app", "a")])).default, Disable);
+    let mesh = build(&yaml);
+    assert_eq!(mesh.model().mtls_modes("istio-system", &labels(&[])).default, Strict);
+    assert_eq!(mesh.model().mtls_modes("istio-system", &labels(&[("app", "a")])).default, Disable);
 }
 
 #[test]
@@ -158,8 +160,8 @@ fn the_oldest_peer_authentication_of_a_scope_holds() {
              creationTimestamp: \"{year}-01-01T00:00:00Z\"}}\nspec: {{mtls: {{mode: {mode}}}}}\n---\n"
         )
     };
-    let snapshot = build(&(old("a", 2022, "DISABLE") + &old("b", 2021, "STRICT")));
-    assert_eq!(snapshot.mtls_modes("shop", &labels(&[])).default, Strict);
+    let mesh = build(&(old("a", 2022, "DISABLE") + &old("b", 2021, "STRICT")));
+    assert_eq!(mesh.model().mtls_modes("shop", &labels(&[])).default, Strict);
 }
 
 #[test]
@@ -171,9 +173,9 @@ fn identities_of_endpoints_and_of_the_service_are_accepted_in_all_our_trust_doma
         .unwrap();
     all.mesh_config =
         Arc::new(MeshConfig { trust_domain_aliases: vec!["old.local".to_owned()], ..MeshConfig::default() });
-    let snapshot = Snapshot::build(&all, None);
+    let mesh = Mesh::from(&all);
     let accepted = |host: &str| -> Vec<String> {
-        snapshot.accepted_identities(&snapshot.services[host]).into_iter().collect()
+        mesh.model().accepted_identities(&mesh.model().services()[host]).into_iter().collect()
     };
     assert_eq!(
         accepted(REVIEWS),

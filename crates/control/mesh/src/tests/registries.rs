@@ -8,8 +8,8 @@ use serde_json::{Value, json};
 use super::{REVIEWS, SHOP, inputs, sidecar};
 use crate::*;
 
-fn snapshot(yaml: &str) -> Snapshot {
-    Snapshot::build(&inputs(yaml), None)
+fn mesh(yaml: &str) -> Mesh {
+    Mesh::from(&inputs(yaml))
 }
 
 fn map(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {
@@ -59,7 +59,7 @@ spec:
         age: Age(1_609_459_200),
         ..Service::default()
     };
-    assert_eq!(*snapshot(yaml).services["web.shop.svc.cluster.local"], expected);
+    assert_eq!(*mesh(yaml).model().services()["web.shop.svc.cluster.local"], expected);
 }
 
 #[test]
@@ -81,7 +81,7 @@ fn how_a_kubernetes_service_is_resolved() {
         let yaml = format!(
             "kind: Service\nmetadata: {{name: web, namespace: shop}}\nspec: {{{spec}, ports: [{{port: 80}}]}}\n"
         );
-        let service = snapshot(&yaml).services["web.shop.svc.cluster.local"].clone();
+        let service = mesh(&yaml).model().services()["web.shop.svc.cluster.local"].clone();
         assert_eq!(service.addresses, addresses, "{spec}");
         assert_eq!((service.resolution, service.headless), (resolution, headless), "{spec}");
         assert_eq!(service.external_name.as_deref(), external_name, "{spec}");
@@ -107,8 +107,9 @@ fn endpoints_know_their_pod_by_name_else_by_address() {
            - {addresses: [10.64.0.5]}\n\
            - {addresses: [192.0.2.1], targetRef: {kind: Pod, name: host}}\n\
            - {addresses: [192.0.2.2], targetRef: {kind: Node, name: host}}\n";
-    let snapshot = snapshot(&yaml);
-    let found: Vec<_> = snapshot.endpoints["web.shop.svc.cluster.local"]
+    let mesh = mesh(&yaml);
+    let endpoints = mesh.model().endpoints_of("web.shop.svc.cluster.local").unwrap();
+    let found: Vec<_> = endpoints
         .port(80)
         .iter()
         .map(|e| (e.address.to_string(), e.labels.get("is").map(String::as_str), e.identity.is_some()))
@@ -121,8 +122,11 @@ fn endpoints_know_their_pod_by_name_else_by_address() {
             ("192.0.2.2".to_owned(), None, false)
         ]
     );
-    assert_eq!(snapshot.workload_at(&"10.64.0.5".parse().unwrap()).map(|w| w.pod.as_str()), Some("plain"));
-    assert!(snapshot.workload_at(&"192.0.2.1".parse().unwrap()).is_none());
+    assert_eq!(
+        mesh.model().workload_at(&"10.64.0.5".parse().unwrap()).map(|w| w.pod.clone()).as_deref(),
+        Some("plain")
+    );
+    assert!(mesh.model().workload_at(&"192.0.2.1".parse().unwrap()).is_none());
 }
 
 fn entry(name: &str, spec: &str) -> String {
@@ -163,7 +167,7 @@ spec:
         age: Age(1_609_459_200),
         ..Service::default()
     };
-    assert_eq!(*snapshot(yaml).services["api.example"], expected);
+    assert_eq!(*mesh(yaml).model().services()["api.example"], expected);
 }
 
 #[test]
@@ -175,7 +179,7 @@ fn service_entries_are_outside_of_the_mesh_unless_they_say_otherwise() {
         ("location: MESH_INTERNAL, resolution: STATIC", false, Resolution::ClientSide),
     ] {
         let spec = format!("hosts: [a.example], ports: [{{number: 80, name: h, protocol: HTTP}}], {spec}");
-        let service = snapshot(&entry("e", spec.trim_end_matches(", "))).services["a.example"].clone();
+        let service = mesh(&entry("e", spec.trim_end_matches(", "))).model().services()["a.example"].clone();
         assert_eq!((service.mesh_external, service.resolution), (external, resolution), "{spec}");
     }
 }
@@ -189,14 +193,13 @@ fn hosts_that_nobody_else_resolves_get_an_address_and_are_in_the_table_of_dns() 
         ("hosts: ['*.example'], resolution: STATIC", false),
         ("hosts: [a.example], resolution: STATIC, exportTo: ['.']", false),
     ] {
-        let snapshot = snapshot(&entry("e", spec));
-        assert_eq!(snapshot.dns_table().contains_key("a.example"), expected, "{spec}");
+        let mesh = mesh(&entry("e", spec));
+        assert_eq!(mesh.model().dns_table().contains_key("a.example"), expected, "{spec}");
     }
-    let with_addresses =
-        snapshot(&entry("e", "hosts: [a.example], addresses: [192.0.2.1], resolution: STATIC"));
-    let found = &with_addresses.dns_table()["a.example"];
+    let with_addresses = mesh(&entry("e", "hosts: [a.example], addresses: [192.0.2.1], resolution: STATIC"));
+    let found = &with_addresses.model().dns_table()["a.example"];
     assert_eq!(found.addresses, ["192.0.2.1".parse::<std::net::IpAddr>().unwrap()]);
-    assert_eq!(with_addresses.services["a.example"].auto_address, None);
+    assert_eq!(with_addresses.model().services()["a.example"].auto_address, None);
 }
 
 #[test]
@@ -207,7 +210,7 @@ fn listed_endpoints_are_taken_over_with_all_that_they_say() {
          locality: r/z/s, weight: 3, serviceAccount: acc}, \
         {address: 'unix:///run/s', serviceAccount: ''}, \
         {address: Api.example, network: m, labels: {security.istio.io/tlsMode: disabled}}]";
-    let of = |spec: &str| snapshot(&entry("e", spec)).endpoints["a.example"].port(80).to_vec();
+    let of = |spec: &str| mesh(&entry("e", spec)).model().endpoints()["a.example"].port(80).to_vec();
     let blank = Endpoint {
         address: EndpointAddress::Unix("/run/s".to_owned()),
         port: 8080,
@@ -274,8 +277,9 @@ fn a_selector_takes_workload_entries_and_pods_of_its_namespace_with_all_of_its_l
             "hosts: [a.example], location: {location}, resolution: STATIC, workloadSelector: {{labels: {{{selector}}}}}, \
              ports: [{{number: 80, name: h, protocol: HTTP}}]"
         );
-        let snapshot = snapshot(&(entry("e", &spec) + &objects));
-        let endpoints = snapshot.endpoints["a.example"].port(80);
+        let mesh = mesh(&(entry("e", &spec) + &objects));
+        let endpoints = mesh.model().endpoints_of("a.example").unwrap();
+        let endpoints = endpoints.port(80);
         endpoints.iter().map(|e| (e.address.to_string(), e.workload.clone(), e.mesh_tls)).collect()
     };
     let expected = |tls| {
@@ -289,7 +293,7 @@ fn a_selector_takes_workload_entries_and_pods_of_its_namespace_with_all_of_its_l
 #[test]
 fn of_services_with_one_host_kubernetes_keeps_its_ports_and_others_unite_theirs() {
     let ports = |yaml: &str, host: &str| -> Vec<(String, u16)> {
-        snapshot(yaml).services[host].ports.iter().map(|p| (p.name.clone(), p.number)).collect()
+        mesh(yaml).model().services()[host].ports.iter().map(|p| (p.name.clone(), p.number)).collect()
     };
     let of = |name: &str, host: &str, ports: &str| {
         "---\n".to_owned() + &entry(name, &format!("hosts: [{host}], ports: [{ports}]"))
@@ -311,21 +315,10 @@ fn endpoints_of_services_with_one_host_are_united_in_order_of_address() {
         "---\n".to_owned() + &entry(name, &format!("{spec}, endpoints: [{{address: {ip}}}]"))
     };
     let yaml = of("a", "10.0.0.2") + &of("b", "10.0.0.1");
-    let snapshot = snapshot(yaml.trim_start_matches("---\n"));
+    let mesh = mesh(yaml.trim_start_matches("---\n"));
     let addresses: Vec<_> =
-        snapshot.endpoints["x.example"].port(80).iter().map(|e| e.address.to_string()).collect();
+        mesh.model().endpoints()["x.example"].port(80).iter().map(|e| e.address.to_string()).collect();
     assert_eq!(addresses, ["10.0.0.1", "10.0.0.2"]);
-}
-
-#[test]
-fn what_changed_is_not_shared_with_the_snapshot_before() {
-    let mut all = inputs(SHOP);
-    let first = Snapshot::build(&all, None);
-    all.insert(json!({"kind": "Service", "metadata": {"name": "reviews", "namespace": "shop"},
-        "spec": {"clusterIP": "10.96.0.5", "ports": [{"port": 81}]}}))
-        .unwrap();
-    let second = Snapshot::build(&all, Some(&first));
-    assert_eq!(second.services[REVIEWS].ports[0].number, 81);
 }
 
 #[test]
@@ -367,8 +360,12 @@ fn a_workload_serves_the_services_that_select_it() {
         + "---\nkind: ServiceEntry\nmetadata: {name: e, namespace: shop}\nspec: {hosts: [e.example], resolution: STATIC, \
            workloadSelector: {labels: {app: a}}, ports: [{number: 90, name: h, protocol: HTTP, targetPort: 99}]}\n";
     let node = sidecar("shop", json!({}));
-    let served: Vec<_> =
-        snapshot(&yaml).instances_of(&node).into_iter().map(|i| (i.target, i.service.name.clone())).collect();
+    let served: Vec<_> = mesh(&yaml)
+        .model()
+        .instances_of(&node)
+        .into_iter()
+        .map(|i| (i.target, i.service.name.clone()))
+        .collect();
     let expected = [(80, "same"), (80, "zero"), (81, "number"), (99, "e.example"), (9080, "named")];
     assert_eq!(served, expected.map(|(target, name)| (target, name.to_owned())));
 }
@@ -378,17 +375,17 @@ fn listeners_of_the_sidecar_object_are_the_workloads() {
     let yaml = "kind: Sidecar\nmetadata: {name: s, namespace: shop}\nspec: {ingress: [\
                 {port: {number: 80, name: web, protocol: HTTP}, defaultEndpoint: '127.0.0.1:8080'}, \
                 {port: {number: 0, name: zero, protocol: HTTP}}, {port: {number: 81, name: tcp-x, protocol: what}}]}\n";
-    let snapshot = snapshot(yaml);
+    let mesh = mesh(yaml);
     let of = |number, name: &str, protocol, endpoint: &str| SidecarIngress {
         sidecar: ObjectKey::new("shop", "s"),
         port: port(name, number, protocol),
         default_endpoint: endpoint.to_owned(),
     };
     assert_eq!(
-        snapshot.sidecar_ingress(&sidecar("shop", json!({}))),
+        mesh.model().sidecar_ingress(&sidecar("shop", json!({}))),
         [of(80, "web", Protocol::Http, "127.0.0.1:8080"), of(81, "tcp-x", Protocol::Tcp, "")]
     );
-    assert!(snapshot.sidecar_ingress(&sidecar("other", json!({}))).is_empty());
+    assert!(mesh.model().sidecar_ingress(&sidecar("other", json!({}))).is_empty());
 }
 
 #[test]
@@ -396,6 +393,6 @@ fn the_mesh_decides_who_sees_service_entries_that_say_nothing() {
     let mut all = inputs(&entry("e", "hosts: [a.example]"));
     all.mesh_config =
         Arc::new(MeshConfig { default_service_export_to: vec![".".to_owned()], ..MeshConfig::default() });
-    let snapshot = Snapshot::build(&all, None);
-    assert_eq!(snapshot.services["a.example"].visibility, Visibility::only("shop"));
+    let mesh = Mesh::from(&all);
+    assert_eq!(mesh.model().services()["a.example"].visibility, Visibility::only("shop"));
 }

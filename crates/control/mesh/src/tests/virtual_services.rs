@@ -1,6 +1,6 @@
 //! Delegates of VirtualServices, and DestinationRules for the same host.
 
-use super::{REVIEWS, SHOP, inputs, sidecar};
+use super::{REVIEWS, SHOP, inputs, scope_of, sidecar};
 use crate::*;
 use portolan_resources::networking::HttpMatchRequest;
 use serde_json::json;
@@ -13,8 +13,8 @@ fn merged(root: &str, delegate: &str) -> Vec<Vec<HttpMatchRequest>> {
          ---\nkind: VirtualService\nmetadata: {{name: inner, namespace: shop}}\n\
          spec: {{http: [{{match: {delegate}, route: [{{destination: {{host: reviews}}}}]}}]}}\n"
     );
-    let snapshot = Snapshot::build(&inputs(&yaml), None);
-    snapshot.virtual_services[0].spec.http.iter().map(|r| r.match_.clone()).collect()
+    let mesh = Mesh::from(&inputs(&yaml));
+    mesh.model().virtual_services()[0].spec.http.iter().map(|r| r.match_.clone()).collect()
 }
 
 #[test]
@@ -64,8 +64,8 @@ fn a_delegate_that_its_root_may_not_see_is_left_out() {
              ---\nkind: VirtualService\nmetadata: {{name: inner, namespace: other}}\n\
              spec: {{exportTo: [{export_to}], http: [{{route: [{{destination: {{host: reviews}}}}]}}]}}\n"
         );
-        let snapshot = Snapshot::build(&inputs(&yaml), None);
-        assert_eq!(snapshot.virtual_services[0].spec.http.len(), expected, "{export_to}");
+        let mesh = Mesh::from(&inputs(&yaml));
+        assert_eq!(mesh.model().virtual_services()[0].spec.http.len(), expected, "{export_to}");
     }
 }
 
@@ -79,8 +79,8 @@ fn destination_rules_for_one_host_of_one_namespace_and_visibility_are_merged() {
     };
     let first = rule("a", "shop", REVIEWS, "*", "{name: v1, labels: {from: a}}");
     let subsets = |second: String| -> Vec<(String, String)> {
-        let snapshot = Snapshot::build(&inputs(&format!("{SHOP}{first}{second}")), None);
-        let scope = snapshot.scope(&sidecar("shop", json!({})));
+        let mesh = Mesh::from(&inputs(&format!("{SHOP}{first}{second}")));
+        let scope = scope_of(&mesh, &sidecar("shop", json!({})));
         let found = scope.destination_rule(REVIEWS).unwrap();
         found.spec.subsets.iter().map(|s| (s.name.clone(), s.labels["from"].clone())).collect()
     };

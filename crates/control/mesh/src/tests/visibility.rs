@@ -5,12 +5,12 @@ use std::sync::Arc;
 use portolan_resources::MeshConfig;
 use serde_json::json;
 
-use super::{REVIEWS, SHOP, inputs, sidecar};
+use super::{REVIEWS, SHOP, inputs, scope_of, sidecar};
 use crate::*;
 
 /// A mesh of the shop and what `yaml` adds.
-fn shop(yaml: &str) -> Snapshot {
-    Snapshot::build(&inputs(&format!("{SHOP}---\n{yaml}")), None)
+fn shop(yaml: &str) -> Mesh {
+    Mesh::from(&inputs(&format!("{SHOP}---\n{yaml}")))
 }
 
 fn gateway(namespace: &str, labels: serde_json::Value) -> ProxyNode {
@@ -28,10 +28,10 @@ fn service(namespace: &str, name: &str, annotations: &str) -> String {
 }
 
 /// Services that a sidecar in `namespace` sees, each with its ports.
-fn seen(snapshot: &Snapshot, namespace: &str) -> Vec<String> {
-    let scope = snapshot.scope(&sidecar(namespace, json!({})));
+fn seen(mesh: &Mesh, namespace: &str) -> Vec<String> {
+    let scope = scope_of(mesh, &sidecar(namespace, json!({})));
     let ports = |s: &Service| s.ports.iter().map(|p| p.number.to_string()).collect::<Vec<_>>().join(",");
-    scope.services.values().map(|s| format!("{}.{}:{}", s.name, s.namespace, ports(s))).collect()
+    scope.services().values().map(|s| format!("{}.{}:{}", s.name, s.namespace, ports(s))).collect()
 }
 
 #[test]
@@ -40,10 +40,10 @@ fn services_are_seen_where_they_are_exported_to() {
     for (name, export_to) in [("private", "."), ("hidden", "~"), ("public", "*"), ("shared", "client, .")] {
         yaml += &service("a", name, &format!("networking.istio.io/exportTo: \"{export_to}\""));
     }
-    let snapshot = Snapshot::build(&inputs(&yaml), None);
-    assert_eq!(seen(&snapshot, "a"), ["private.a:80,81", "public.a:80,81", "shared.a:80,81"]);
-    assert_eq!(seen(&snapshot, "client"), ["public.a:80,81", "shared.a:80,81"]);
-    assert_eq!(seen(&snapshot, "third"), ["public.a:80,81"]);
+    let mesh = Mesh::from(&inputs(&yaml));
+    assert_eq!(seen(&mesh, "a"), ["private.a:80,81", "public.a:80,81", "shared.a:80,81"]);
+    assert_eq!(seen(&mesh, "client"), ["public.a:80,81", "shared.a:80,81"]);
+    assert_eq!(seen(&mesh, "third"), ["public.a:80,81"]);
 }
 
 #[test]
@@ -51,9 +51,9 @@ fn the_mesh_decides_who_sees_services_that_say_nothing() {
     let mut inputs = inputs(&service("a", "quiet", ""));
     let mesh = MeshConfig { default_service_export_to: vec![".".to_owned()], ..MeshConfig::default() };
     inputs.mesh_config = Arc::new(mesh);
-    let snapshot = Snapshot::build(&inputs, None);
-    assert_eq!(seen(&snapshot, "a"), ["quiet.a:80,81"]);
-    assert!(seen(&snapshot, "client").is_empty());
+    let mesh = Mesh::from(&inputs);
+    assert_eq!(seen(&mesh, "a"), ["quiet.a:80,81"]);
+    assert!(seen(&mesh, "client").is_empty());
 }
 
 #[test]
@@ -87,25 +87,25 @@ fn egress_hosts_let_through_what_they_name_and_nothing_else() {
         let yaml = format!(
             "{services}kind: Sidecar\nmetadata: {{name: default, namespace: client}}\nspec: {{egress: {egress}}}\n"
         );
-        let snapshot = Snapshot::build(&inputs(&yaml), None);
-        assert_eq!(seen(&snapshot, "client"), expected, "{egress}");
-        assert_eq!(seen(&snapshot, "third"), [ax, bx, ay, cz], "{egress}: another namespace");
+        let mesh = Mesh::from(&inputs(&yaml));
+        assert_eq!(seen(&mesh, "client"), expected, "{egress}");
+        assert_eq!(seen(&mesh, "third"), [ax, bx, ay, cz], "{egress}: another namespace");
     }
 }
 
 #[test]
-fn a_service_that_is_let_through_whole_is_shared_with_the_snapshot() {
+fn a_service_that_is_let_through_whole_is_the_one_of_the_mesh() {
     let yaml = "kind: Sidecar\nmetadata: {name: default, namespace: client}\nspec: {egress: [{hosts: ['shop/*']}]}\n";
-    let snapshot = shop(yaml);
-    let scope = snapshot.scope(&sidecar("client", json!({})));
-    assert!(Arc::ptr_eq(&scope.services[REVIEWS], &snapshot.services[REVIEWS]));
+    let mesh = shop(yaml);
+    let scope = scope_of(&mesh, &sidecar("client", json!({})));
+    assert!(Arc::ptr_eq(&scope.services()[REVIEWS], &scope.model().services()[REVIEWS]));
 }
 
 #[test]
 fn an_exported_service_is_not_seen_where_the_egress_hosts_leave_it_out() {
     let yaml = service("a", "hidden", "networking.istio.io/exportTo: \"~\"")
         + "kind: Sidecar\nmetadata: {name: default, namespace: client}\nspec: {egress: [{hosts: ['*/*']}]}\n";
-    assert!(seen(&Snapshot::build(&inputs(&yaml), None), "client").is_empty());
+    assert!(seen(&Mesh::from(&inputs(&yaml)), "client").is_empty());
 }
 
 #[test]
@@ -120,10 +120,10 @@ fn the_nearest_sidecar_object_holds() {
         + &object("default", "client", "", "d/*")
         + &object("root", "istio-system", "", "r/*")
         + &object("root-selected", "istio-system", "workloadSelector: {labels: {app: a}}, ", "n/*");
-    let snapshot = Snapshot::build(&inputs(yaml.trim_start_matches("---\n")), None);
+    let mesh = Mesh::from(&inputs(yaml.trim_start_matches("---\n")));
     let holds = |namespace: &str, labels| {
-        let scope = snapshot.scope(&sidecar(namespace, labels));
-        scope.sidecar.as_ref().map(|s| s.meta.key.to_string())
+        let scope = scope_of(&mesh, &sidecar(namespace, labels));
+        scope.key().sidecar.as_ref().map(ToString::to_string)
     };
     for (namespace, labels, expected) in [
         ("client", json!({"app": "a", "tier": "x"}), "client/selected"),
@@ -136,17 +136,17 @@ fn the_nearest_sidecar_object_holds() {
     ] {
         assert_eq!(holds(namespace, labels.clone()).as_deref(), Some(expected), "{namespace} {labels}");
     }
-    assert!(Snapshot::build(&Inputs::default(), None).scope(&sidecar("a", json!({}))).sidecar.is_none());
+    assert!(scope_of(&Mesh::from(&Inputs::default()), &sidecar("a", json!({}))).key().sidecar.is_none());
 }
 
 #[test]
 fn sidecar_objects_do_not_hold_for_gateways() {
     let yaml =
         "kind: Sidecar\nmetadata: {name: default, namespace: client}\nspec: {egress: [{hosts: ['./*']}]}\n";
-    let snapshot = shop(yaml);
-    assert!(snapshot.scope(&sidecar("client", json!({}))).services.is_empty());
-    let scope = snapshot.scope(&gateway("client", json!({})));
-    assert!(scope.services.contains_key(REVIEWS) && scope.sidecar.is_none());
+    let mesh = shop(yaml);
+    assert!(scope_of(&mesh, &sidecar("client", json!({}))).services().is_empty());
+    let scope = scope_of(&mesh, &gateway("client", json!({})));
+    assert!(scope.visible_exact(REVIEWS).is_some() && scope.key().sidecar.is_none());
 }
 
 #[test]
@@ -167,11 +167,15 @@ fn a_virtual_service_that_is_seen_brings_its_destinations_along() {
                  spec: {{hosts: [front.example], exportTo: ['{export_to}'], {rule}}}\n"
             );
             let yaml = format!("{}{virtual_service}{sidecar_object}", service("a", "x", ""));
-            let snapshot = Snapshot::build(&inputs(&yaml), None);
-            let scope = snapshot.scope(&sidecar("client", json!({})));
-            let found = scope.services.get("x.a.svc.cluster.local");
+            let mesh = Mesh::from(&inputs(&yaml));
+            let scope = scope_of(&mesh, &sidecar("client", json!({})));
+            let found = scope.visible_exact("x.a.svc.cluster.local");
             assert_eq!(found.is_some(), expected && visible, "{namespace} {export_to} {rule}");
-            assert_eq!(scope.virtual_services.len(), usize::from(visible), "{namespace} {export_to}");
+            assert_eq!(
+                scope.virtual_services_of("mesh").len(),
+                usize::from(visible),
+                "{namespace} {export_to}"
+            );
             // All ports of it: the destination may name any.
             assert!(found.is_none_or(|s| s.ports.len() == 2), "{rule}");
         }
@@ -180,12 +184,12 @@ fn a_virtual_service_that_is_seen_brings_its_destinations_along() {
 
 #[test]
 fn virtual_services_are_bound_to_the_gateways_that_they_name() {
-    let snapshot = shop(
+    let mesh = shop(
         "kind: VirtualService\nmetadata: {name: v, namespace: shop}\n\
          spec: {hosts: [reviews], gateways: [gw, other/gw], http: []}\n",
     );
-    let scope = snapshot.scope(&sidecar("shop", json!({})));
-    let bound = |gateway: &str| scope.virtual_services_of(gateway).count();
+    let scope = scope_of(&mesh, &sidecar("shop", json!({})));
+    let bound = |gateway: &str| scope.virtual_services_of(gateway).len();
     assert_eq!([bound("shop/gw"), bound("other/gw"), bound("mesh"), bound("third/gw")], [1, 1, 0, 0]);
     assert!(scope.virtual_service_for(REVIEWS).is_none(), "it is not bound to the mesh");
 }
@@ -199,9 +203,9 @@ fn a_wildcard_service_stands_for_its_hosts() {
         )
     };
     let yaml = entry("wide", "*.example") + &entry("narrow", "*.a.example") + &entry("exact", "x.a.example");
-    let snapshot = Snapshot::build(&inputs(yaml.trim_start_matches("---\n")), None);
-    let scope = snapshot.scope(&sidecar("shop", json!({})));
-    let found = |host: &str| scope.service(host).map(|s| s.host.clone());
+    let mesh = Mesh::from(&inputs(yaml.trim_start_matches("---\n")));
+    let scope = scope_of(&mesh, &sidecar("shop", json!({})));
+    let found = |host: &str| scope.visible_service(host).map(|s| s.host.clone());
     assert_eq!(found("y.example").as_deref(), Some("*.example"));
     assert_eq!(found("y.a.example").as_deref(), Some("*.a.example"));
     assert_eq!(found("x.a.example").as_deref(), Some("x.a.example"));
@@ -217,8 +221,8 @@ fn a_destination_rule_is_used_where_it_is_exported_to() {
         )
     };
     let used = |yaml: &str, client: &str| {
-        let snapshot = Snapshot::build(&inputs(&format!("{SHOP}{yaml}")), None);
-        let scope = snapshot.scope(&sidecar(client, json!({})));
+        let mesh = Mesh::from(&inputs(&format!("{SHOP}{yaml}")));
+        let scope = scope_of(&mesh, &sidecar(client, json!({})));
         scope.destination_rule(REVIEWS).map(|d| d.meta.key.namespace.clone())
     };
     let shop_only = rule("shop", "reviews", ".");
@@ -236,8 +240,8 @@ fn a_destination_rule_is_used_where_it_is_exported_to() {
     // The most specific host of a namespace.
     let both =
         rule("client", "'*.local'", ".").replace("name: d,", "name: wide,") + &rule("client", REVIEWS, ".");
-    let snapshot = Snapshot::build(&inputs(&format!("{SHOP}{both}")), None);
-    let found = snapshot.destination_rule("client", &snapshot.services[REVIEWS]).unwrap();
+    let mesh = Mesh::from(&inputs(&format!("{SHOP}{both}")));
+    let found = mesh.model().destination_rule("client", &mesh.model().services()[REVIEWS]).unwrap();
     assert_eq!(found.meta.key.name, "d");
     // A rule for another host is none for this one.
     assert_eq!(used(&rule("shop", "ratings", "*"), "shop"), None);
@@ -261,20 +265,24 @@ fn unknown_destinations_are_as_the_sidecar_object_says_else_as_the_mesh_says() {
                 portolan_resources::networking::OutboundTrafficPolicyMode::RegistryOnly;
         }
         inputs.mesh_config = Arc::new(mesh);
-        let snapshot = Snapshot::build(&inputs, None);
-        assert_eq!(snapshot.scope(&sidecar("client", json!({}))).allow_any, expected, "{policy} {of_mesh}");
-        assert_eq!(snapshot.scope(&sidecar("other", json!({}))).allow_any, of_mesh, "{policy} {of_mesh}");
+        let mesh = Mesh::from(&inputs);
+        assert_eq!(
+            scope_of(&mesh, &sidecar("client", json!({}))).allow_any(),
+            expected,
+            "{policy} {of_mesh}"
+        );
+        assert_eq!(scope_of(&mesh, &sidecar("other", json!({}))).allow_any(), of_mesh, "{policy} {of_mesh}");
     }
 }
 
 #[test]
 fn gateways_are_selected_by_all_of_their_labels() {
-    let snapshot = shop(
+    let mesh = shop(
         "kind: Gateway\nmetadata: {name: gw, namespace: shop}\n\
          spec: {selector: {app: a, tier: x}, servers: [{port: {number: 80, name: h, protocol: HTTP}, hosts: ['*']}, \
          {port: {number: 0, name: z, protocol: HTTP}, hosts: ['*']}]}\n",
     );
-    let servers = |labels| snapshot.gateways_of(&gateway("other", labels));
+    let servers = |labels| mesh.model().gateways_of(&gateway("other", labels));
     let found = servers(json!({"app": "a", "tier": "x", "more": "y"}));
     assert_eq!(found.len(), 1, "a server without a port is none");
     assert_eq!((found[0].gateway.to_string().as_str(), found[0].port), ("shop/gw", 80));
@@ -285,10 +293,10 @@ fn gateways_are_selected_by_all_of_their_labels() {
 #[test]
 fn only_federation_gateways_get_the_roots_of_other_trust_domains() {
     let mut all = Inputs::default();
-    let none = Snapshot::build(&all, None);
+    let none = Mesh::from(&all);
     all.federation.trust.bundles.insert("east.local".to_owned(), "PEM".to_owned());
     all.federation.trust.gateways = vec!["east-egress".to_owned()];
-    let snapshot = Snapshot::build(&all, None);
+    let mesh = Mesh::from(&all);
     let name = |name: &str| json!({"service.istio.io/canonical-name": name});
     let cases = [
         (gateway("istio-system", name("east-egress")), true),
@@ -298,7 +306,25 @@ fn only_federation_gateways_get_the_roots_of_other_trust_domains() {
         (sidecar("istio-system", name("east-egress")), false),
     ];
     for (node, expected) in cases {
-        assert_eq!(snapshot.gets_trust_bundles(&node), expected, "{node:?}");
-        assert!(!none.gets_trust_bundles(&node), "there are none");
+        assert_eq!(mesh.model().gets_trust_bundles(&node), expected, "{node:?}");
+        assert!(!none.model().gets_trust_bundles(&node), "there are none");
     }
+}
+
+#[test]
+fn hosts_are_listed_sorted_and_by_age() {
+    let service = |name: &str, year: u16| {
+        format!(
+            "---\nkind: Service\nmetadata: {{name: {name}, namespace: a, creationTimestamp: \
+             \"{year}-01-01T00:00:00Z\"}}\nspec: {{clusterIP: 10.96.0.5, ports: [{{port: 80}}]}}\n"
+        )
+    };
+    let yaml = [("b", 2022), ("d", 2021), ("a", 2023), ("c", 2021)].map(|(name, year)| service(name, year));
+    let mesh = Mesh::from(&inputs(yaml.concat().trim_start_matches("---\n")));
+    let scope = scope_of(&mesh, &sidecar("client", json!({})));
+    let names =
+        |hosts: &[String]| hosts.iter().map(|h| h.split('.').next().unwrap().to_owned()).collect::<String>();
+    assert_eq!((names(&scope.hosts()), names(&scope.hosts_by_age())), ("abcd".into(), "cdba".into()));
+    assert!(scope.any_host_matches("*.a.svc.cluster.local") && !scope.any_host_matches("*.example"));
+    assert_eq!(scope.key().namespace, "client");
 }

@@ -27,7 +27,7 @@ pub(crate) struct Authorization {
 
 /// The filters of a proxy's own workload.
 pub(crate) fn of_proxy(ctx: &Context<'_>) -> Authorization {
-    let policies = ctx.snapshot.policies(&ctx.node.namespace, &ctx.labels);
+    let policies = ctx.model.policies(&ctx.node.namespace, &ctx.labels);
     let mut out = Authorization::default();
     if ctx.ours() {
         out.http.extend(unverified_tokens(&policies));

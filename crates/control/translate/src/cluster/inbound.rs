@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use portolan_mesh::{Protocol, Service, ServiceInstance, SidecarIngress};
+use portolan_mesh::{Protocol, Service};
 use portolan_names::names::UNSPECIFIED_IP;
 use portolan_xds::names::ClusterName;
 
@@ -21,12 +21,12 @@ fn upstream_http(protocol: Protocol) -> UpstreamHttp {
     }
 }
 
-/// One cluster per workload port.
-pub(crate) fn inbound(
-    ctx: &Context<'_>,
-    instances: &[ServiceInstance],
-    ingress: &[SidecarIngress],
-) -> Vec<cluster::Cluster> {
+/// One cluster per workload port; none for gateways.
+pub(crate) fn inbound_all(ctx: &Context<'_>) -> Vec<cluster::Cluster> {
+    if ctx.node.is_router() {
+        return Vec::new();
+    }
+    let ingress = ctx.model.sidecar_ingress(ctx.node);
     if !ingress.is_empty() {
         return ingress
             .iter()
@@ -53,7 +53,8 @@ pub(crate) fn inbound(
             .collect();
     }
     let mut ports: BTreeMap<u16, (Protocol, Vec<&Service>)> = BTreeMap::new();
-    for instance in instances {
+    let instances = ctx.model.instances_of(ctx.node);
+    for instance in &instances {
         let entry = ports.entry(instance.target).or_insert_with(|| (instance.port.protocol, Vec::new()));
         entry.1.push(&instance.service);
     }

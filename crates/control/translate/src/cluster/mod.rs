@@ -6,6 +6,6 @@ mod outbound;
 mod policy;
 mod special;
 
-pub(crate) use inbound::inbound;
-pub(crate) use outbound::outbound;
+pub(crate) use inbound::inbound_all;
+pub(crate) use outbound::of_service;
 pub(crate) use special::special;

@@ -1,8 +1,8 @@
 //! Clusters of services.
 
-use std::{sync::Arc, time::Duration as StdDuration};
+use std::time::Duration as StdDuration;
 
-use portolan_mesh::{Protocol, Registry, Resolution, ResolvedDestinationRule, Service, ServicePort};
+use portolan_mesh::{Protocol, Resolution, ResolvedDestinationRule, Service, ServicePort};
 use portolan_resources::networking::ClientTlsMode;
 use portolan_xds::names::ClusterName;
 
@@ -21,25 +21,31 @@ use crate::{
 /// Envoy's own refresh of DNS clusters, and MeshConfig's default.
 const DEFAULT_DNS_REFRESH: StdDuration = StdDuration::from_secs(5);
 
-/// The clusters of one service port: the whole service and each subset. `sni_form` gives the names that
-/// AUTO_PASSTHROUGH servers look up (`outbound_.80_._.host`).
-pub(crate) fn outbound(
-    ctx: &Context<'_>,
-    service: &Arc<Service>,
-    port: &ServicePort,
-    sni_form: bool,
-) -> Vec<cluster::Cluster> {
-    let rule = ctx.scope.destination_rule(&service.host).map(AsRef::as_ref);
-    let subsets = rule.iter().flat_map(|r| &r.spec.subsets).map(|s| s.name.as_str());
-    std::iter::once("")
-        .chain(subsets)
-        .filter_map(|subset| one(ctx, service, port, rule, subset, sni_form))
-        .collect()
+/// The clusters of one service: of each port the whole service and each subset; where the proxy asks for them, each once
+/// more by the names that AUTO_PASSTHROUGH servers look up (`outbound_.80_._.host`).
+pub(crate) fn of_service(ctx: &Context<'_>, host: &str) -> Vec<cluster::Cluster> {
+    let Some(service) = ctx.scope.visible_exact(host) else { return Vec::new() };
+    let rule = ctx.scope.destination_rule(host);
+    let rule = rule.as_deref();
+    let sni_forms: &[bool] =
+        if ctx.node.is_router() && ctx.node.metadata.sni_dnat { &[false, true] } else { &[false] };
+    let mut out = Vec::new();
+    for port in &service.ports {
+        for sni_form in sni_forms {
+            let subsets = rule.iter().flat_map(|r| &r.spec.subsets).map(|s| s.name.as_str());
+            out.extend(
+                std::iter::once("")
+                    .chain(subsets)
+                    .filter_map(|subset| one(ctx, &service, port, rule, subset, *sni_form)),
+            );
+        }
+    }
+    out
 }
 
 fn one(
     ctx: &Context<'_>,
-    service: &Arc<Service>,
+    service: &Service,
     port: &ServicePort,
     rule: Option<&ResolvedDestinationRule>,
     subset: &str,
@@ -49,7 +55,7 @@ fn one(
     let mut made = cluster::Cluster {
         name: if sni_form { name.sni() } else { name.to_string() },
         connect_timeout: connect_timeout(ctx),
-        metadata: Some(metadata::cluster(&[service.as_ref()], rule.map(|r| &r.meta.key), subset)),
+        metadata: Some(metadata::cluster(&[service], rule.map(|r| &r.meta.key), subset)),
         ..Default::default()
     };
     discovery(ctx, &mut made, service, port, rule, subset)?;
@@ -86,17 +92,16 @@ fn discovery(
 ) -> Option<()> {
     use cluster::cluster::DiscoveryType;
     match service.resolution {
-        // A gateway has no original destination: it balances over the endpoints.
-        Resolution::Passthrough if !ctx.node.is_router() || service.registry != Registry::Kubernetes => {
-            made.cluster_discovery_type = of_type(DiscoveryType::OriginalDst);
-            made.lb_policy = cluster::cluster::LbPolicy::ClusterProvided as i32;
-        }
-        Resolution::ClientSide | Resolution::Passthrough => {
+        Resolution::ClientSide | Resolution::Passthrough if endpoint::are_served(ctx.node, service) => {
             made.cluster_discovery_type = of_type(DiscoveryType::Eds);
             made.eds_cluster_config = Some(cluster::cluster::EdsClusterConfig {
                 eds_config: Some(ads()),
                 service_name: ClusterName::outbound(port.number, subset, &service.host).to_string(),
             });
+        }
+        Resolution::ClientSide | Resolution::Passthrough => {
+            made.cluster_discovery_type = of_type(DiscoveryType::OriginalDst);
+            made.lb_policy = cluster::cluster::LbPolicy::ClusterProvided as i32;
         }
         Resolution::Dns => {
             let endpoints = endpoint::dns(ctx, service, port, rule, subset, &made.name);
@@ -142,7 +147,7 @@ fn security(
                 let default_sni = name.sni();
                 let sni = settings.sni.as_deref().filter(|s| !s.is_empty()).unwrap_or(&default_sni);
                 let identities = if settings.subject_alt_names.is_empty() {
-                    ctx.snapshot.accepted_identities(service)
+                    ctx.model.accepted_identities(service)
                 } else {
                     settings.subject_alt_names.iter().cloned().collect()
                 };
@@ -158,12 +163,12 @@ fn security(
     if !ctx.mesh().enable_auto_mtls || service.mesh_external {
         return;
     }
-    let socket = || mesh_tls(&name.sni(), ctx.snapshot.accepted_identities(service));
+    let socket = || mesh_tls(&name.sni(), ctx.model.accepted_identities(service));
     if made.cluster_discovery_type == of_type(cluster::cluster::DiscoveryType::OriginalDst) {
         // Original destinations carry no metadata to match on: mTLS when every endpoint can.
-        let endpoints = ctx.snapshot.endpoints_of(&service.host);
+        let endpoints = ctx.model.endpoints_of(&service.host);
         let mut all = endpoints.iter().flat_map(|e| e.by_port.values().flatten()).peekable();
-        if all.peek().is_some() && all.all(|e| endpoint::takes_mesh_tls(ctx.snapshot, e)) {
+        if all.peek().is_some() && all.all(|e| endpoint::takes_mesh_tls(ctx.model, e)) {
             made.transport_socket = Some(socket());
         }
         return;

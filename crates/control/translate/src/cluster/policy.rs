@@ -71,8 +71,8 @@ fn connection_pool(
             kind = UpstreamHttp::AsDownstream;
         }
     }
-    if let Some(keepalive) = tcp.and_then(|t| t.tcp_keepalive.as_ref()).or(ctx.mesh().tcp_keepalive.as_ref())
-    {
+    let mesh = ctx.mesh();
+    if let Some(keepalive) = tcp.and_then(|t| t.tcp_keepalive.as_ref()).or(mesh.tcp_keepalive.as_ref()) {
         cluster.upstream_connection_options = Some(cluster::UpstreamConnectionOptions {
             tcp_keepalive: Some(tcp_keepalive(keepalive)),
             ..Default::default()

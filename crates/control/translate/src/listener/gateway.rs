@@ -1,5 +1,7 @@
 //! Listeners of gateways (Istio 1.9 reference, Gateway; docs/reference/federation.md).
 
+use std::sync::Arc;
+
 use portolan_mesh::{GatewayServer, ResolvedVirtualService};
 use portolan_resources::networking::{RouteDestination, ServerTlsMode, ServerTlsSettings};
 use portolan_xds::names::{self, ClusterName};
@@ -19,7 +21,7 @@ use crate::{
 };
 
 /// Names of all route configurations of a gateway.
-pub(super) fn route_names(ctx: &Context<'_>) -> Vec<String> {
+pub(crate) fn route_names(ctx: &Context<'_>) -> Vec<String> {
     let mut names: Vec<String> = gateway_ports(ctx)
         .iter()
         .flat_map(|p| &p.servers)
@@ -33,7 +35,7 @@ pub(super) fn route_names(ctx: &Context<'_>) -> Vec<String> {
     names
 }
 
-pub(super) fn listeners(ctx: &Context<'_>) -> Vec<listener::Listener> {
+pub(crate) fn listeners(ctx: &Context<'_>) -> Vec<listener::Listener> {
     let authorization = authz::of_proxy(ctx);
     gateway_ports(ctx).iter().filter_map(|port| one(ctx, port, &authorization)).collect()
 }
@@ -94,13 +96,13 @@ fn sni_match(server_names: Vec<String>) -> Option<listener::FilterChainMatch> {
 
 /// VirtualServices bound to a server, oldest first.
 fn bound<'a>(
-    ctx: &'a Context<'_>,
+    ctx: &Context<'_>,
     server: &'a GatewayServer,
-    gateway: &'a str,
-) -> impl Iterator<Item = (&'a ResolvedVirtualService, Vec<String>)> {
-    ctx.scope.virtual_services_of(gateway).filter_map(move |vs| {
+    gateway: &str,
+) -> impl Iterator<Item = (Arc<ResolvedVirtualService>, Vec<String>)> + use<'a> {
+    ctx.scope.virtual_services_of(gateway).into_iter().filter_map(move |vs| {
         let hosts = server.bound_hosts(&vs.meta.key.namespace, &vs.spec.hosts);
-        (!hosts.is_empty()).then(|| (vs.as_ref(), hosts))
+        (!hosts.is_empty()).then_some((vs, hosts))
     })
 }
 
@@ -119,7 +121,7 @@ fn tcp_chains(
 ) -> Vec<listener::FilterChain> {
     let gateway = server.gateway.to_string();
     bound(ctx, server, &gateway)
-        .flat_map(|(vs, _)| tcp::tcp_rule_chains(ctx, vs, &gateway, server.port))
+        .flat_map(|(vs, _)| tcp::tcp_rule_chains(ctx, &vs, &gateway, server.port))
         .map(|mut chain| {
             chain.filters = with_authorization(authorization, chain.filters);
             chain
@@ -148,8 +150,8 @@ fn tls_chains(
         }
         ServerTlsMode::Passthrough => bound(ctx, server, &gateway)
             .flat_map(|(vs, hosts)| {
-                let tls_rules = tcp::tls_rule_chains(ctx, vs, &gateway, server.port);
-                let tcp_rules = tcp::tcp_rule_chains(ctx, vs, &gateway, server.port);
+                let tls_rules = tcp::tls_rule_chains(ctx, &vs, &gateway, server.port);
+                let tcp_rules = tcp::tcp_rule_chains(ctx, &vs, &gateway, server.port);
                 tls_rules.into_iter().chain(tcp_rules).map(move |mut chain| {
                     let matches = chain.filter_chain_match.get_or_insert_with(Default::default);
                     if matches.server_names.is_empty() {

@@ -91,8 +91,8 @@ struct Port {
     operation: String,
 }
 
-pub(super) fn virtual_inbound(ctx: &Context<'_>) -> listener::Listener {
-    let modes = ctx.snapshot.mtls_modes(&ctx.node.namespace, &ctx.labels);
+pub(crate) fn virtual_inbound(ctx: &Context<'_>) -> listener::Listener {
+    let modes = ctx.model.mtls_modes(&ctx.node.namespace, &ctx.labels);
     let authorization = authz::of_proxy(ctx);
     let mut made =
         base(ctx, names::VIRTUAL_INBOUND, UNSPECIFIED_IP, ports::INBOUND, core::TrafficDirection::Inbound);
@@ -155,7 +155,7 @@ pub(super) fn virtual_inbound(ctx: &Context<'_>) -> listener::Listener {
 /// Workload ports with what is spoken on them. Two services may lead to one port: the older one says what it speaks.
 fn served_ports(ctx: &Context<'_>) -> BTreeMap<u16, Port> {
     let mut out = BTreeMap::new();
-    let ingress = ctx.snapshot.sidecar_ingress(ctx.node);
+    let ingress = ctx.model.sidecar_ingress(ctx.node);
     if !ingress.is_empty() {
         for i in ingress {
             out.insert(
@@ -165,7 +165,7 @@ fn served_ports(ctx: &Context<'_>) -> BTreeMap<u16, Port> {
         }
         return out;
     }
-    for instance in ctx.snapshot.instances_of(ctx.node) {
+    for instance in ctx.model.instances_of(ctx.node) {
         out.entry(instance.target).or_insert_with(|| Port {
             protocol: instance.port.protocol,
             operation: format!("{}:{}/*", instance.service.host, instance.port.number),

@@ -7,9 +7,9 @@ use super::base::base;
 use crate::{context::Context, pb::*, tcp};
 
 /// Where captured outbound connections arrive; each goes to the listener of its destination, or through here.
-pub(super) fn virtual_outbound(ctx: &Context<'_>) -> listener::Listener {
+pub(crate) fn virtual_outbound(ctx: &Context<'_>) -> listener::Listener {
     let port = ctx.mesh().proxy_listen_port;
-    let fallback = if ctx.scope.allow_any { names::PASSTHROUGH } else { names::BLACK_HOLE };
+    let fallback = if ctx.scope.allow_any() { names::PASSTHROUGH } else { names::BLACK_HOLE };
     let mut made = base(ctx, names::VIRTUAL_OUTBOUND, UNSPECIFIED_IP, port, core::TrafficDirection::Outbound);
     made.use_original_dst = boolv(true);
     made.transparent = ctx.node.metadata.tproxy.then_some(BoolValue { value: true });

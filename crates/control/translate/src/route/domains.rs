@@ -3,7 +3,7 @@
 
 use std::collections::HashSet;
 
-use portolan_mesh::{ProxyNode, Service};
+use portolan_mesh::Service;
 
 /// Domains that are taken already.
 #[derive(Default)]
@@ -14,6 +14,15 @@ impl Taken {
     pub(super) fn claim(&mut self, wanted: Vec<String>) -> Vec<String> {
         wanted.into_iter().filter(|d| self.0.insert(d.to_ascii_lowercase())).collect()
     }
+
+    /// Who has which domains when each wants some: an earlier one keeps a domain. Who has none left is left out.
+    pub(super) fn settle<O>(wanted: impl Iterator<Item = (O, Vec<String>)>) -> Vec<(O, Vec<String>)> {
+        let mut taken = Self::default();
+        wanted
+            .map(|(owner, domains)| (owner, taken.claim(domains)))
+            .filter(|(_, domains)| !domains.is_empty())
+            .collect()
+    }
 }
 
 /// `host` and `host:port`.
@@ -21,11 +30,11 @@ pub(super) fn with_port(host: &str, port: u16) -> Vec<String> {
     if host == "*" { vec!["*".to_owned()] } else { vec![host.to_owned(), format!("{host}:{port}")] }
 }
 
-/// All names that a client beside the proxy may use for a service: the full name, every shorter one that its DNS search
+/// All names that a client with this DNS domain may use for a service: the full name, every shorter one that its DNS search
 /// path completes, and the addresses.
-pub(super) fn of_service(service: &Service, port: u16, node: &ProxyNode) -> Vec<String> {
+pub(super) fn of_service(service: &Service, port: u16, dns_domain: &str) -> Vec<String> {
     let mut out = Vec::new();
-    for name in std::iter::once(service.host.clone()).chain(shorter_names(&service.host, &node.dns_domain)) {
+    for name in std::iter::once(service.host.clone()).chain(shorter_names(&service.host, dns_domain)) {
         out.extend(with_port(&name, port));
         if service.headless {
             out.extend(with_port(&format!("*.{name}"), port));
@@ -76,5 +85,14 @@ mod tests {
         let mut taken = Taken::default();
         assert_eq!(taken.claim(vec!["a".into(), "b".into(), "a".into()]), ["a", "b"]);
         assert_eq!(taken.claim(vec!["B".into(), "c".into()]), ["c"]);
+    }
+
+    #[test]
+    fn an_earlier_owner_keeps_a_domain_and_who_has_none_is_left_out() {
+        let owned = |list: &[&str]| list.iter().map(|d| (*d).to_owned()).collect::<Vec<String>>();
+        let wanted = [("old", owned(&["a", "b"])), ("young", owned(&["A", "c"])), ("late", owned(&["b"]))];
+        let settled = Taken::settle(wanted.into_iter());
+        let expected = [("old", owned(&["a", "b"])), ("young", owned(&["c"]))];
+        assert_eq!(settled, expected);
     }
 }

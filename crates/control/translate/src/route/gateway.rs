@@ -16,7 +16,7 @@ use crate::{
     pb::*,
 };
 
-pub(super) fn configuration(ctx: &Context<'_>, name: &str) -> Option<route::RouteConfiguration> {
+pub(crate) fn configuration(ctx: &Context<'_>, name: &str) -> Option<route::RouteConfiguration> {
     let ports = gateway_ports(ctx);
     let mut number = None;
     let mut servers: Vec<&GatewayServer> = Vec::new();
@@ -47,7 +47,7 @@ pub(super) fn configuration(ctx: &Context<'_>, name: &str) -> Option<route::Rout
             }
             // All VirtualServices of a host on a gateway are put together, oldest first
             // (Istio 1.9 reference, Virtual Service).
-            let routes = http::routes(ctx, vs, &gateway, port);
+            let routes = http::routes(ctx, &vs, &gateway, port);
             for host in hosts {
                 let list = by_host.entry(host).or_default();
                 let ends = list.last().and_then(|r| r.r#match.as_ref()).is_some_and(matches::is_catch_all);

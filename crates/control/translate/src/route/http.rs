@@ -161,7 +161,8 @@ fn route_action(
         destinations.retain(|(_, weight, _)| *weight > 0);
     }
     let (first, ..) = destinations.first()?;
-    let operation = format!("{}:{}/*", first.host, destination_port(ctx.service(&first.host), first, port));
+    let operation =
+        format!("{}:{}/*", first.host, destination_port(ctx.service(&first.host).as_deref(), first, port));
     action.hash_policy = hash_policies(ctx, first, port);
     let single_without_headers = matches!(destinations.as_slice(), [(_, _, None)]);
     action.cluster_specifier = Some(if single_without_headers {
@@ -290,7 +291,8 @@ pub(super) fn hash_policies_of(
     use route::route_action::hash_policy::{
         ConnectionProperties, Cookie, Header, PolicySpecifier, QueryParameter,
     };
-    let rule = ctx.scope.destination_rule(&name.host).map(AsRef::as_ref);
+    let rule = ctx.scope.destination_rule(&name.host);
+    let rule = rule.as_deref();
     let parts = traffic_policy(rule, name.port, &name.subset);
     let Some(hash) = parts.load_balancer.and_then(|l| l.consistent_hash.as_ref()) else { return Vec::new() };
     let specifier = if let Some(header) = &hash.http_header_name {

@@ -7,14 +7,14 @@ mod http;
 mod matches;
 mod sidecar;
 
+pub(crate) use gateway::configuration as gateway_configuration;
+pub(crate) use sidecar::{
+    HostNames, configuration as sidecar_configuration, fall_through, host as sidecar_host, hosts_apart,
+};
+
 use base::{route_configuration, to_cluster, virtual_host};
 
-use crate::{context::Context, pb::*};
-
-/// The route configuration of a name; `None` when the proxy has no listener that would ask for it.
-pub(crate) fn configuration(ctx: &Context<'_>, name: &str) -> Option<route::RouteConfiguration> {
-    if ctx.node.is_router() { gateway::configuration(ctx, name) } else { sidecar::configuration(ctx, name) }
-}
+use crate::pb::*;
 
 /// The inline routes of a workload port.
 pub(crate) fn inbound(cluster: &str, port: u16, operation: &str) -> route::RouteConfiguration {

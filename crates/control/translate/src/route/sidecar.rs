@@ -1,8 +1,9 @@
 //! Routes of sidecars (docs/reference/xds.md): `<port>`, or `<host>:<port>` where the protocol is sniffed.
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
-use portolan_mesh::{Protocol, Service, is_wildcard};
+use portolan_derive::{Derived, Reader, Relation};
+use portolan_mesh::{Dialect, Protocol, ProxyNode, ResolvedVirtualService, is_wildcard};
 use portolan_names::names::MESH_GATEWAY;
 use portolan_xds::names::{self, ClusterName};
 
@@ -11,62 +12,218 @@ use super::{
     domains::{self, Taken},
     http, matches,
 };
-use crate::{context::Context, pb::*};
+use crate::{context::Context, pb::*, view::View};
 
 /// Hosts of VirtualServices that are no service are served on this port only.
 const DEFAULT_HTTP_PORT: u16 = 80;
 
-pub(super) fn configuration(ctx: &Context<'_>, name: &str) -> Option<route::RouteConfiguration> {
-    let (only, port) = match name.rsplit_once(':') {
-        Some((host, port)) => (Some(host), port.parse::<u16>().ok()?),
-        None => (None, name.parse::<u16>().ok()?),
-    };
-    let mut taken = Taken::default();
-    let mut hosts = Vec::new();
-    for service in services(ctx, only, port) {
-        let domains = taken.claim(domains::of_service(service, port, ctx.node));
-        if !domains.is_empty() {
-            let name = format!("{}:{port}", service.host);
-            hosts.push(virtual_host(&name, domains, service_routes(ctx, service, port)));
+/// Whose virtual host it is.
+#[derive(Clone, Debug, PartialEq)]
+enum Owner {
+    /// The service of this host.
+    Service(String),
+    /// A host of a VirtualService that is no service.
+    VirtualService(Arc<ResolvedVirtualService>, String),
+}
+
+impl Owner {
+    fn host(&self) -> &str {
+        match self {
+            Self::Service(host) | Self::VirtualService(_, host) => host,
         }
     }
-    if only.is_none() {
-        hosts.extend(virtual_service_hosts(ctx, port, &mut taken));
+}
+
+/// What a route configuration's name says.
+#[derive(Clone, Copy)]
+struct Name<'a> {
+    /// Only this host; `None` is all of the port.
+    only: Option<&'a str>,
+    port: u16,
+}
+
+impl<'a> Name<'a> {
+    fn parse(name: &'a str) -> Option<Self> {
+        match name.rsplit_once(':') {
+            Some((host, port)) => Some(Self { only: Some(host), port: port.parse().ok()? }),
+            None => Some(Self { only: None, port: name.parse().ok()? }),
+        }
     }
-    hosts.push(fall_through(ctx));
-    Some(route_configuration(name, hosts))
+}
+
+/// Who has a virtual host in a route configuration, with its domains, by host.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+struct Owners {
+    view: View,
+    name: String,
+}
+
+impl Relation for Owners {
+    type Entry = String;
+    type Value = (Owner, Arc<[String]>);
+    fn derive(&self, read: &Reader<'_>) -> BTreeMap<String, Self::Value> {
+        let Some(parsed) = Name::parse(&self.name) else { return BTreeMap::new() };
+        let ctx = self.view.context(read);
+        let mut owners = services(&ctx, parsed);
+        owners.extend(virtual_service_hosts(&ctx, parsed));
+        let wanted = owners.into_iter().map(|owner| {
+            let domains = domains_of(&ctx, parsed.port, &owner);
+            (owner, domains)
+        });
+        let settled = Taken::settle(wanted).into_iter();
+        settled.map(|(owner, domains)| (owner.host().to_owned(), (owner, domains.into()))).collect()
+    }
+}
+
+/// The hosts that have a virtual host in a route configuration.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) struct HostNames {
+    pub(crate) view: View,
+    pub(crate) name: String,
+}
+
+impl Derived for HostNames {
+    type Value = Arc<[String]>;
+    fn derive(&self, read: &Reader<'_>) -> Self::Value {
+        let owners = Owners { view: self.view.clone(), name: self.name.clone() };
+        read.whole(&owners).keys().cloned().collect()
+    }
+}
+
+/// A virtual host of a route configuration as it is put into the table for those who get it whole.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+struct HostOf {
+    view: View,
+    name: String,
+    host: String,
+}
+
+impl Derived for HostOf {
+    type Value = Option<Arc<route::VirtualHost>>;
+    fn derive(&self, read: &Reader<'_>) -> Self::Value {
+        host(&self.view, &self.name, &self.host, read).map(Arc::new)
+    }
+}
+
+/// Whether proxies get virtual hosts one by one: ours do (docs/reference/xds.md).
+pub(crate) fn hosts_apart(node: &ProxyNode) -> bool {
+    node.metadata.dialect == Dialect::Portolan
+}
+
+/// The route configuration of a name.
+pub(crate) fn configuration(view: &View, name: &str, read: &Reader<'_>) -> Option<route::RouteConfiguration> {
+    Name::parse(name)?;
+    let mut made = shell(name);
+    if hosts_apart(view.node()) {
+        let ads = core::config_source::ConfigSourceSpecifier::Ads(Default::default());
+        let config_source = Some(core::ConfigSource {
+            config_source_specifier: Some(ads),
+            resource_api_version: core::ApiVersion::V3.into(),
+            ..Default::default()
+        });
+        made.vhds = Some(route::Vhds { config_source });
+        return Some(made);
+    }
+    let hosts = read.get(&HostNames { view: view.clone(), name: name.to_owned() });
+    let of = |host: &String| {
+        let key = HostOf { view: view.clone(), name: name.to_owned(), host: host.clone() };
+        read.get(&key).map(|host| (*host).clone())
+    };
+    made.virtual_hosts = hosts.iter().filter_map(of).collect();
+    made.virtual_hosts.push(fall_through(&view.context(read)));
+    Some(made)
+}
+
+/// A virtual host of a route configuration.
+pub(crate) fn host(view: &View, name: &str, host: &str, read: &Reader<'_>) -> Option<route::VirtualHost> {
+    let parsed = Name::parse(name)?;
+    let owners = Owners { view: view.clone(), name: name.to_owned() };
+    let (owner, domains) = read.entry(&owners, &host.to_owned())?;
+    let made = host_of(&view.context(read), parsed.port, &owner)?;
+    Some(route::VirtualHost { domains: domains.to_vec(), ..made })
+}
+
+/// Everything of a route configuration but its virtual hosts.
+fn shell(name: &str) -> route::RouteConfiguration {
+    route_configuration(name, Vec::new())
 }
 
 /// The services of a route configuration: real hosts before wildcards, each by age.
-fn services<'a>(ctx: &'a Context<'_>, only: Option<&str>, port: u16) -> Vec<&'a Arc<Service>> {
-    let on_port = |s: &&Arc<Service>| {
-        s.port(port).is_some_and(|p| match only {
-            Some(host) => s.host == host,
-            // Sniffed ports with an address have a listener and routes of their own.
-            None => {
-                p.protocol.is_http() || (p.protocol == Protocol::Auto && s.virtual_addresses().is_empty())
-            }
-        })
+fn services(ctx: &Context<'_>, name: Name<'_>) -> Vec<Owner> {
+    let all: Arc<[String]> = match name.only {
+        Some(host) => Arc::from([host.to_owned()]),
+        None => ctx.scope.hosts_by_age(),
     };
-    let mut out: Vec<_> = ctx.scope.services.values().filter(on_port).collect();
-    out.sort_by(|a, b| (is_wildcard(&a.host), a.age, &a.host).cmp(&(is_wildcard(&b.host), b.age, &b.host)));
+    let (wildcards, hosts): (Vec<&String>, Vec<&String>) =
+        all.iter().filter(|host| is_routed(ctx, name, host)).partition(|host| is_wildcard(host));
+    hosts.into_iter().chain(wildcards).map(|host| Owner::Service(host.clone())).collect()
+}
+
+/// Whether a service has a virtual host in a route configuration.
+fn is_routed(ctx: &Context<'_>, name: Name<'_>, host: &str) -> bool {
+    let Some(service) = ctx.scope.visible_exact(host) else { return false };
+    service.port(name.port).is_some_and(|p| {
+        // Sniffed ports with an address have a listener and routes of their own.
+        name.only.is_some()
+            || p.protocol.is_http()
+            || (p.protocol == Protocol::Auto && service.virtual_addresses().is_empty())
+    })
+}
+
+/// Hosts of VirtualServices that are no service of the registry, by age of the object.
+fn virtual_service_hosts(ctx: &Context<'_>, name: Name<'_>) -> Vec<Owner> {
+    if name.only.is_some() || name.port != DEFAULT_HTTP_PORT {
+        return Vec::new();
+    }
+    let mut out = Vec::new();
+    for vs in ctx.scope.virtual_services_of(MESH_GATEWAY) {
+        for host in vs.spec.hosts.iter().filter(|h| *h != "*" && ctx.scope.visible_exact(h).is_none()) {
+            // A wildcard over services holds for those services; alone it would also take hosts of outside.
+            if is_wildcard(host) && ctx.scope.any_host_matches(host) {
+                continue;
+            }
+            out.push(Owner::VirtualService(vs.clone(), host.clone()));
+        }
+    }
     out
 }
 
-fn service_routes(ctx: &Context<'_>, service: &Service, port: u16) -> Vec<route::Route> {
-    if let Some(vs) = ctx.scope.virtual_service_for(&service.host) {
-        let routes = http::routes(ctx, vs, MESH_GATEWAY, port);
+/// The domains that an owner would have if nobody else did.
+fn domains_of(ctx: &Context<'_>, port: u16, owner: &Owner) -> Vec<String> {
+    match owner {
+        Owner::Service(host) => ctx
+            .scope
+            .visible_exact(host)
+            .map(|service| domains::of_service(&service, port, &ctx.node.dns_domain))
+            .unwrap_or_default(),
+        Owner::VirtualService(_, host) => domains::with_port(host, port),
+    }
+}
+
+/// The virtual host of an owner, without domains; `None` when there is nothing to route.
+fn host_of(ctx: &Context<'_>, port: u16, owner: &Owner) -> Option<route::VirtualHost> {
+    let routes = match owner {
+        Owner::Service(host) => service_routes(ctx, host, port),
+        Owner::VirtualService(vs, _) => http::routes(ctx, vs, MESH_GATEWAY, port),
+    };
+    let name = format!("{}:{port}", owner.host());
+    (!routes.is_empty()).then(|| virtual_host(&name, Vec::new(), routes))
+}
+
+fn service_routes(ctx: &Context<'_>, host: &str, port: u16) -> Vec<route::Route> {
+    if let Some(vs) = ctx.scope.virtual_service_for(host) {
+        let routes = http::routes(ctx, &vs, MESH_GATEWAY, port);
         if !routes.is_empty() {
             return routes;
         }
     }
-    vec![default_route(ctx, service, port)]
+    vec![default_route(ctx, host, port)]
 }
 
 /// Everything to the service itself, with the default retries.
-fn default_route(ctx: &Context<'_>, service: &Service, port: u16) -> route::Route {
-    let name = ClusterName::outbound(port, "", &service.host);
-    let mut made = to_cluster("default", &name.to_string(), &format!("{}:{port}/*", service.host));
+fn default_route(ctx: &Context<'_>, host: &str, port: u16) -> route::Route {
+    let name = ClusterName::outbound(port, "", host);
+    let mut made = to_cluster("default", &name.to_string(), &format!("{}:{port}/*", host));
     if let Some(route::route::Action::Route(action)) = &mut made.action {
         action.retry_policy = http::retry_policy(None);
         action.hash_policy = http::hash_policies_of(ctx, &name);
@@ -74,32 +231,10 @@ fn default_route(ctx: &Context<'_>, service: &Service, port: u16) -> route::Rout
     made
 }
 
-/// Hosts of VirtualServices that are no service of the registry, most specific objects first by age.
-fn virtual_service_hosts(ctx: &Context<'_>, port: u16, taken: &mut Taken) -> Vec<route::VirtualHost> {
-    if port != DEFAULT_HTTP_PORT {
-        return Vec::new();
-    }
-    let mut out = Vec::new();
-    for vs in ctx.scope.virtual_services_of(MESH_GATEWAY) {
-        for host in vs.spec.hosts.iter().filter(|h| *h != "*" && !ctx.scope.services.contains_key(*h)) {
-            // A wildcard over services holds for those services; alone it would also take hosts of outside.
-            if is_wildcard(host) && ctx.scope.services.keys().any(|s| portolan_mesh::host_matches(host, s)) {
-                continue;
-            }
-            let routes = http::routes(ctx, vs, MESH_GATEWAY, port);
-            let domains = taken.claim(domains::with_port(host, port));
-            if !routes.is_empty() && !domains.is_empty() {
-                out.push(virtual_host(&format!("{host}:{port}"), domains, routes));
-            }
-        }
-    }
-    out
-}
-
 /// What happens to hosts that nobody knows.
-fn fall_through(ctx: &Context<'_>) -> route::VirtualHost {
+pub(crate) fn fall_through(ctx: &Context<'_>) -> route::VirtualHost {
     let all = vec!["*".to_owned()];
-    if ctx.scope.allow_any {
+    if ctx.scope.allow_any() {
         return virtual_host("allow_any", all, vec![to_cluster("allow_any", names::PASSTHROUGH, "")]);
     }
     let refuse = route::Route {

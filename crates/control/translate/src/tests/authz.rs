@@ -3,7 +3,7 @@
 
 use std::net::IpAddr;
 
-use portolan_mesh::{Inputs, Snapshot};
+use portolan_mesh::Inputs;
 use prost::Message;
 use serde_json::{Value, json};
 
@@ -147,18 +147,18 @@ impl Asked {
     }
 }
 
-fn snapshot(yaml: &str) -> Snapshot {
+fn mesh(yaml: &str) -> portolan_mesh::Mesh {
     let mut inputs = Inputs::default();
     let objects: Vec<Value> = serde_saphyr::from_multiple(yaml).unwrap();
     objects.into_iter().for_each(|o| inputs.insert(o).unwrap());
-    Snapshot::build(&inputs, None)
+    portolan_mesh::Mesh::from(&inputs)
 }
 
 /// Whether a request to a workload in namespace `shop` gets through these policies, HTTP or TCP.
 fn may(yaml: &str, asked: &Asked, tcp: bool, envoy: bool) -> bool {
-    let snapshot = snapshot(yaml);
+    let mesh = mesh(yaml);
     let node = fixture::node("sidecar", "shop", "x", "10.64.0.5", &[("app", "x")], envoy);
-    let made = authz::of_proxy(&Context::new(&snapshot, &node));
+    let made = authz::of_proxy(&Context::new(mesh.model(), &node));
     if tcp {
         return made.network.iter().all(|filter| {
             let Some(listener::filter::ConfigType::TypedConfig(config)) = &filter.config_type else {
@@ -402,9 +402,9 @@ fn principals_hold_for_the_other_names_of_our_trust_domain() {
         ..Default::default()
     };
     inputs.mesh_config = std::sync::Arc::new(mesh);
-    let snapshot = Snapshot::build(&inputs, None);
+    let mesh = portolan_mesh::Mesh::from(&inputs);
     let node = fixture::node("sidecar", "shop", "x", "10.64.0.5", &[], true);
-    let made = authz::of_proxy(&Context::new(&snapshot, &node));
+    let made = authz::of_proxy(&Context::new(mesh.model(), &node));
     let Some(hcm::http_filter::ConfigType::TypedConfig(config)) = &made.http[0].config_type else {
         panic!("no configuration")
     };

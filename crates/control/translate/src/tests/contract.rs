@@ -8,21 +8,21 @@ use portolan_dataplane::{
     DataPlane, DataPlaneOptions,
     config::{ConfigUpdate, ResourceKind},
 };
-use portolan_mesh::{Dialect, ProxyNode, Snapshot};
+use portolan_mesh::{Dialect, ProxyNode};
 use prost::Message;
 
 use super::fixture;
-use crate::{Generator, pb::*};
+use super::given::sent;
+use crate::pb::*;
 
 /// The resources of a proxy that the data plane's compiler refuses, each with the reason.
-fn refused(snapshot: &Snapshot, node: &ProxyNode) -> Vec<String> {
-    let generator = Generator::new();
+fn refused(mesh: &portolan_mesh::Mesh, node: &ProxyNode) -> Vec<String> {
     let plane = DataPlane::start(DataPlaneOptions { concurrency: 1, ..Default::default() }).unwrap();
     let config = plane.config();
     let mut refused = Vec::new();
     for kind in ResourceKind::ALL {
         let mut update = ConfigUpdate::new(kind);
-        for resource in generator.generate(snapshot, node, kind.type_url(), None) {
+        for resource in sent(mesh, node, kind.type_url()) {
             let mut body = resource.body.to_vec();
             if kind == ResourceKind::Listener {
                 // Only the compiler is asked: no port of this machine is taken.
@@ -30,7 +30,7 @@ fn refused(snapshot: &Snapshot, node: &ProxyNode) -> Vec<String> {
                 listener.bind_to_port = boolv(false);
                 body = listener.encode_to_vec();
             }
-            update = update.upsert(&*resource.name, &*resource.version, body);
+            update = update.upsert(&*resource.name, resource.version.to_string(), body);
         }
         let rejections = config.apply(update).err().unwrap_or_default();
         refused.extend(rejections.iter().map(|r| format!("{}: {kind:?} {r}", node.id)));
@@ -55,7 +55,7 @@ fn proxies() -> Vec<ProxyNode> {
 }
 
 /// The fixture's mesh with a file of authorities that exists wherever the test runs.
-fn snapshot() -> Snapshot {
+fn mesh() -> portolan_mesh::Mesh {
     let mut inputs = fixture::inputs();
     let authorities = concat!(env!("CARGO_MANIFEST_DIR"), "/src/tests/root.pem");
     for rule in inputs.destination_rules.values_mut() {
@@ -65,12 +65,12 @@ fn snapshot() -> Snapshot {
             tls.ca_certificates = Some(authorities.to_owned());
         }
     }
-    Snapshot::build(&inputs, None)
+    portolan_mesh::Mesh::from(&inputs)
 }
 
 #[test]
 fn our_proxy_takes_everything_that_is_made_for_it() {
-    let snapshot = snapshot();
-    let refused: Vec<String> = proxies().iter().flat_map(|node| refused(&snapshot, node)).collect();
+    let mesh = mesh();
+    let refused: Vec<String> = proxies().iter().flat_map(|node| refused(&mesh, node)).collect();
     assert!(refused.is_empty(), "{}", refused.join("\n"));
 }

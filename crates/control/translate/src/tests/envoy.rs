@@ -6,23 +6,24 @@ use portolan_envoy_api::pb::envoy::config::bootstrap::v3::{
     Bootstrap,
     bootstrap::{DynamicResources, StaticResources},
 };
-use portolan_mesh::{Dialect, ProxyNode, Snapshot};
+use portolan_mesh::{Dialect, ProxyNode};
 use portolan_xds::type_url;
 use prost::Message;
 
 use super::fixture;
-use crate::{Generator, naming::CONNECTION_MANAGER_FILTER, pb::*};
+use super::given::given;
+use crate::{naming::CONNECTION_MANAGER_FILTER, pb::*};
 
 #[test]
 fn stock_envoy_accepts_everything() {
     let Some(binary) = portolan_testing::needs::envoy() else { return };
-    let snapshot = Snapshot::build(&fixture::inputs(), None);
+    let mesh = portolan_mesh::Mesh::from(&fixture::inputs());
     let folder = std::env::temp_dir().join(format!("portolan-translate-{}", std::process::id()));
     fs::create_dir_all(&folder).unwrap();
     let mut failed = Vec::new();
     for node in fixture::nodes().iter().filter(|n| n.metadata.dialect == Dialect::Envoy) {
         let path = folder.join(format!("{}.pb", node.name));
-        fs::write(&path, bootstrap(&snapshot, node).encode_to_vec()).unwrap();
+        fs::write(&path, bootstrap(&mesh, node).encode_to_vec()).unwrap();
         let output = Command::new(&binary)
             .args(["--mode", "validate", "-l", "warning", "-c"])
             .arg(&path)
@@ -39,17 +40,17 @@ fn stock_envoy_accepts_everything() {
     assert!(failed.is_empty(), "{}", failed.join("\n"));
 }
 
-fn decode<T: Message + Default>(snapshot: &Snapshot, node: &ProxyNode, url: &str) -> Vec<T> {
-    let resources = Generator::new().generate(snapshot, node, url, None);
+fn decode<T: Message + Default>(mesh: &portolan_mesh::Mesh, node: &ProxyNode, url: &str) -> Vec<T> {
+    let resources = given(mesh, node, url);
     resources.iter().map(|r| T::decode(r.body.clone()).unwrap()).collect()
 }
 
 /// Everything static: endpoints inside of their clusters, routes inside of their listeners.
-fn bootstrap(snapshot: &Snapshot, node: &ProxyNode) -> Bootstrap {
-    let endpoints: Vec<endpoint::ClusterLoadAssignment> = decode(snapshot, node, type_url::ENDPOINT);
-    let routes: Vec<route::RouteConfiguration> = decode(snapshot, node, type_url::ROUTE);
+fn bootstrap(mesh: &portolan_mesh::Mesh, node: &ProxyNode) -> Bootstrap {
+    let endpoints: Vec<endpoint::ClusterLoadAssignment> = decode(mesh, node, type_url::ENDPOINT);
+    let routes: Vec<route::RouteConfiguration> = decode(mesh, node, type_url::ROUTE);
     let routes: HashMap<String, _> = routes.into_iter().map(|r| (r.name.clone(), r)).collect();
-    let mut clusters: Vec<cluster::Cluster> = decode(snapshot, node, type_url::CLUSTER);
+    let mut clusters: Vec<cluster::Cluster> = decode(mesh, node, type_url::CLUSTER);
     for c in &mut clusters {
         if let Some(eds) = c.eds_cluster_config.take() {
             c.load_assignment = endpoints.iter().find(|e| e.cluster_name == eds.service_name).cloned();
@@ -78,13 +79,13 @@ fn bootstrap(snapshot: &Snapshot, node: &ProxyNode) -> Bootstrap {
             ..Default::default()
         });
     }
-    let mut listeners: Vec<listener::Listener> = decode(snapshot, node, type_url::LISTENER);
+    let mut listeners: Vec<listener::Listener> = decode(mesh, node, type_url::LISTENER);
     for l in &mut listeners {
         for f in l.filter_chains.iter_mut().chain(&mut l.default_filter_chain).flat_map(|c| &mut c.filters) {
             inline_routes(f, &routes);
         }
     }
-    let secrets = decode(snapshot, node, type_url::SECRET);
+    let secrets = decode(mesh, node, type_url::SECRET);
     let ads = core::ApiConfigSource {
         api_type: core::api_config_source::ApiType::DeltaGrpc as i32,
         transport_api_version: core::ApiVersion::V3 as i32,

@@ -2,18 +2,18 @@
 
 use std::{fs, path::Path};
 
-use portolan_mesh::{Dialect, Snapshot};
+use portolan_mesh::Dialect;
 
 use super::{fixture, summary::summary};
 
 #[test]
 fn configuration_of_every_proxy() {
-    let snapshot = Snapshot::build(&fixture::inputs(), None);
+    let mesh = portolan_mesh::Mesh::from(&fixture::inputs());
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/tests/golden");
     let mut differing = Vec::new();
     for node in fixture::nodes().iter().filter(|n| n.metadata.dialect == Dialect::Portolan) {
         let path = folder.join(format!("{}.txt", node.name.trim_end_matches("-1")));
-        let text = summary(&snapshot, node);
+        let text = summary(&mesh, node);
         #[expect(clippy::disallowed_methods, reason = "whoever runs the test asks for new golden files")]
         if std::env::var_os("UPDATE_GOLDEN").is_some() {
             fs::write(&path, &text).unwrap();

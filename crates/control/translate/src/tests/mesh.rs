@@ -2,12 +2,12 @@
 
 use std::sync::Arc;
 
-use portolan_mesh::{Inputs, ProxyNode, Snapshot};
+use portolan_mesh::{Inputs, ProxyNode};
 use portolan_xds::{json, type_url};
 use serde_json::Value;
 
 use super::fixture;
-use crate::Generator;
+use super::given::given;
 
 /// The objects of a mesh and its settings.
 #[derive(Clone)]
@@ -35,7 +35,7 @@ impl Mesh {
 
     /// What a proxy gets.
     pub(super) fn seen_by(&self, node: ProxyNode) -> Seen {
-        Seen { snapshot: Snapshot::build(&self.0, None), node }
+        Seen { mesh: portolan_mesh::Mesh::from(&self.0), node }
     }
 
     /// What [`sidecar`] gets.
@@ -61,14 +61,15 @@ pub(super) fn gateway() -> ProxyNode {
 
 /// A proxy and the mesh around it.
 pub(super) struct Seen {
-    pub(super) snapshot: Snapshot,
+    pub(super) mesh: portolan_mesh::Mesh,
     pub(super) node: ProxyNode,
 }
 
 impl Seen {
     /// The resource of a type and name; null when the proxy gets none.
     pub(super) fn find(&self, url: &str, name: &str) -> Value {
-        let found = Generator::new().generate(&self.snapshot, &self.node, url, Some(&[name.to_owned()]));
+        let mut found = given(&self.mesh, &self.node, url);
+        found.retain(|resource| &*resource.name == name);
         assert!(found.len() < 2, "{name} twice");
         found.first().map_or(Value::Null, |resource| {
             let mut value = json::message_to_json(resource.type_url, &resource.body).unwrap();
@@ -105,7 +106,7 @@ impl Seen {
 
     /// Names of all resources of a type, in order.
     pub(super) fn names(&self, url: &str) -> Vec<String> {
-        let all = Generator::new().generate(&self.snapshot, &self.node, url, None);
+        let all = given(&self.mesh, &self.node, url);
         all.iter().map(|r| r.name.to_string()).collect()
     }
 }

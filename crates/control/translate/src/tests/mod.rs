@@ -13,6 +13,7 @@ mod envoy;
 mod fixture;
 mod gateway_listeners;
 mod gateway_routes;
+mod given;
 mod golden;
 mod inbound;
 mod inbound_clusters;
@@ -29,23 +30,25 @@ mod trust;
 
 use std::sync::Arc;
 
-use portolan_mesh::Snapshot;
 use portolan_xds::type_url;
 
-use crate::Generator;
+use given::sent;
 
 /// Two models made from equal inputs give equal bytes, and equal resources are one allocation.
 #[test]
 fn equal_resources_are_encoded_once() {
-    let generator = Generator::new();
     let (first, second) =
-        (Snapshot::build(&fixture::inputs(), None), Snapshot::build(&fixture::inputs(), None));
+        (portolan_mesh::Mesh::from(&fixture::inputs()), portolan_mesh::Mesh::from(&fixture::inputs()));
     for node in fixture::nodes() {
-        for url in
-            [type_url::CLUSTER, type_url::ENDPOINT, type_url::LISTENER, type_url::ROUTE, type_url::SECRET]
-        {
-            let a = generator.generate(&first, &node, url, None);
-            let b = generator.generate(&second, &node, url, None);
+        for url in [
+            type_url::CLUSTER,
+            type_url::ENDPOINT,
+            type_url::LISTENER,
+            type_url::ROUTE,
+            type_url::VIRTUAL_HOST,
+            type_url::SECRET,
+        ] {
+            let (a, b) = (sent(&first, &node, url), sent(&second, &node, url));
             assert_eq!(a.len(), b.len());
             for (a, b) in a.iter().zip(&b) {
                 assert!(Arc::ptr_eq(a, b), "{} {}", url, a.name);
@@ -54,18 +57,16 @@ fn equal_resources_are_encoded_once() {
     }
 }
 
-/// Resources are found by name, unknown names are left out.
+/// Our own proxies get virtual hosts one by one, others the table whole.
 #[test]
-fn by_name() {
-    let generator = Generator::new();
-    let snapshot = Snapshot::build(&fixture::inputs(), None);
-    let node = fixture::node("sidecar", "bookinfo", "reviews-v1-1", "10.64.0.11", &[], false);
-    let get = |url: &str, names: &[&str]| -> Vec<String> {
-        let names: Vec<String> = names.iter().map(|n| (*n).to_owned()).collect();
-        generator.generate(&snapshot, &node, url, Some(&names)).iter().map(|r| r.name.to_string()).collect()
-    };
-    let reviews = "outbound|9080|v2|reviews.bookinfo.svc.cluster.local";
-    assert_eq!(get(type_url::ENDPOINT, &[reviews, "outbound|1||nowhere", "x"]), [reviews]);
-    assert_eq!(get(type_url::ROUTE, &["9080", "http.80"]), ["9080"]);
-    assert_eq!(get(type_url::CLUSTER, &["BlackHoleCluster"]), ["BlackHoleCluster"]);
+fn virtual_hosts_come_by_themselves_for_our_proxies_only() {
+    let mesh = portolan_mesh::Mesh::from(&fixture::inputs());
+    for (envoy, apart) in [(false, true), (true, false)] {
+        let node = fixture::node("sidecar", "bookinfo", "reviews-v1-1", "10.64.0.11", &[], envoy);
+        let hosts = sent(&mesh, &node, type_url::VIRTUAL_HOST);
+        let names: Vec<&str> = hosts.iter().map(|host| &*host.name).collect();
+        assert_eq!(names.contains(&"9080/reviews.bookinfo.svc.cluster.local:9080"), apart, "{names:?}");
+        assert_eq!(names.contains(&"9080/allow_any"), apart, "{names:?}");
+        assert_eq!(names.is_empty(), !apart);
+    }
 }

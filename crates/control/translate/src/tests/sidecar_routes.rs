@@ -19,9 +19,13 @@ metadata: {name: sniffed, namespace: shop}
 spec: {clusterIP: 10.96.0.4, ports: [{name: x, port: 80}]}
 ";
 
-/// Names and domains of the hosts of a route configuration, but the last one, which takes the rest.
+/// Names and domains of the hosts of a route configuration, but the last one, which takes the rest. None where no listener
+/// asks for it.
 fn hosts(seen: &Seen, name: &str) -> Vec<(String, Vec<String>)> {
-    let found = seen.routes(name);
+    let found = seen.find(type_url::ROUTE, name);
+    if found.is_null() {
+        return Vec::new();
+    }
     let all = list(&found["virtual_hosts"]);
     let shown = |host: &Value| {
         let domains = list(&host["domains"]).iter().map(|d| d.as_str().unwrap().to_owned());
@@ -144,9 +148,9 @@ fn a_name_belongs_to_the_most_specific_and_oldest_service() {
     assert_eq!(
         hosts(&mesh.seen_by_sidecar(), "80"),
         [
-            ("b.example:80".to_owned(), owned(&["b.example", "b.example:80", "192.0.2.1", "192.0.2.1:80"])),
-            ("a.example:80".to_owned(), owned(&["a.example", "a.example:80"])),
             ("*.example:80".to_owned(), owned(&["*.example", "*.example:80"])),
+            ("a.example:80".to_owned(), owned(&["a.example", "a.example:80"])),
+            ("b.example:80".to_owned(), owned(&["b.example", "b.example:80", "192.0.2.1", "192.0.2.1:80"])),
         ]
     );
 }

@@ -2,14 +2,13 @@
 
 use std::fmt::Write as _;
 
-use portolan_mesh::{ProxyNode, Snapshot};
+use portolan_mesh::ProxyNode;
 use portolan_xds::{Resource, json, type_url};
 use serde_json::Value;
 
-use crate::Generator;
+use super::given::given;
 
-pub(super) fn summary(snapshot: &Snapshot, node: &ProxyNode) -> String {
-    let generator = Generator::new();
+pub(super) fn summary(mesh: &portolan_mesh::Mesh, node: &ProxyNode) -> String {
     let mut out = String::new();
     for (title, url, print) in [
         ("clusters", type_url::CLUSTER, cluster as fn(&mut String, &Value)),
@@ -19,7 +18,7 @@ pub(super) fn summary(snapshot: &Snapshot, node: &ProxyNode) -> String {
         ("secrets", type_url::SECRET, secret),
     ] {
         writeln!(out, "# {title}").unwrap();
-        for resource in generator.generate(snapshot, node, url, None) {
+        for resource in given(mesh, node, url) {
             print(&mut out, &decode(&resource));
         }
     }

@@ -1,16 +1,16 @@
 //! How tokens are verified, and what is said of what a proxy cannot do.
 
-use portolan_mesh::{Inputs, ObjectKey, ProxyNode, Snapshot};
+use portolan_mesh::{Inputs, ObjectKey, ProxyNode};
 use serde_json::{Value, json};
 
 use super::{
     fixture,
     mesh::{self, Seen, list},
 };
-use crate::{Limitation, limitations};
+use crate::{Limitation, limitations::limitations};
 
 /// A mesh whose workloads in `bookinfo` have these token rules.
-fn with_rules(rules: &Value) -> Snapshot {
+fn with_rules(rules: &Value) -> portolan_mesh::Mesh {
     let mut inputs = Inputs::default();
     let spec = json!({"jwtRules": rules});
     let metadata = json!({"name": "j", "namespace": "bookinfo"});
@@ -18,7 +18,7 @@ fn with_rules(rules: &Value) -> Snapshot {
     let known = r#"{"keys":[{"kty":"RSA"}]}"#;
     inputs.jwks.insert("https://keys".to_owned(), known.to_owned());
     inputs.jwks.insert("issuer-with-keys".to_owned(), known.to_owned());
-    Snapshot::build(&inputs, None)
+    portolan_mesh::Mesh::from(&inputs)
 }
 
 fn sidecar(envoy: bool) -> ProxyNode {
@@ -27,7 +27,7 @@ fn sidecar(envoy: bool) -> ProxyNode {
 
 /// The JWT filter for these token rules.
 fn filter(rules: &Value) -> Option<Value> {
-    let listener = Seen { snapshot: with_rules(rules), node: sidecar(true) }.listener("virtualInbound");
+    let listener = Seen { mesh: with_rules(rules), node: sidecar(true) }.listener("virtualInbound");
     let mut managers = list(&listener["filter_chains"]).iter().map(|c| &c["filters"][0]["typed_config"]);
     let manager = managers.find(|m| !m["http_filters"].is_null()).unwrap();
     let found =
@@ -97,7 +97,7 @@ fn tokens_are_verified_with_keys_that_are_known_or_not_at_all() {
             policy: ObjectKey::new("bookinfo", "j"),
             issuer: rule["issuer"].as_str().unwrap().to_owned(),
         };
-        let limits = limitations(&with_rules(&rules), &sidecar(true));
+        let limits = limitations(with_rules(&rules).model(), &sidecar(true));
         assert_eq!(limits, if known { vec![] } else { vec![expected] }, "{rule}");
     }
 }
@@ -106,12 +106,12 @@ fn tokens_are_verified_with_keys_that_are_known_or_not_at_all() {
 fn what_a_proxy_cannot_do_is_said() {
     let key = ObjectKey::new("bookinfo", "j");
     let with_tokens = with_rules(&json!([{"issuer": "i"}]));
-    assert_eq!(limitations(&with_tokens, &sidecar(false)), [Limitation::Tokens(key)]);
-    assert!(limitations(&with_rules(&json!([])), &sidecar(false)).is_empty(), "no rule");
-    let nothing = Snapshot::build(&Inputs::default(), None);
+    assert_eq!(limitations(with_tokens.model(), &sidecar(false)), [Limitation::Tokens(key)]);
+    assert!(limitations(with_rules(&json!([])).model(), &sidecar(false)).is_empty(), "no rule");
+    let nothing = portolan_mesh::Mesh::from(&Inputs::default());
     let original_source = |mut node: ProxyNode, tproxy: bool| {
         node.metadata.tproxy = tproxy;
-        limitations(&nothing, &node) == [Limitation::OriginalSource]
+        limitations(nothing.model(), &node) == [Limitation::OriginalSource]
     };
     let found = [
         original_source(sidecar(false), true),

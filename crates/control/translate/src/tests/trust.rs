@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use portolan_mesh::{Inputs, Snapshot};
+use portolan_mesh::Inputs;
 use portolan_resources::networking::{ClientTlsSettings, ServerTlsSettings};
 use portolan_xds::json;
 use serde_json::{Value, json};
@@ -71,7 +71,7 @@ fn sidecar(envoy: bool) -> portolan_mesh::ProxyNode {
 
 #[test]
 fn a_client_of_the_mesh_shows_its_certificate_and_accepts_the_identities_of_the_service() {
-    let snapshot = Snapshot::build(&fixture::inputs(), None);
+    let mesh = portolan_mesh::Mesh::from(&fixture::inputs());
     let identities = BTreeSet::from(["spiffe://a/ns/b/sa/c".to_owned(), "a.example".to_owned()]);
     for (alpn, envoy, protocols) in [
         (ClientAlpn::Http1, false, vec!["istio-http/1.1", "istio", "http/1.1"]),
@@ -82,7 +82,7 @@ fn a_client_of_the_mesh_shows_its_certificate_and_accepts_the_identities_of_the_
         (ClientAlpn::Auto, true, vec!["istio"]),
     ] {
         let node = sidecar(envoy);
-        let socket = contexts::mesh_client(&Context::new(&snapshot, &node), "sni", &identities, alpn);
+        let socket = contexts::mesh_client(&Context::new(mesh.model(), &node), "sni", &identities, alpn);
         assert_eq!(socket.name, "envoy.transport_sockets.tls");
         assert_eq!(
             context(&socket),
@@ -110,7 +110,7 @@ fn a_server_of_the_mesh_asks_for_a_certificate_of_a_trust_domain_that_it_knows()
     let mut inputs = fixture::inputs();
     let mesh = std::sync::Arc::make_mut(&mut inputs.mesh_config);
     mesh.trust_domain_aliases = vec!["old.local".to_owned()];
-    let snapshot = Snapshot::build(&inputs, None);
+    let mesh = portolan_mesh::Mesh::from(&inputs);
     let own = vec!["spiffe://cluster.local/", "spiffe://old.local/"];
     let with_peer = vec!["spiffe://cluster.local/", "spiffe://east.local/", "spiffe://old.local/"];
     for (node, http, domains, protocols) in [
@@ -123,7 +123,7 @@ fn a_server_of_the_mesh_asks_for_a_certificate_of_a_trust_domain_that_it_knows()
     ] {
         let names: Vec<Value> =
             domains.iter().map(|td| json!({"san_type": "URI", "matcher": {"prefix": td}})).collect();
-        let socket = contexts::mesh_server(&Context::new(&snapshot, &node), http);
+        let socket = contexts::mesh_server(&Context::new(mesh.model(), &node), http);
         assert_eq!(
             context(&socket),
             json!({
@@ -195,9 +195,9 @@ fn tls_to_outside_is_as_the_destination_rule_has_it() {
 
 #[test]
 fn tls_of_a_gateway_is_as_its_server_has_it() {
-    let snapshot = Snapshot::build(&fixture::inputs(), None);
+    let mesh = portolan_mesh::Mesh::from(&fixture::inputs());
     let node = gateway("istio-ingressgateway", false);
-    let ctx = Context::new(&snapshot, &node);
+    let ctx = Context::new(mesh.model(), &node);
     let made = |settings: Value, http: bool| {
         let read: ServerTlsSettings = serde_json::from_value(settings).unwrap();
         contexts::gateway_server(&ctx, &read, http).map(|socket| context(&socket))
@@ -288,8 +288,8 @@ fn gateways_of_federation_verify_each_trust_domain_with_its_own_roots() {
         .map(|(td, pem)| (td.to_owned(), pem.to_owned()))
         .into();
     let roots = |inputs: &Inputs, node: &portolan_mesh::ProxyNode| {
-        let snapshot = Snapshot::build(inputs, None);
-        secret::root_ca(&Context::new(&snapshot, node)).map(|s| shown(&crate::pb::any(&s)))
+        let mesh = portolan_mesh::Mesh::from(inputs);
+        secret::root_ca(&Context::new(mesh.model(), node)).map(|s| shown(&crate::pb::any(&s)))
     };
     let mut found = roots(&inputs, &gateway("east-ingress", false)).unwrap();
     let validator = &mut found["validation_context"]["custom_validator_config"]["typed_config"];

@@ -7,6 +7,7 @@
 //! says otherwise.
 
 mod machine;
+mod reconnect;
 mod sinks;
 mod status;
 
@@ -30,16 +31,10 @@ pub use sinks::{NameTableSink, RootsSink};
 pub use status::{TypeStatus, XdsStatus};
 
 use self::machine::Machine;
-use crate::backoff::Backoff;
+use self::reconnect::Reconnect;
 use crate::upstream::{MAX_MESSAGE, Upstream, UpstreamError};
 use portolan_dataplane::config::{ConfigStore, ConfigUpdate, Needs, ResourceKind};
 
-/// Wait before the first reconnect; doubles up to [`BACKOFF_CAP`].
-const BACKOFF_BASE: Duration = Duration::from_millis(200);
-/// Longest wait between attempts: what a control plane restart costs at most in staleness.
-const BACKOFF_CAP: Duration = Duration::from_secs(15);
-/// A stream that lived this long was a good one; the next failure starts at the base again.
-const GOOD_STREAM: Duration = Duration::from_secs(10);
 /// Requests waiting for the stream; ACKs are tiny and the server reads them at once.
 const REQUEST_QUEUE: usize = 256;
 /// How long a stream may wait for room in the request queue before it is given up as stuck.
@@ -97,6 +92,15 @@ enum Ended {
 }
 
 impl StreamError {
+    /// Nobody answers at the address, or who does is not ready yet.
+    fn is_away(&self) -> bool {
+        match self {
+            StreamError::Upstream(UpstreamError::Connect { .. }) | StreamError::Closed => true,
+            StreamError::Status { code, .. } => *code == tonic::Code::Unavailable,
+            StreamError::Upstream(_) | StreamError::Stuck | StreamError::Response(_) => false,
+        }
+    }
+
     fn is_unimplemented(&self) -> bool {
         matches!(self, StreamError::Status { code: tonic::Code::Unimplemented, .. })
     }
@@ -147,7 +151,7 @@ impl XdsClient {
     /// Opens one stream after the other.
     async fn keep_open<M: Machine>(&self, machine: &mut M, stop: &CancellationToken) -> Ended {
         let mut needs = self.store.needs();
-        let mut backoff = Backoff::new(BACKOFF_BASE, BACKOFF_CAP);
+        let mut reconnect = Reconnect::new();
         loop {
             let started = tokio::time::Instant::now();
             let ended = tokio::select! {
@@ -160,10 +164,7 @@ impl XdsClient {
             if M::PATH == ADS.delta && error.is_unimplemented() {
                 return Ended::NoDelta;
             }
-            if started.elapsed() >= GOOD_STREAM {
-                backoff.reset();
-            }
-            let wait = backoff.next_wait();
+            let wait = reconnect.wait(started.elapsed(), error.is_away());
             self.status.connection_failures.fetch_add(1, Ordering::Relaxed);
             tracing::warn!(
                 address = self.upstream.address(),

@@ -2,15 +2,15 @@
 //!
 //! Source: Envoy's "xDS REST and gRPC protocol", section "Incremental xDS".
 
-use std::{collections::HashSet, sync::Arc};
+use std::sync::Arc;
 
 use portolan_envoy_api::pb::envoy::service::discovery::v3::DeltaDiscoveryRequest;
 
 use super::{
-    Answer, MAX_NAMES, Received, RequestError, stream::Stream, usable_name, watch::TypeState,
-    wildcard_by_default,
+    Answer, MAX_NAMES, Received, RequestError, Source, compare::Difference, stream::Stream, usable_name,
+    watch::TypeState, wildcard_by_default,
 };
-use crate::{Resource, wire::DeltaResponse};
+use crate::{Revision, Version, wire::DeltaResponse};
 
 /// The variant as a type.
 #[derive(Debug)]
@@ -20,7 +20,7 @@ pub enum Delta {}
 pub type DeltaStream = Stream<Delta>;
 
 impl Stream<Delta> {
-    /// Takes a request in. `respond` in the result says whether [`DeltaStream::diff`] is due.
+    /// Takes a request in. `respond` in the result says whether [`DeltaStream::respond`] is due.
     pub fn on_request(&mut self, request: &DeltaDiscoveryRequest) -> Result<Received, RequestError> {
         let (type_url, first, state) = self.enter(&request.type_url)?;
         let mut respond = false;
@@ -32,9 +32,11 @@ impl Stream<Delta> {
                 && (request.resource_names_subscribe.is_empty() || explicit_wildcard);
             for (name, version) in request.initial_resource_versions.iter().take(MAX_NAMES) {
                 if usable_name(name) {
-                    state.sent.insert(name.as_str().into(), version.as_str().into());
+                    let version = Version::parse(version).unwrap_or(Version::UNKNOWN);
+                    state.sent.put(&Arc::new(Revision { name: name.as_str().into(), version }));
                 }
             }
+            state.whole = true;
             if state.watch.wildcard {
                 // Even an empty answer lets the client finish its start.
                 state.owed = true;
@@ -47,6 +49,8 @@ impl Stream<Delta> {
                 && !state.watch.wildcard
             {
                 state.watch.wildcard = true;
+                state.expect_outstanding();
+                state.whole = true;
                 state.owed = true;
                 respond = true;
             }
@@ -64,77 +68,77 @@ impl Stream<Delta> {
                 state.resend.insert(name.clone());
                 state.absent.remove(&name);
             }
-            state.watch.names.insert(name);
+            state.watch.add(name);
             respond = true;
         }
-        if state.watch.names.len() > MAX_NAMES {
+        if state.watch.names.len() > MAX_NAMES || state.resend.len() > MAX_NAMES {
             return Err(RequestError::TooManyNames(type_url));
         }
         if first && !state.watch.wildcard {
             // What is not asked for is not ours to take back.
             let names = &state.watch.names;
-            state.sent.retain(|name, _| names.contains(name));
+            state.sent.retain(|name| names.contains(name));
             // A client that comes back hears that it is up to date, and so do those who look at its status.
             state.owed = !state.sent.is_empty();
         }
         Ok(Received { type_url, answer, first, respond })
     }
 
-    /// Compares `current`, all resources of the type that this client watches and may see, with what it has been
-    /// sent. Returns the response to send, or nothing when the client has it all.
-    pub fn diff(
+    /// What the client is owed after a request: what it has newly asked for, at the cost of that; everything, when that is
+    /// what it asked for. Returns the response to send, or nothing when the client has it all.
+    pub fn respond(
         &mut self,
         type_url: &str,
-        current: &[Arc<Resource>],
+        source: &dyn Source,
         system_version: &str,
     ) -> Option<DeltaResponse> {
-        let (key, _) = self.types.get_key_value(type_url)?;
-        let key = key.clone();
+        self.send(type_url, &[], false, source, system_version)
+    }
+
+    /// What a change means to the client, at the cost of the change. `changed` are the names that may have come, changed or
+    /// gone; some may be named twice, or for nothing. Includes what [`DeltaStream::respond`] would say.
+    pub fn update(
+        &mut self,
+        type_url: &str,
+        changed: &[Arc<str>],
+        source: &dyn Source,
+        system_version: &str,
+    ) -> Option<DeltaResponse> {
+        self.send(type_url, changed, false, source, system_version)
+    }
+
+    /// Compares everything that the client watches with what it has been sent, for when it is not known what has changed.
+    pub fn resync(
+        &mut self,
+        type_url: &str,
+        source: &dyn Source,
+        system_version: &str,
+    ) -> Option<DeltaResponse> {
+        self.send(type_url, &[], true, source, system_version)
+    }
+
+    fn send(
+        &mut self,
+        type_url: &str,
+        changed: &[Arc<str>],
+        whole: bool,
+        source: &dyn Source,
+        system_version: &str,
+    ) -> Option<DeltaResponse> {
+        let key = self.types.get_key_value(type_url)?.0.clone();
         let state = self.types.get_mut(type_url)?;
-        let mut present: HashSet<&str> = HashSet::with_capacity(current.len());
-        let mut upserts = Vec::new();
-        for resource in current {
-            if !state.watch.wildcard && !state.watch.names.contains(&resource.name) {
-                continue;
-            }
-            if !present.insert(&resource.name) {
-                continue;
-            }
-            let known = state.sent.get(&resource.name).is_some_and(|version| *version == resource.version);
-            if !known || state.resend.contains(&resource.name) {
-                upserts.push(resource.clone());
-            }
-        }
-        let mut removed: Vec<Arc<str>> =
-            state.sent.keys().filter(|name| !present.contains(&***name)).cloned().collect();
-        removed.extend(
-            state
-                .watch
-                .names
-                .iter()
-                .filter(|name| {
-                    !present.contains(&***name)
-                        && !state.absent.contains(*name)
-                        && !state.sent.contains_key(*name)
-                })
-                .cloned(),
-        );
-        removed.sort();
+        let Difference { upserts, gone: mut removed, missing } = state.compare(changed, whole, source);
+        removed.extend(missing.into_iter().filter(|name| !state.absent.contains(name)));
         if upserts.is_empty() && removed.is_empty() && !state.owed {
-            state.resend.clear();
             return None;
         }
-
+        removed.sort();
+        // Who names it twice has it found missing twice.
+        removed.dedup();
         for resource in &upserts {
-            state.sent.insert(resource.name.clone(), resource.version.clone());
             state.absent.remove(&resource.name);
         }
-        for name in &removed {
-            state.sent.remove(name);
-            if state.watch.names.contains(name) {
-                state.absent.insert(name.clone());
-            }
-        }
+        state.absent.extend(removed.iter().filter(|name| state.watch.names.contains(*name)).cloned());
         let nonce = self.nonces.next();
         let names = upserts.iter().map(|r| r.name.clone()).chain(removed.iter().cloned()).collect();
         state.sending(nonce.clone(), names);
@@ -153,10 +157,10 @@ fn unsubscribe(state: &mut TypeState, name: &str) -> bool {
     if name == "*" {
         state.watch.wildcard = false;
         let names = &state.watch.names;
-        state.sent.retain(|name, _| names.contains(name));
+        state.sent.retain(|name| names.contains(name));
         return false;
     }
-    if !state.watch.names.remove(name) {
+    if !state.watch.remove(name) {
         return false;
     }
     state.resend.remove(name);

@@ -80,7 +80,7 @@ impl<V> Stream<V> {
         let Some(state) = self.types.get_mut(type_url) else { return false };
         let mut any = false;
         for name in names {
-            if state.watch.names.contains(name) && state.sent.contains_key(name) {
+            if state.watch.names.contains(name) && state.sent.contains(name) {
                 state.resend.insert(name.into());
                 any = true;
             }

@@ -1,19 +1,41 @@
 //! What one client watches of one type, and how far it is.
 
 use std::{
-    collections::{BTreeSet, HashMap, VecDeque},
+    collections::{BTreeSet, VecDeque},
     sync::Arc,
 };
 
-use super::{Answer, shorten};
+use super::{Answer, sent::Sent, shorten};
+use crate::{Revision, Version};
 
-/// What the caller has to generate for a client.
+/// What a client watches. A copy is cheap; but as long as there is one, the next change of the names copies them all.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Watch {
     /// Everything of the type that the proxy may see.
     pub wildcard: bool,
     /// In addition, or instead, these names.
-    pub names: BTreeSet<Arc<str>>,
+    pub names: Arc<BTreeSet<Arc<str>>>,
+}
+
+impl Watch {
+    /// Adds a name.
+    pub(super) fn add(&mut self, name: Arc<str>) {
+        if !self.names.contains(&name) {
+            Arc::make_mut(&mut self.names).insert(name);
+        }
+    }
+
+    /// Takes a name out; says whether it was there.
+    pub(super) fn remove(&mut self, name: &str) -> bool {
+        self.names.contains(name) && Arc::make_mut(&mut self.names).remove(name)
+    }
+
+    /// Lets go of texts that came with requests where there is the same text in a resource, which all streams share.
+    pub(super) fn share_names(&mut self, sent: &Sent) {
+        if self.names.iter().any(|name| !Arc::ptr_eq(name, sent.shared(name))) {
+            self.names = Arc::new(self.names.iter().map(|name| sent.shared(name).clone()).collect());
+        }
+    }
 }
 
 /// How far a client is with one type, for `/debug/syncz`.
@@ -39,12 +61,14 @@ pub(super) struct Outstanding {
 #[derive(Debug, Default)]
 pub(super) struct TypeState {
     pub(super) watch: Watch,
-    /// What the client has been sent (name -> version), refused versions too: the same bytes would be refused again.
-    pub(super) sent: HashMap<Arc<str>, Arc<str>>,
+    /// What the client has been sent, refused versions too: the same bytes would be refused again.
+    pub(super) sent: Sent,
     /// Names that the client knows not to exist.
     pub(super) absent: BTreeSet<Arc<str>>,
     /// Names that go out with the next response even though their version is known.
     pub(super) resend: BTreeSet<Arc<str>>,
+    /// The client has asked for everything that it watches: the next response is to compare all of it.
+    pub(super) whole: bool,
     /// The next response is sent even when it is empty.
     pub(super) owed: bool,
     pub(super) outstanding: VecDeque<Outstanding>,
@@ -88,9 +112,18 @@ impl TypeState {
         }
     }
 
+    /// The client asks for everything while responses are on their way. It takes over what is in them, though it may have given
+    /// some of it up by name before: that has to be made good, or taken back.
+    pub(super) fn expect_outstanding(&mut self) {
+        for name in self.outstanding.iter().flat_map(|response| &response.names) {
+            if !self.sent.contains(name) && !self.absent.contains(name) {
+                self.sent.put(&Arc::new(Revision { name: name.clone(), version: Version::UNKNOWN }));
+            }
+        }
+    }
+
     pub(super) fn sending(&mut self, nonce: String, names: Vec<Arc<str>>) {
         self.owed = false;
-        self.resend.clear();
         self.sent_nonce.clone_from(&nonce);
         self.outstanding.push_back(Outstanding { nonce, names });
     }

@@ -2,25 +2,41 @@
 
 use portolan_envoy_api::pb::envoy::service::discovery::v3::DeltaDiscoveryRequest;
 
-use super::{ask, names, refusal, request};
+use super::{anything, ask, names, refusal, request};
 use crate::{
     server::{Answer, DeltaStream, MAX_ERROR_TEXT, MAX_NAMES, MAX_OUTSTANDING, MAX_TYPES, RequestError},
-    testing::resource,
+    testing::{version, world},
     type_url::{CLUSTER, ENDPOINT, EXTENSION_CONFIG, LISTENER, ROUTE, SECRET, VIRTUAL_HOST},
+    wire::DeltaResponse,
 };
+
+/// Answers a request when these are the resources.
+fn respond(stream: &mut DeltaStream, type_url: &str, resources: &[(&str, &str)]) -> Option<DeltaResponse> {
+    stream.respond(type_url, &world(resources), "v7")
+}
+
+/// Anything may have changed, and these are the resources now.
+fn update(stream: &mut DeltaStream, type_url: &str, resources: &[(&str, &str)]) -> Option<DeltaResponse> {
+    stream.update(type_url, &anything(), &world(resources), "v7")
+}
+
+/// What a client says that it has of an earlier stream.
+fn held(names: &[&str]) -> std::collections::BTreeMap<String, String> {
+    names.iter().map(|name| ((*name).to_owned(), version(name, "1"))).collect()
+}
 
 #[test]
 fn wildcard_gets_everything_then_differences() {
     let mut stream = DeltaStream::new("s-");
     let received = stream.on_request(&request(CLUSTER)).unwrap();
     assert!(received.first && received.respond);
-    let first = stream.diff(CLUSTER, &[resource("a", "1"), resource("b", "1")], "v").unwrap();
+    let first = respond(&mut stream, CLUSTER, &[("a", "1"), ("b", "1")]).unwrap();
     assert_eq!(names(&first), (vec!["a", "b"], vec![]));
     assert_eq!(first.nonce, "s-1");
     assert!(stream.blocked(CLUSTER));
-    assert_eq!(stream.diff(CLUSTER, &[resource("a", "1"), resource("b", "1")], "v"), None);
+    assert_eq!(update(&mut stream, CLUSTER, &[("a", "1"), ("b", "1")]), None);
 
-    let second = stream.diff(CLUSTER, &[resource("a", "2")], "v").unwrap();
+    let second = update(&mut stream, CLUSTER, &[("a", "2")]).unwrap();
     assert_eq!(names(&second), (vec!["a"], vec!["b"]));
 
     let ack = DeltaDiscoveryRequest { response_nonce: "s-2".into(), ..request(CLUSTER) };
@@ -36,46 +52,43 @@ fn wildcard_gets_everything_then_differences() {
 fn an_empty_start_is_answered_once() {
     let mut stream = DeltaStream::new("");
     stream.on_request(&request(LISTENER)).unwrap();
-    assert_eq!(names(&stream.diff(LISTENER, &[], "v").unwrap()), (vec![], vec![]));
-    assert_eq!(stream.diff(LISTENER, &[], "v"), None);
+    assert_eq!(names(&respond(&mut stream, LISTENER, &[]).unwrap()), (vec![], vec![]));
+    assert_eq!(update(&mut stream, LISTENER, &[]), None);
 }
 
 #[test]
 fn missing_names_are_reported_once_and_come_later() {
     let mut stream = DeltaStream::new("");
     stream.on_request(&ask(ENDPOINT, &["x", "y"])).unwrap();
-    let response = stream.diff(ENDPOINT, &[resource("x", "1")], "v").unwrap();
+    let response = respond(&mut stream, ENDPOINT, &[("x", "1")]).unwrap();
     assert_eq!(names(&response), (vec!["x"], vec!["y"]));
-    assert_eq!(stream.diff(ENDPOINT, &[resource("x", "1")], "v"), None);
-    let response = stream.diff(ENDPOINT, &[resource("x", "1"), resource("y", "1")], "v").unwrap();
+    assert_eq!(update(&mut stream, ENDPOINT, &[("x", "1")]), None);
+    let response = update(&mut stream, ENDPOINT, &[("x", "1"), ("y", "1")]).unwrap();
     assert_eq!(names(&response), (vec!["y"], vec![]));
     // What is not watched is never sent.
-    assert_eq!(
-        stream.diff(ENDPOINT, &[resource("x", "1"), resource("y", "1"), resource("z", "1")], "v"),
-        None
-    );
+    assert_eq!(update(&mut stream, ENDPOINT, &[("x", "1"), ("y", "1"), ("z", "1")]), None);
 }
 
 #[test]
 fn types_by_name_have_no_wildcard() {
     let mut stream = DeltaStream::new("");
     assert!(!stream.on_request(&ask(SECRET, &["*"])).unwrap().respond);
-    assert_eq!(stream.diff(SECRET, &[resource("key", "1")], "v"), None);
+    assert_eq!(respond(&mut stream, SECRET, &[("key", "1")]), None);
 }
 
 #[test]
 fn asking_again_sends_again() {
     let mut stream = DeltaStream::new("");
     stream.on_request(&ask(ROUTE, &["80"])).unwrap();
-    stream.diff(ROUTE, &[resource("80", "1")], "v").unwrap();
+    respond(&mut stream, ROUTE, &[("80", "1")]).unwrap();
     assert!(stream.on_request(&ask(ROUTE, &["80"])).unwrap().respond);
-    assert_eq!(names(&stream.diff(ROUTE, &[resource("80", "1")], "v").unwrap()).0, ["80"]);
+    assert_eq!(names(&respond(&mut stream, ROUTE, &[("80", "1")]).unwrap()).0, ["80"]);
     // After giving it up the client has nothing, so it is sent when asked for anew.
     let give_up = DeltaDiscoveryRequest { resource_names_unsubscribe: vec!["80".into()], ..request(ROUTE) };
     assert!(!stream.on_request(&give_up).unwrap().respond);
-    assert_eq!(stream.diff(ROUTE, &[], "v"), None);
+    assert_eq!(update(&mut stream, ROUTE, &[]), None);
     stream.on_request(&ask(ROUTE, &["80"])).unwrap();
-    assert_eq!(names(&stream.diff(ROUTE, &[resource("80", "1")], "v").unwrap()).0, ["80"]);
+    assert_eq!(names(&respond(&mut stream, ROUTE, &[("80", "1")]).unwrap()).0, ["80"]);
 }
 
 #[test]
@@ -83,58 +96,53 @@ fn a_changed_cluster_brings_its_endpoints_again() {
     let mut stream = DeltaStream::new("");
     stream.on_request(&ask(ENDPOINT, &["x"])).unwrap();
     assert!(!stream.resend(ENDPOINT, ["x"]), "not sent yet, so nothing to repeat");
-    stream.diff(ENDPOINT, &[resource("x", "1")], "v").unwrap();
+    respond(&mut stream, ENDPOINT, &[("x", "1")]).unwrap();
     assert!(stream.resend(ENDPOINT, ["x", "y"]));
-    assert_eq!(names(&stream.diff(ENDPOINT, &[resource("x", "1")], "v").unwrap()).0, ["x"]);
-    assert_eq!(stream.diff(ENDPOINT, &[resource("x", "1")], "v"), None);
+    assert_eq!(names(&respond(&mut stream, ENDPOINT, &[("x", "1")]).unwrap()).0, ["x"]);
+    assert_eq!(update(&mut stream, ENDPOINT, &[("x", "1")]), None);
 }
 
 #[test]
 fn reconnecting_gets_only_what_changed() {
     let mut stream = DeltaStream::new("");
     let again = DeltaDiscoveryRequest {
-        initial_resource_versions: [("a", "1"), ("b", "1"), ("c", "1")]
-            .map(|(n, v)| (n.to_owned(), v.to_owned()))
-            .into(),
+        initial_resource_versions: held(&["a", "b", "c"]),
         response_nonce: "left over".into(),
         ..request(CLUSTER)
     };
     assert_eq!(stream.on_request(&again).unwrap().answer, Answer::None);
-    let response = stream.diff(CLUSTER, &[resource("a", "1"), resource("b", "2")], "v").unwrap();
+    let response = respond(&mut stream, CLUSTER, &[("a", "1"), ("b", "2")]).unwrap();
     assert_eq!(names(&response), (vec!["b"], vec!["c"]));
 }
 
 #[test]
 fn who_comes_back_up_to_date_is_told_so() {
     let mut stream = DeltaStream::new("");
-    let again = DeltaDiscoveryRequest {
-        initial_resource_versions: [("80".to_owned(), "1".to_owned())].into(),
-        ..ask(ROUTE, &["80"])
-    };
+    let again = DeltaDiscoveryRequest { initial_resource_versions: held(&["80"]), ..ask(ROUTE, &["80"]) };
     assert!(stream.on_request(&again).unwrap().respond);
-    assert_eq!(names(&stream.diff(ROUTE, &[resource("80", "1")], "v").unwrap()), (vec![], vec![]));
-    assert_eq!(stream.diff(ROUTE, &[resource("80", "1")], "v"), None);
+    assert_eq!(names(&respond(&mut stream, ROUTE, &[("80", "1")]).unwrap()), (vec![], vec![]));
+    assert_eq!(update(&mut stream, ROUTE, &[("80", "1")]), None);
 }
 
 #[test]
 fn a_refused_version_is_not_repeated() {
     let mut stream = DeltaStream::new("");
     stream.on_request(&request(CLUSTER)).unwrap();
-    let bad = stream.diff(CLUSTER, &[resource("a", "bad")], "v").unwrap();
+    let bad = respond(&mut stream, CLUSTER, &[("a", "bad")]).unwrap();
     let nack = DeltaDiscoveryRequest {
         response_nonce: bad.nonce,
         error_detail: refusal("a: no"),
         ..request(CLUSTER)
     };
     assert_eq!(stream.on_request(&nack).unwrap().answer, Answer::Nack("a: no".into()));
-    assert_eq!(stream.diff(CLUSTER, &[resource("a", "bad")], "v"), None);
+    assert_eq!(update(&mut stream, CLUSTER, &[("a", "bad")]), None);
     assert_eq!(stream.status(CLUSTER).unwrap().last_error.as_deref(), Some("a: no"));
 
     // Another resource's success does not make good for it, its own does.
-    let other = stream.diff(CLUSTER, &[resource("a", "bad"), resource("b", "1")], "v").unwrap();
+    let other = update(&mut stream, CLUSTER, &[("a", "bad"), ("b", "1")]).unwrap();
     stream.on_request(&DeltaDiscoveryRequest { response_nonce: other.nonce, ..request(CLUSTER) }).unwrap();
     assert!(stream.status(CLUSTER).unwrap().last_error.is_some());
-    let good = stream.diff(CLUSTER, &[resource("a", "good"), resource("b", "1")], "v").unwrap();
+    let good = update(&mut stream, CLUSTER, &[("a", "good"), ("b", "1")]).unwrap();
     stream.on_request(&DeltaDiscoveryRequest { response_nonce: good.nonce, ..request(CLUSTER) }).unwrap();
     assert!(stream.status(CLUSTER).unwrap().last_error.is_none());
 }
@@ -169,7 +177,7 @@ fn who_asks_for_names_first_gets_no_more() {
     let mut stream = DeltaStream::new("");
     stream.on_request(&ask(CLUSTER, &["a"])).unwrap();
     assert!(!stream.watch(CLUSTER).unwrap().wildcard);
-    let sent = stream.diff(CLUSTER, &[resource("a", "1"), resource("b", "1")], "v").unwrap();
+    let sent = respond(&mut stream, CLUSTER, &[("a", "1"), ("b", "1")]).unwrap();
     assert_eq!(names(&sent).0, ["a"]);
 }
 
@@ -177,9 +185,9 @@ fn who_asks_for_names_first_gets_no_more() {
 fn everything_may_be_asked_for_later() {
     let mut stream = DeltaStream::new("");
     stream.on_request(&ask(CLUSTER, &["a"])).unwrap();
-    stream.diff(CLUSTER, &[resource("a", "1")], "v").unwrap();
+    respond(&mut stream, CLUSTER, &[("a", "1")]).unwrap();
     assert!(stream.on_request(&ask(CLUSTER, &["*"])).unwrap().respond);
-    let sent = stream.diff(CLUSTER, &[resource("a", "1"), resource("b", "1")], "v").unwrap();
+    let sent = respond(&mut stream, CLUSTER, &[("a", "1"), ("b", "1")]).unwrap();
     assert_eq!(names(&sent).0, ["b"]);
     assert!(!stream.on_request(&ask(CLUSTER, &["*"])).unwrap().respond, "asked for already");
 }
@@ -188,9 +196,9 @@ fn everything_may_be_asked_for_later() {
 fn asking_for_everything_later_is_answered_even_when_there_is_nothing() {
     let mut stream = DeltaStream::new("");
     stream.on_request(&ask(CLUSTER, &["a"])).unwrap();
-    stream.diff(CLUSTER, &[], "v").unwrap();
+    respond(&mut stream, CLUSTER, &[]).unwrap();
     stream.on_request(&ask(CLUSTER, &["*"])).unwrap();
-    assert_eq!(names(&stream.diff(CLUSTER, &[], "v").unwrap()), (vec![], vec![]));
+    assert_eq!(names(&respond(&mut stream, CLUSTER, &[]).unwrap()), (vec![], vec![]));
 }
 
 #[test]
@@ -205,12 +213,12 @@ fn types_by_name_never_become_wildcards() {
 fn giving_up_everything_leaves_the_names() {
     let mut stream = DeltaStream::new("");
     stream.on_request(&ask(CLUSTER, &["*", "a"])).unwrap();
-    stream.diff(CLUSTER, &[resource("a", "1"), resource("b", "1")], "v").unwrap();
+    respond(&mut stream, CLUSTER, &[("a", "1"), ("b", "1")]).unwrap();
     let give_up = DeltaDiscoveryRequest { resource_names_unsubscribe: vec!["*".into()], ..request(CLUSTER) };
     assert!(!stream.on_request(&give_up).unwrap().respond);
     assert_eq!(stream.status(CLUSTER).unwrap().resources, 1);
     // The client has dropped the other one by itself: it is not told that it is gone.
-    assert_eq!(stream.diff(CLUSTER, &[resource("a", "1")], "v"), None);
+    assert_eq!(update(&mut stream, CLUSTER, &[("a", "1")]), None);
 }
 
 /// The client drops the resource when it gives up the name, but watches everything: it needs it again.
@@ -218,10 +226,10 @@ fn giving_up_everything_leaves_the_names() {
 fn a_name_given_up_under_a_wildcard_is_sent_again() {
     let mut stream = DeltaStream::new("");
     stream.on_request(&ask(CLUSTER, &["*", "a"])).unwrap();
-    stream.diff(CLUSTER, &[resource("a", "1"), resource("b", "1")], "v").unwrap();
+    respond(&mut stream, CLUSTER, &[("a", "1"), ("b", "1")]).unwrap();
     let give_up = DeltaDiscoveryRequest { resource_names_unsubscribe: vec!["a".into()], ..request(CLUSTER) };
     assert!(stream.on_request(&give_up).unwrap().respond);
-    let sent = stream.diff(CLUSTER, &[resource("a", "1"), resource("b", "1")], "v").unwrap();
+    let sent = respond(&mut stream, CLUSTER, &[("a", "1"), ("b", "1")]).unwrap();
     assert_eq!(names(&sent), (vec!["a"], vec![]));
 }
 
@@ -229,44 +237,44 @@ fn a_name_given_up_under_a_wildcard_is_sent_again() {
 fn a_name_given_up_that_was_not_asked_for_changes_nothing() {
     let mut stream = DeltaStream::new("");
     stream.on_request(&request(CLUSTER)).unwrap();
-    stream.diff(CLUSTER, &[resource("a", "1")], "v").unwrap();
+    respond(&mut stream, CLUSTER, &[("a", "1")]).unwrap();
     let give_up = DeltaDiscoveryRequest { resource_names_unsubscribe: vec!["a".into()], ..request(CLUSTER) };
     assert!(!stream.on_request(&give_up).unwrap().respond);
-    assert_eq!(stream.diff(CLUSTER, &[resource("a", "1")], "v"), None);
+    assert_eq!(update(&mut stream, CLUSTER, &[("a", "1")]), None);
 }
 
 #[test]
 fn a_name_that_is_asked_for_again_is_reported_missing_again() {
     let mut stream = DeltaStream::new("");
     stream.on_request(&ask(ROUTE, &["80"])).unwrap();
-    stream.diff(ROUTE, &[], "v").unwrap();
+    respond(&mut stream, ROUTE, &[]).unwrap();
     stream.on_request(&ask(ROUTE, &["80"])).unwrap();
-    assert_eq!(names(&stream.diff(ROUTE, &[], "v").unwrap()).1, ["80"]);
+    assert_eq!(names(&respond(&mut stream, ROUTE, &[]).unwrap()).1, ["80"]);
 }
 
 #[test]
 fn what_disappears_is_reported_once() {
     let mut stream = DeltaStream::new("");
     stream.on_request(&ask(ROUTE, &["80"])).unwrap();
-    stream.diff(ROUTE, &[resource("80", "1")], "v").unwrap();
-    assert_eq!(names(&stream.diff(ROUTE, &[], "v").unwrap()).1, ["80"]);
-    assert_eq!(stream.diff(ROUTE, &[], "v"), None);
+    respond(&mut stream, ROUTE, &[("80", "1")]).unwrap();
+    assert_eq!(names(&update(&mut stream, ROUTE, &[]).unwrap()).1, ["80"]);
+    assert_eq!(update(&mut stream, ROUTE, &[]), None);
 }
 
 #[test]
 fn removed_names_are_sorted() {
     let mut stream = DeltaStream::new("");
     stream.on_request(&ask(ROUTE, &["b", "a", "c"])).unwrap();
-    stream.diff(ROUTE, &[resource("b", "1")], "v").unwrap();
+    respond(&mut stream, ROUTE, &[("b", "1")]).unwrap();
     stream.on_request(&ask(ROUTE, &["c", "a"])).unwrap();
-    assert_eq!(names(&stream.diff(ROUTE, &[], "v").unwrap()).1, ["a", "b", "c"]);
+    assert_eq!(names(&update(&mut stream, ROUTE, &[]).unwrap()).1, ["a", "b", "c"]);
 }
 
 #[test]
 fn a_resource_that_is_given_twice_is_sent_once() {
     let mut stream = DeltaStream::new("");
     stream.on_request(&request(CLUSTER)).unwrap();
-    let sent = stream.diff(CLUSTER, &[resource("a", "1"), resource("a", "2")], "v").unwrap();
+    let sent = respond(&mut stream, CLUSTER, &[("a", "1"), ("a", "2")]).unwrap();
     assert_eq!(names(&sent).0, ["a"]);
 }
 
@@ -274,12 +282,9 @@ fn a_resource_that_is_given_twice_is_sent_once() {
 #[test]
 fn what_a_client_held_and_no_longer_wants_is_not_taken_back() {
     let mut stream = DeltaStream::new("");
-    let again = DeltaDiscoveryRequest {
-        initial_resource_versions: [("80".to_owned(), "1".to_owned())].into(),
-        ..ask(ROUTE, &["81"])
-    };
+    let again = DeltaDiscoveryRequest { initial_resource_versions: held(&["80"]), ..ask(ROUTE, &["81"]) };
     stream.on_request(&again).unwrap();
-    assert_eq!(names(&stream.diff(ROUTE, &[resource("81", "1")], "v").unwrap()), (vec!["81"], vec![]));
+    assert_eq!(names(&respond(&mut stream, ROUTE, &[("81", "1")]).unwrap()), (vec!["81"], vec![]));
 }
 
 #[test]
@@ -320,7 +325,7 @@ fn so_many_responses_may_be_unanswered() {
     assert!(!stream.full(CLUSTER) && !stream.blocked(CLUSTER));
     for n in 1..=MAX_OUTSTANDING {
         assert!(!stream.full(CLUSTER), "{n}");
-        stream.diff(CLUSTER, &[resource("a", &n.to_string())], "v").unwrap();
+        update(&mut stream, CLUSTER, &[("a", &n.to_string())]).unwrap();
     }
     assert!(stream.full(CLUSTER) && stream.blocked(CLUSTER));
     assert!(!stream.full(LISTENER) && !stream.blocked(LISTENER), "nothing of another type");
@@ -329,7 +334,7 @@ fn so_many_responses_may_be_unanswered() {
 #[test]
 fn an_unwatched_type_has_nothing_to_send() {
     let mut stream = DeltaStream::new("");
-    assert_eq!(stream.diff(CLUSTER, &[resource("a", "1")], "v"), None);
+    assert_eq!(update(&mut stream, CLUSTER, &[("a", "1")]), None);
     assert!(stream.watch(CLUSTER).is_none() && stream.status(CLUSTER).is_none());
     assert!(!stream.resend(CLUSTER, ["a"]));
 }
@@ -338,7 +343,7 @@ fn an_unwatched_type_has_nothing_to_send() {
 fn a_response_says_what_it_is() {
     let mut stream = DeltaStream::new("n");
     stream.on_request(&request(CLUSTER)).unwrap();
-    let sent = stream.diff(CLUSTER, &[resource("a", "1")], "v7").unwrap();
+    let sent = respond(&mut stream, CLUSTER, &[("a", "1")]).unwrap();
     assert_eq!((&*sent.type_url, sent.system_version.as_str(), sent.nonce.as_str()), (CLUSTER, "v7", "n1"));
     let status = stream.status(CLUSTER).unwrap();
     assert_eq!((status.sent.as_str(), status.acked.as_str(), status.resources), ("n1", "", 1));
@@ -349,7 +354,7 @@ fn a_response_says_what_it_is() {
 fn a_refusal_counts_for_the_response_that_it_names() {
     let mut stream = DeltaStream::new("");
     stream.on_request(&request(CLUSTER)).unwrap();
-    let first = stream.diff(CLUSTER, &[resource("a", "1")], "v").unwrap();
+    let first = respond(&mut stream, CLUSTER, &[("a", "1")]).unwrap();
     let answer = DeltaDiscoveryRequest {
         response_nonce: first.nonce,
         error_detail: refusal("no"),
@@ -369,14 +374,14 @@ fn a_refusal_counts_for_the_response_that_it_names() {
 fn a_refusal_of_an_empty_response_is_made_good_by_any() {
     let mut stream = DeltaStream::new("");
     stream.on_request(&request(CLUSTER)).unwrap();
-    let empty = stream.diff(CLUSTER, &[], "v").unwrap();
+    let empty = respond(&mut stream, CLUSTER, &[]).unwrap();
     let no = DeltaDiscoveryRequest {
         response_nonce: empty.nonce,
         error_detail: refusal("no"),
         ..request(CLUSTER)
     };
     stream.on_request(&no).unwrap();
-    let next = stream.diff(CLUSTER, &[resource("a", "1")], "v").unwrap();
+    let next = update(&mut stream, CLUSTER, &[("a", "1")]).unwrap();
     stream.on_request(&DeltaDiscoveryRequest { response_nonce: next.nonce, ..request(CLUSTER) }).unwrap();
     assert_eq!(stream.status(CLUSTER).unwrap().last_error, None);
 }
@@ -389,7 +394,7 @@ fn the_text_of_a_refusal_is_kept_up_to_a_limit() {
     ] {
         let mut stream = DeltaStream::new("");
         stream.on_request(&request(CLUSTER)).unwrap();
-        let sent = stream.diff(CLUSTER, &[], "v").unwrap();
+        let sent = respond(&mut stream, CLUSTER, &[]).unwrap();
         let no = DeltaDiscoveryRequest {
             response_nonce: sent.nonce,
             error_detail: refusal(&text),
@@ -413,9 +418,9 @@ fn configuration_of_extensions_is_asked_for_by_name() {
 fn what_was_to_be_sent_again_and_is_gone_is_reported() {
     let mut stream = DeltaStream::new("");
     stream.on_request(&ask(ENDPOINT, &["x", "y"])).unwrap();
-    stream.diff(ENDPOINT, &[resource("x", "1"), resource("y", "1")], "v").unwrap();
+    respond(&mut stream, ENDPOINT, &[("x", "1"), ("y", "1")]).unwrap();
     stream.resend(ENDPOINT, ["x"]);
     // It has disappeared meanwhile.
-    assert_eq!(names(&stream.diff(ENDPOINT, &[resource("y", "1")], "v").unwrap()), (vec![], vec!["x"]));
-    assert_eq!(stream.diff(ENDPOINT, &[resource("y", "1")], "v"), None);
+    assert_eq!(names(&respond(&mut stream, ENDPOINT, &[("y", "1")]).unwrap()), (vec![], vec!["x"]));
+    assert_eq!(update(&mut stream, ENDPOINT, &[("y", "1")]), None);
 }

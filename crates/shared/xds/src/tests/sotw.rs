@@ -2,25 +2,35 @@
 
 use portolan_envoy_api::pb::envoy::service::discovery::v3::DiscoveryRequest;
 
-use super::{refusal, sotw};
+use super::{anything, refusal, sotw};
 use crate::{
     server::{Answer, MAX_NAMES, RequestError, SotwStream},
-    testing::resource,
+    testing::world,
     type_url::{CLUSTER, ENDPOINT, ROUTE, SECRET},
     wire::SotwResponse,
 };
+
+/// Answers a request when these are the resources.
+fn respond(stream: &mut SotwStream, type_url: &str, resources: &[(&str, &str)]) -> Option<SotwResponse> {
+    stream.respond(type_url, &world(resources), "v7")
+}
+
+/// Anything may have changed, and these are the resources now.
+fn update(stream: &mut SotwStream, type_url: &str, resources: &[(&str, &str)]) -> Option<SotwResponse> {
+    stream.update(type_url, &anything(), &world(resources), "v7")
+}
 
 #[test]
 fn sotw_wildcard_repeats_the_state() {
     let mut stream = SotwStream::new("");
     assert!(stream.on_request(&sotw(CLUSTER, &[], "")).unwrap().respond);
-    let response = stream.diff(CLUSTER, &[resource("a", "1"), resource("b", "1")], "v1").unwrap();
+    let response = respond(&mut stream, CLUSTER, &[("a", "1"), ("b", "1")]).unwrap();
     assert_eq!(response.resources.len(), 2);
     let received = stream.on_request(&sotw(CLUSTER, &[], "1")).unwrap();
     assert_eq!((received.answer, received.respond), (Answer::Ack, false));
-    assert_eq!(stream.diff(CLUSTER, &[resource("a", "1"), resource("b", "1")], "v1"), None);
+    assert_eq!(update(&mut stream, CLUSTER, &[("a", "1"), ("b", "1")]), None);
     // A removal shows by the rest being sent.
-    let response = stream.diff(CLUSTER, &[resource("a", "1")], "v2").unwrap();
+    let response = update(&mut stream, CLUSTER, &[("a", "1")]).unwrap();
     assert_eq!((response.resources.len(), response.nonce.as_str()), (1, "2"));
     assert_eq!(stream.on_request(&sotw(CLUSTER, &[], "1")).unwrap().answer, Answer::Expired);
 }
@@ -29,18 +39,15 @@ fn sotw_wildcard_repeats_the_state() {
 fn sotw_by_name_answers_new_names_only() {
     let mut stream = SotwStream::new("");
     stream.on_request(&sotw(ROUTE, &["80"], "")).unwrap();
-    assert_eq!(stream.diff(ROUTE, &[resource("80", "1")], "v").unwrap().resources.len(), 1);
+    assert_eq!(respond(&mut stream, ROUTE, &[("80", "1")]).unwrap().resources.len(), 1);
     let received = stream.on_request(&sotw(ROUTE, &["80", "81"], "1")).unwrap();
     assert!(received.respond);
-    let response = stream.diff(ROUTE, &[resource("80", "1"), resource("81", "1")], "v").unwrap();
+    let response = respond(&mut stream, ROUTE, &[("80", "1"), ("81", "1")]).unwrap();
     assert_eq!(response.resources.iter().map(|r| &*r.name).collect::<Vec<_>>(), ["81"]);
     // Fewer names need no answer; a name that comes back does.
     assert!(!stream.on_request(&sotw(ROUTE, &["81"], "2")).unwrap().respond);
     assert!(stream.on_request(&sotw(ROUTE, &["80", "81"], "2")).unwrap().respond);
-    assert_eq!(
-        stream.diff(ROUTE, &[resource("80", "1"), resource("81", "1")], "v").unwrap().resources.len(),
-        1
-    );
+    assert_eq!(respond(&mut stream, ROUTE, &[("80", "1"), ("81", "1")]).unwrap().resources.len(), 1);
     assert!(!stream.on_request(&sotw(SECRET, &[], "")).unwrap().respond);
 }
 
@@ -53,21 +60,21 @@ fn sotw_response_says_what_it_is() {
     let mut stream = SotwStream::new("n");
     let received = stream.on_request(&sotw(CLUSTER, &[], "")).unwrap();
     assert_eq!((&*received.type_url, received.first, received.answer), (CLUSTER, true, Answer::None));
-    let response = stream.diff(CLUSTER, &[], "v7").unwrap();
+    let response = respond(&mut stream, CLUSTER, &[]).unwrap();
     let said = (&*response.type_url, response.version.as_str(), response.nonce.as_str());
     assert_eq!(said, (CLUSTER, "v7", "n1"));
-    assert_eq!(stream.diff(CLUSTER, &[], "v7"), None, "an empty start is answered once");
+    assert_eq!(update(&mut stream, CLUSTER, &[]), None, "an empty start is answered once");
 }
 
 #[test]
 fn sotw_start_over_gets_everything_again() {
     let mut stream = SotwStream::new("");
     stream.on_request(&sotw(CLUSTER, &[], "")).unwrap();
-    stream.diff(CLUSTER, &[resource("a", "1")], "v").unwrap();
+    respond(&mut stream, CLUSTER, &[("a", "1")]).unwrap();
     let received = stream.on_request(&sotw(CLUSTER, &[], "")).unwrap();
     assert!(received.respond && !received.first);
     assert!(!stream.blocked(CLUSTER));
-    assert_eq!(sent(&stream.diff(CLUSTER, &[resource("a", "1")], "v").unwrap()), ["a"]);
+    assert_eq!(sent(&respond(&mut stream, CLUSTER, &[("a", "1")]).unwrap()), ["a"]);
 }
 
 /// The nonce of another stream comes with the first request after a reconnect.
@@ -87,7 +94,7 @@ fn sotw_names_limit_a_wildcard_type() {
         let watch = stream.watch(CLUSTER).unwrap();
         assert_eq!(watch.wildcard, wildcard, "{names:?}");
         assert!(!watch.names.contains("*"), "{names:?}");
-        let response = stream.diff(CLUSTER, &[resource("a", "1"), resource("b", "1")], "v").unwrap();
+        let response = respond(&mut stream, CLUSTER, &[("a", "1"), ("b", "1")]).unwrap();
         assert_eq!(response.resources.len(), if wildcard { 2 } else { 1 }, "{names:?}");
     }
 }
@@ -96,15 +103,15 @@ fn sotw_names_limit_a_wildcard_type() {
 fn sotw_types_by_name_have_no_wildcard() {
     let mut stream = SotwStream::new("");
     assert!(!stream.on_request(&sotw(ENDPOINT, &["*"], "")).unwrap().respond);
-    assert_eq!(stream.diff(ENDPOINT, &[resource("a", "1")], "v"), None);
+    assert_eq!(respond(&mut stream, ENDPOINT, &[("a", "1")]), None);
 }
 
 #[test]
 fn sotw_change_sends_the_whole_wildcard_type() {
     let mut stream = SotwStream::new("");
     stream.on_request(&sotw(CLUSTER, &[], "")).unwrap();
-    stream.diff(CLUSTER, &[resource("a", "1"), resource("b", "1")], "v").unwrap();
-    let response = stream.diff(CLUSTER, &[resource("a", "2"), resource("b", "1")], "v").unwrap();
+    respond(&mut stream, CLUSTER, &[("a", "1"), ("b", "1")]).unwrap();
+    let response = update(&mut stream, CLUSTER, &[("a", "2"), ("b", "1")]).unwrap();
     assert_eq!(sent(&response), ["a", "b"]);
 }
 
@@ -112,8 +119,8 @@ fn sotw_change_sends_the_whole_wildcard_type() {
 fn sotw_change_sends_the_changed_names_only() {
     let mut stream = SotwStream::new("");
     stream.on_request(&sotw(ROUTE, &["a", "b"], "")).unwrap();
-    stream.diff(ROUTE, &[resource("a", "1"), resource("b", "1")], "v").unwrap();
-    let response = stream.diff(ROUTE, &[resource("a", "1"), resource("b", "2"), resource("c", "1")], "v");
+    respond(&mut stream, ROUTE, &[("a", "1"), ("b", "1")]).unwrap();
+    let response = update(&mut stream, ROUTE, &[("a", "1"), ("b", "2"), ("c", "1")]);
     assert_eq!(sent(&response.unwrap()), ["b"]);
 }
 
@@ -122,29 +129,29 @@ fn sotw_change_sends_the_changed_names_only() {
 fn sotw_removal_of_a_name_is_silent() {
     let mut stream = SotwStream::new("");
     stream.on_request(&sotw(ROUTE, &["a"], "")).unwrap();
-    stream.diff(ROUTE, &[resource("a", "1")], "v").unwrap();
-    assert_eq!(stream.diff(ROUTE, &[], "v"), None);
-    assert_eq!(sent(&stream.diff(ROUTE, &[resource("a", "1")], "v").unwrap()), ["a"]);
+    respond(&mut stream, ROUTE, &[("a", "1")]).unwrap();
+    assert_eq!(update(&mut stream, ROUTE, &[]), None);
+    assert_eq!(sent(&update(&mut stream, ROUTE, &[("a", "1")]).unwrap()), ["a"]);
 }
 
 #[test]
 fn sotw_resources_are_sent_again_when_they_are_needed_again() {
     let mut stream = SotwStream::new("");
     stream.on_request(&sotw(ENDPOINT, &["a", "b"], "")).unwrap();
-    stream.diff(ENDPOINT, &[resource("a", "1"), resource("b", "1")], "v").unwrap();
+    respond(&mut stream, ENDPOINT, &[("a", "1"), ("b", "1")]).unwrap();
     assert!(stream.resend(ENDPOINT, ["a"]));
-    assert_eq!(sent(&stream.diff(ENDPOINT, &[resource("a", "1"), resource("b", "1")], "v").unwrap()), ["a"]);
+    assert_eq!(sent(&respond(&mut stream, ENDPOINT, &[("a", "1"), ("b", "1")]).unwrap()), ["a"]);
 }
 
 #[test]
 fn sotw_need_for_what_is_gone_is_forgotten() {
     let mut stream = SotwStream::new("");
     stream.on_request(&sotw(ENDPOINT, &["a"], "")).unwrap();
-    stream.diff(ENDPOINT, &[resource("a", "1")], "v").unwrap();
+    respond(&mut stream, ENDPOINT, &[("a", "1")]).unwrap();
     stream.resend(ENDPOINT, ["a"]);
-    assert_eq!(stream.diff(ENDPOINT, &[], "v"), None);
-    stream.diff(ENDPOINT, &[resource("a", "1")], "v").unwrap();
-    assert_eq!(stream.diff(ENDPOINT, &[resource("a", "1")], "v"), None);
+    assert_eq!(respond(&mut stream, ENDPOINT, &[]), None);
+    update(&mut stream, ENDPOINT, &[("a", "1")]).unwrap();
+    assert_eq!(update(&mut stream, ENDPOINT, &[("a", "1")]), None);
 }
 
 /// Only the newest response is answered: an older one has been replaced.
@@ -152,8 +159,8 @@ fn sotw_need_for_what_is_gone_is_forgotten() {
 fn sotw_answer_counts_for_the_newest_response() {
     let mut stream = SotwStream::new("");
     stream.on_request(&sotw(ROUTE, &["a"], "")).unwrap();
-    stream.diff(ROUTE, &[resource("a", "1")], "v").unwrap();
-    stream.diff(ROUTE, &[resource("a", "2")], "v").unwrap();
+    respond(&mut stream, ROUTE, &[("a", "1")]).unwrap();
+    update(&mut stream, ROUTE, &[("a", "2")]).unwrap();
     let stale = stream.on_request(&sotw(ROUTE, &["a", "b"], "1")).unwrap();
     assert_eq!((stale.answer, stale.respond), (Answer::Expired, false));
     assert!(!stream.watch(ROUTE).unwrap().names.contains("b"), "an outdated subscription");
@@ -168,21 +175,21 @@ fn sotw_answer_counts_for_the_newest_response() {
 fn sotw_refusal_changes_no_subscription() {
     let mut stream = SotwStream::new("");
     stream.on_request(&sotw(ROUTE, &["a"], "")).unwrap();
-    stream.diff(ROUTE, &[resource("a", "1")], "v").unwrap();
+    respond(&mut stream, ROUTE, &[("a", "1")]).unwrap();
     let no = DiscoveryRequest { error_detail: refusal("no"), ..sotw(ROUTE, &["b"], "1") };
     let received = stream.on_request(&no).unwrap();
     assert_eq!((received.answer, received.respond), (Answer::Nack("no".into()), false));
     assert!(stream.watch(ROUTE).unwrap().names.contains("a"));
-    assert_eq!(stream.diff(ROUTE, &[resource("a", "1")], "v"), None, "the same bytes are refused again");
+    assert_eq!(update(&mut stream, ROUTE, &[("a", "1")]), None, "the same bytes are refused again");
 }
 
 #[test]
 fn sotw_refusal_of_what_was_taken_before_is_a_refusal() {
     let mut stream = SotwStream::new("");
     stream.on_request(&sotw(CLUSTER, &[], "")).unwrap();
-    stream.diff(CLUSTER, &[resource("a", "1")], "v").unwrap();
+    respond(&mut stream, CLUSTER, &[("a", "1")]).unwrap();
     stream.on_request(&sotw(CLUSTER, &[], "1")).unwrap();
-    stream.diff(CLUSTER, &[resource("a", "2")], "v").unwrap();
+    update(&mut stream, CLUSTER, &[("a", "2")]).unwrap();
     let no = DiscoveryRequest { error_detail: refusal("no"), ..sotw(CLUSTER, &[], "2") };
     assert_eq!(stream.on_request(&no).unwrap().answer, Answer::Nack("no".into()));
     let status = stream.status(CLUSTER).unwrap();
@@ -193,9 +200,9 @@ fn sotw_refusal_of_what_was_taken_before_is_a_refusal() {
 fn sotw_client_that_wants_nothing_more_is_sent_nothing() {
     let mut stream = SotwStream::new("");
     stream.on_request(&sotw(ROUTE, &["a"], "")).unwrap();
-    stream.diff(ROUTE, &[resource("a", "1")], "v").unwrap();
+    respond(&mut stream, ROUTE, &[("a", "1")]).unwrap();
     assert!(!stream.on_request(&sotw(ROUTE, &[], "1")).unwrap().respond);
-    assert_eq!(stream.diff(ROUTE, &[resource("a", "2")], "v"), None);
+    assert_eq!(update(&mut stream, ROUTE, &[("a", "2")]), None);
 }
 
 #[test]
@@ -210,5 +217,7 @@ fn sotw_stream_watches_a_limited_number_of_names() {
 
 #[test]
 fn sotw_unwatched_type_has_nothing_to_send() {
-    assert_eq!(SotwStream::new("").diff(CLUSTER, &[resource("a", "1")], "v"), None);
+    let mut stream = SotwStream::new("");
+    assert_eq!(update(&mut stream, CLUSTER, &[("a", "1")]), None);
+    assert_eq!(stream.resync(CLUSTER, &world(&[("a", "1")]), "v"), None);
 }

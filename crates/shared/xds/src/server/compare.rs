@@ -1,0 +1,80 @@
+//! What a client lacks: by name, at the cost of the names, or of everything.
+
+use std::{mem, sync::Arc};
+
+use super::{Source, sent::Sent, watch::TypeState};
+use crate::Resource;
+
+/// What a client has to hear. The state takes it for sent.
+#[derive(Debug, Default)]
+pub(super) struct Difference {
+    /// New, changed, and wanted again.
+    pub(super) upserts: Vec<Arc<Resource>>,
+    /// What it has and may see no longer.
+    pub(super) gone: Vec<Arc<str>>,
+    /// What it asks for by name, and neither has nor may see.
+    pub(super) missing: Vec<Arc<str>>,
+}
+
+impl TypeState {
+    /// Compares what is to be sent again and what has changed; everything when `whole` says so, or when the client has
+    /// asked for everything.
+    pub(super) fn compare(&mut self, changed: &[Arc<str>], whole: bool, source: &dyn Source) -> Difference {
+        if mem::take(&mut self.whole) || whole {
+            return self.compare_all(source);
+        }
+        let mut difference = Difference::default();
+        for name in mem::take(&mut self.resend) {
+            self.compare_name(&name, true, source, &mut difference);
+        }
+        for name in changed {
+            self.compare_name(name, false, source, &mut difference);
+        }
+        difference
+    }
+
+    fn compare_name(&mut self, name: &Arc<str>, again: bool, source: &dyn Source, found: &mut Difference) {
+        let asked = self.watch.names.contains(name);
+        if !asked && !self.watch.wildcard {
+            return;
+        }
+        match source.get(name) {
+            Some(resource) if again || !self.sent.has(&resource) => {
+                self.sent.put(resource.revision());
+                found.upserts.push(resource);
+            }
+            Some(_) => {}
+            None if self.sent.remove(name).is_some() => found.gone.push(name.clone()),
+            None if asked => found.missing.push(name.clone()),
+            None => {}
+        }
+    }
+
+    fn compare_all(&mut self, source: &dyn Source) -> Difference {
+        let again = mem::take(&mut self.resend);
+        let mut sent = Sent::sized_like(&self.sent);
+        let mut before = mem::take(&mut self.sent);
+        let mut upserts = Vec::new();
+        let mut see = |resource: &Arc<Resource>| {
+            if sent.contains(&resource.name) {
+                return;
+            }
+            let known = before.remove(&resource.name) == Some(resource.version);
+            sent.put(resource.revision());
+            if !known || again.contains(&resource.name) {
+                upserts.push(resource.clone());
+            }
+        };
+        if self.watch.wildcard {
+            source.all(&mut see);
+        } else {
+            self.watch.names.iter().filter_map(|name| source.get(name)).for_each(|resource| see(&resource));
+        }
+        let gone: Vec<Arc<str>> = before.names().cloned().collect();
+        let asked = self.watch.names.iter();
+        let missing = asked.filter(|n| !sent.contains(n) && !before.contains(n)).cloned().collect();
+        self.watch.share_names(&sent);
+        self.sent = sent;
+        Difference { upserts, gone, missing }
+    }
+}
