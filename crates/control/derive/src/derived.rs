@@ -4,10 +4,9 @@ use std::{any::Any, cell::RefCell, marker::PhantomData};
 
 use crate::{
     Derived,
-    failure::guarded,
-    node::{Id, Ops},
+    guard::guarded,
+    node::{Id, Ops, Shared},
     reader::Reader,
-    table::Table,
 };
 
 /// The operations of derived values.
@@ -21,17 +20,28 @@ fn kind<D: Derived>(key: &(dyn Any + Send + Sync)) -> &'static str {
     key.downcast_ref::<D>().map_or("", D::kind)
 }
 
-fn make<D: Derived>(table: &Table, id: Id) {
-    let Some(key) = table.graph.borrow_mut().begin::<D>(id) else { return };
+fn make<D: Derived>(graph: &Shared, id: Id) {
+    let Some(key) = graph.borrow_mut().begin::<D>(id) else { return };
     let reads = RefCell::default();
-    let reader = Reader::recording(table, &reads);
-    let value = guarded(table, id, || key.derive(&reader));
-    let mut graph = table.graph.borrow_mut();
+    let reader = Reader::recording(graph, &reads);
+    let value = guarded(graph, id, || key.derive(&reader));
+    let mut graph = graph.borrow_mut();
     graph.end(id, reads.take());
     let Some(value) = value else { return graph.count(id, false) };
     let changed = graph.put(id, Some(value));
     graph.count(id, changed);
     if changed {
         graph.announce(id);
+    }
+}
+
+impl Reader<'_> {
+    /// A derived value.
+    ///
+    /// # Panics
+    /// If its function does and has never given a value, or is the one that reads, directly or through others.
+    pub fn get<D: Derived>(&self, key: &D) -> D::Value {
+        let id = self.enter(key, &DerivedOps::<D>::OPS);
+        self.value(id)
     }
 }

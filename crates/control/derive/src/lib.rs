@@ -17,6 +17,7 @@
 mod counters;
 mod derived;
 mod failure;
+mod guard;
 mod input;
 mod node;
 mod reader;

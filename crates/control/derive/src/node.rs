@@ -2,6 +2,7 @@
 
 use std::{
     any::{Any, TypeId},
+    cell::RefCell,
     collections::{BTreeSet, HashMap},
     sync::Arc,
 };
@@ -10,14 +11,16 @@ use crate::{
     Key, Value,
     counters::{Counters, short_name},
     failure::Failure,
-    table::Table,
 };
 
 /// Place of an entry.
 pub(crate) type Id = u32;
 
 /// Makes an entry.
-pub(crate) type Make = fn(&Table, Id);
+pub(crate) type Make = fn(&Shared, Id);
+
+/// The graph as those share it who read it and those who make what is read.
+pub(crate) type Shared = RefCell<Graph>;
 
 /// What is to be done with an entry, by its kind.
 pub(crate) struct Ops {
@@ -309,5 +312,21 @@ fn copy_key<K: Key>(key: &(dyn Any + Send + Sync)) -> Box<dyn Any + Send> {
 fn unlist<K: Key>(graph: &mut Graph, key: &(dyn Any + Send + Sync)) {
     if let (Some(key), Some(index)) = (key.downcast_ref::<K>(), graph.index::<K>()) {
         index.remove(key);
+    }
+}
+
+/// Makes an entry now if it has to be; for reads in the middle of a wave.
+pub(crate) fn freshen(graph: &Shared, id: Id) {
+    let make = {
+        let graph = graph.borrow();
+        let Some(node) = graph.get(id) else { return };
+        assert!(!node.making, "a circle of reads through {}", (node.ops.show)(node.key.as_ref()));
+        if !node.dirty {
+            return;
+        }
+        node.ops.make
+    };
+    if let Some(make) = make {
+        make(graph, id);
     }
 }

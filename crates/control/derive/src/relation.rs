@@ -4,10 +4,9 @@ use std::{cell::RefCell, collections::BTreeMap, marker::PhantomData, sync::Arc};
 
 use crate::{
     Relation,
-    failure::guarded,
-    node::{Graph, Id, Ops},
+    guard::guarded,
+    node::{Graph, Id, Ops, Shared},
     reader::Reader,
-    table::Table,
 };
 
 /// The whole map of a relation.
@@ -29,12 +28,12 @@ impl<R: Relation> RelationOps<R> {
     pub(crate) const ENTRY: Ops = Ops { make: Some(make_entry::<R>), entry: true, ..Ops::fact::<Entry<R>>() };
 }
 
-fn make_whole<R: Relation>(table: &Table, id: Id) {
-    let Some(key) = table.graph.borrow_mut().begin::<Whole<R>>(id) else { return };
+fn make_whole<R: Relation>(graph: &Shared, id: Id) {
+    let Some(key) = graph.borrow_mut().begin::<Whole<R>>(id) else { return };
     let reads = RefCell::default();
-    let reader = Reader::recording(table, &reads);
-    let map = guarded(table, id, || key.0.derive(&reader));
-    let mut graph = table.graph.borrow_mut();
+    let reader = Reader::recording(graph, &reads);
+    let map = guarded(graph, id, || key.0.derive(&reader));
+    let mut graph = graph.borrow_mut();
     graph.end(id, reads.take());
     let Some(map) = map else { return graph.count(id, false) };
     let map: Map<R> = Arc::new(map);
@@ -78,17 +77,37 @@ fn soil_entries<R: Relation>(graph: &mut Graph, relation: &R, before: &Map<R>, a
     }
 }
 
-fn make_entry<R: Relation>(table: &Table, id: Id) {
-    let Some(key) = table.graph.borrow_mut().begin::<Entry<R>>(id) else { return };
+fn make_entry<R: Relation>(graph: &Shared, id: Id) {
+    let Some(key) = graph.borrow_mut().begin::<Entry<R>>(id) else { return };
     let reads = RefCell::default();
-    let reader = Reader::recording(table, &reads);
-    let map = guarded(table, id, || reader.whole(&key.0));
-    let mut graph = table.graph.borrow_mut();
+    let reader = Reader::recording(graph, &reads);
+    let map = guarded(graph, id, || reader.whole(&key.0));
+    let mut graph = graph.borrow_mut();
     graph.end(id, reads.take());
     let Some(map) = map else { return };
     let value: Option<R::Value> = map.get(&key.1).cloned();
     // An entry that is not there has a value too: that it is not there.
     if graph.put(id, Some(value)) {
         graph.announce(id);
+    }
+}
+
+impl Reader<'_> {
+    /// One entry of a relation.
+    ///
+    /// # Panics
+    /// As [`Reader::get`] does.
+    pub fn entry<R: Relation>(&self, relation: &R, entry: &R::Entry) -> Option<R::Value> {
+        let id = self.enter(&Entry(relation.clone(), entry.clone()), &RelationOps::<R>::ENTRY);
+        self.value(id)
+    }
+
+    /// All entries of a relation. Who reads them is concerned by every change of it.
+    ///
+    /// # Panics
+    /// As [`Reader::get`] does.
+    pub fn whole<R: Relation>(&self, relation: &R) -> Arc<BTreeMap<R::Entry, R::Value>> {
+        let id = self.enter(&Whole(relation.clone()), &RelationOps::<R>::WHOLE);
+        self.value::<Map<R>>(id)
     }
 }

@@ -2,7 +2,6 @@
 
 use std::{
     any::TypeId,
-    cell::RefCell,
     collections::{BTreeMap, BTreeSet, HashMap},
     fmt,
 };
@@ -11,14 +10,14 @@ use crate::{
     Counts, Derived, Failure, Input, Key,
     derived::DerivedOps,
     input::{self, AllKeys, Tagged},
-    node::{Graph, Id},
+    node::Shared,
     reader::Reader,
 };
 
 /// Facts and what follows from them. Whoever shares one puts it behind a lock: one at a time works with it.
 #[derive(Default)]
 pub struct Table {
-    pub(crate) graph: RefCell<Graph>,
+    graph: Shared,
 }
 
 impl fmt::Debug for Table {
@@ -160,7 +159,7 @@ impl Table {
     pub fn reader(&self) -> Reader<'_> {
         self.make_true();
         self.graph.borrow_mut().sweep();
-        Reader::new(self)
+        Reader::new(&self.graph)
     }
 
     /// Functions that have panicked since this was asked last.
@@ -178,23 +177,7 @@ impl Table {
             // The graph is let go of before anything is made: what is made reads it.
             let next = self.graph.borrow_mut().next_dirty();
             let Some((id, make)) = next else { return };
-            make(self, id);
-        }
-    }
-
-    /// Makes an entry now if it has to be; for reads in the middle of a wave.
-    pub(crate) fn freshen(&self, id: Id) {
-        let make = {
-            let graph = self.graph.borrow();
-            let Some(node) = graph.get(id) else { return };
-            assert!(!node.making, "a circle of reads through {}", (node.ops.show)(node.key.as_ref()));
-            if !node.dirty {
-                return;
-            }
-            node.ops.make
-        };
-        if let Some(make) = make {
-            make(self, id);
+            make(&self.graph, id);
         }
     }
 }

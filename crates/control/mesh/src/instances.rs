@@ -12,10 +12,23 @@ use crate::{
     registry::ServicesIn,
     scope::{ServiceInstance, SidecarIngress},
     service::{EndpointAddress, Registry, Service, ServicePort},
+    sidecar,
 };
 
-/// Services that a proxy's workload serves, with the workload's ports.
-pub(crate) fn of(model: Model<'_>, node: &ProxyNode) -> Vec<ServiceInstance> {
+impl Model<'_> {
+    /// Services that a proxy's workload serves, with the workload's ports.
+    pub fn instances_of(self, node: &ProxyNode) -> Vec<ServiceInstance> {
+        instances(self, node)
+    }
+
+    /// Inbound listeners of the Sidecar object that holds for a proxy; empty means the default ones.
+    pub fn sidecar_ingress(self, node: &ProxyNode) -> Vec<SidecarIngress> {
+        let sidecar = sidecar::find(&self.reader(), &node.namespace, &self.labels_of(node));
+        sidecar.map(|sidecar| ingress(&sidecar)).unwrap_or_default()
+    }
+}
+
+fn instances(model: Model<'_>, node: &ProxyNode) -> Vec<ServiceInstance> {
     let read = model.reader();
     let labels = model.labels_of(node);
     let named = model.workload_of(node).map(|w| w.named_ports.clone()).unwrap_or_default();
@@ -59,7 +72,7 @@ pub(crate) fn of(model: Model<'_>, node: &ProxyNode) -> Vec<ServiceInstance> {
 }
 
 /// Inbound listeners of a Sidecar object; empty means the default ones.
-pub(crate) fn ingress(sidecar: &Resolved<SidecarSpec>) -> Vec<SidecarIngress> {
+fn ingress(sidecar: &Resolved<SidecarSpec>) -> Vec<SidecarIngress> {
     sidecar
         .spec
         .ingress

@@ -7,6 +7,7 @@
 //! Invariants: no I/O, no clock, no knowledge of xDS. What a proxy may see is decided here and nowhere else
 //! ([`Scope`], [`Model::gateways_of`]): `translate` only says it in xDS.
 
+mod addresses;
 mod authn;
 mod authz;
 mod destination_rule;
@@ -24,6 +25,7 @@ mod node;
 mod object;
 mod objects;
 mod protocol;
+mod registered;
 mod registry;
 mod scope;
 mod service;
@@ -34,10 +36,11 @@ mod virtual_service;
 mod visible;
 mod workload;
 
+pub use addresses::{AUTO_VIP_FEDERATION, AUTO_VIP_SERVICE_ENTRY};
 pub use authn::MtlsModes;
 pub use authz::WorkloadPolicies;
 pub use destination_rule::ResolvedDestinationRule;
-pub use dns::{AUTO_VIP_FEDERATION, AUTO_VIP_SERVICE_ENTRY, DnsEntry};
+pub use dns::DnsEntry;
 pub use export_to::Visibility;
 pub use gateway::{GatewayServer, ServerHost};
 pub use host::{host_matches, host_specificity, hosts_intersect, is_wildcard, resolve_short_name};

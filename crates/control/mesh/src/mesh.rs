@@ -13,7 +13,7 @@ use portolan_resources::{
 };
 
 use crate::{
-    dns::Chosen,
+    addresses::Chosen,
     facts::{
         AuthorizationPolicyFact, ChosenFact, ClusterFact, DestinationRuleFact, Fact, GatewayFact,
         ImportEndpointsFact, ImportFact, JwksFact, MeshConfigFact, NamespaceFact, NodeFact, Origin,

@@ -20,12 +20,11 @@ use crate::{
     gateway::{GatewayServer, ServersFor},
     host::host_matches,
     inputs::{ClusterContext, TrustBundles},
-    instances,
     node::ProxyNode,
     object::{ObjectKey, Resolved},
     objects::Gateways,
     registry::{EndpointsAt, IdentitiesAt, ServiceAt, Services},
-    scope::{ScopeKey, ServiceInstance, SidecarIngress},
+    scope::ScopeKey,
     service::{Service, ServiceEndpoints},
     settings, sidecar,
     virtual_service::{ResolvedVirtualService, VirtualServices},
@@ -156,17 +155,6 @@ impl<'a> Model<'a> {
             Some(workload) => workload.labels.clone(),
             None => Arc::new(node.metadata.labels.clone()),
         }
-    }
-
-    /// Services that a proxy's workload serves, with the workload's ports.
-    pub fn instances_of(self, node: &ProxyNode) -> Vec<ServiceInstance> {
-        instances::of(self, node)
-    }
-
-    /// Inbound listeners of the Sidecar object that holds for a proxy; empty means the default ones.
-    pub fn sidecar_ingress(self, node: &ProxyNode) -> Vec<SidecarIngress> {
-        let sidecar = sidecar::find(&self.read, &node.namespace, &self.labels_of(node));
-        sidecar.map(|sidecar| instances::ingress(&sidecar)).unwrap_or_default()
     }
 
     /// Servers of all Gateways that select a proxy, oldest Gateway first.

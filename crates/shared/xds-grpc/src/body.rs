@@ -12,9 +12,10 @@ use std::{
 use bytes::{BufMut, Bytes, BytesMut};
 use http_body::Frame;
 use portolan_xds::wire::WriteMessage;
-use tonic::{Code, Status};
+use tonic::{Code, Status, codegen::tokio_stream::Stream};
 
-use crate::discovery::BoxStream;
+/// A stream of responses.
+pub type BoxStream<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
 
 /// Bytes of a message that are written at a time, but for a longer part of it.
 const PIECE: usize = 64 * 1024;

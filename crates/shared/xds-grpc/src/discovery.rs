@@ -4,7 +4,6 @@ use std::{
     convert::Infallible,
     future::Future,
     marker::PhantomData,
-    pin::Pin,
     sync::Arc,
     task::{Context, Poll},
 };
@@ -15,12 +14,15 @@ use tonic::{
     Request, Response, Status, Streaming,
     body::Body,
     client::GrpcService,
-    codegen::{BoxFuture, StdError, http, tokio_stream::Stream},
+    codegen::{BoxFuture, StdError, http},
     server::NamedService,
 };
 use tonic_prost::{ProstCodec, ProstDecoder};
 
-use crate::{body::ResponseBody, causes};
+use crate::{
+    body::{BoxStream, ResponseBody},
+    causes,
+};
 
 /// Paths of a discovery service's methods.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -68,9 +70,6 @@ impl Service for Secrets {
     const NAME: &'static str = "envoy.service.secret.v3.SecretDiscoveryService";
     const METHODS: Methods = SDS;
 }
-
-/// A stream of responses.
-pub type BoxStream<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
 
 /// A discovery service as a server implements it.
 pub trait Discovery: Send + Sync + 'static {

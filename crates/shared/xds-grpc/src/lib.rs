@@ -10,9 +10,10 @@ mod causes;
 mod certificate;
 mod discovery;
 
+pub use body::BoxStream;
 pub use causes::causes;
 pub use certificate::{CREATE_CERTIFICATE_PATH, CertificateClient, CertificateServer, CertificateService};
 pub use discovery::{
-    ADS, AdsServer, Aggregated, BoxStream, Discovery, DiscoveryClient, DiscoveryServer, Methods, SDS,
-    SdsServer, Secrets, Service,
+    ADS, AdsServer, Aggregated, Discovery, DiscoveryClient, DiscoveryServer, Methods, SDS, SdsServer,
+    Secrets, Service,
 };

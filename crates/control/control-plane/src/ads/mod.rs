@@ -12,6 +12,7 @@ mod secrets;
 mod service;
 mod session;
 mod stream;
+mod task;
 
 pub use connections::{Connection, Connections, TypeStatus};
 pub use limits::{ACK_TIMEOUT, MAX_REQUEST_BYTES, MAX_STREAMS, SEND_TIMEOUT};

@@ -21,7 +21,7 @@ use super::{
     pending::{Due, Pending},
     secrets::Followed,
     session::Session,
-    stream::StreamTask,
+    task::StreamTask,
 };
 use crate::{
     metrics::Metric,

@@ -17,7 +17,7 @@ use super::{
     limits::{MAX_STREAMS, RESPONSES},
     secrets::SecretSource,
     session::Session,
-    stream::StreamTask,
+    task::StreamTask,
 };
 use crate::{
     auth::{Authenticator, Caller},

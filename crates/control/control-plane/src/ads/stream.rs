@@ -1,44 +1,21 @@
 //! How a stream begins and ends.
 
-use std::{net::SocketAddr, sync::Arc};
+use std::sync::Arc;
 
 use jiff::Timestamp;
 use portolan_envoy_api::pb::envoy::config::core::v3::{Node, node};
 use portolan_mesh::ProxyNode;
 use portolan_xds::json;
-use tokio::{
-    sync::{Semaphore, mpsc},
-    time::timeout,
-};
+use tokio::time::timeout;
 use tonic::{Status, Streaming};
 
 use super::{
-    connections::{Connection, Connections},
-    limits::SEND_TIMEOUT,
-    running::Running,
-    secrets::SecretSource,
-    session::Session,
+    connections::Connection, limits::SEND_TIMEOUT, running::Running, session::Session, task::StreamTask,
 };
-use crate::{
-    auth::Caller,
-    metrics::{Metric, Metrics},
-    publish::{Publisher, Subscription},
-};
+use crate::{metrics::Metric, publish::Subscription};
 
 /// Longest wait for the first request.
 const FIRST_REQUEST_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(30);
-
-/// Everything that one stream needs.
-pub(super) struct StreamTask<R> {
-    pub(super) publisher: Arc<Publisher>,
-    pub(super) connections: Arc<Connections>,
-    pub(super) secrets: Arc<SecretSource>,
-    pub(super) metrics: Arc<Metrics>,
-    pub(super) generators: Arc<Semaphore>,
-    pub(super) caller: Option<Caller>,
-    pub(super) peer: Option<SocketAddr>,
-    pub(super) responses: mpsc::Sender<Result<R, Status>>,
-}
 
 impl<R: Send + 'static> StreamTask<R> {
     /// Serves the stream until either side ends it.

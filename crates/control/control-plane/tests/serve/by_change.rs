@@ -73,13 +73,16 @@ async fn a_new_service_is_one_cluster_and_one_virtual_host() {
     plane.api.fake.delete("/api/v1/services", "bookinfo/ratings");
     assert_eq!(proxy.next().await.unwrap().removed, ["outbound|9080||ratings.bookinfo.svc.cluster.local"]);
 
-    let work = plane.debug("/debug/derivez").await;
-    assert!(work["Piece"]["live"].as_u64() > Some(0), "{work}");
-    assert!(work["Piece"]["made"].as_u64() >= work["Piece"]["live"].as_u64(), "{work}");
+    let shown = plane.debug("/debug/derivez").await;
+    let clusters = &shown["work"]["cds"];
+    assert!(clusters["live"].as_u64() > Some(0), "{shown}");
+    assert!(clusters["made"].as_u64() >= clusters["live"].as_u64(), "{shown}");
+    assert_eq!(shown["refused"], json!([]));
     let (_, metrics) = plane.http(plane.args.monitoring_port, "/metrics").await.unwrap();
-    for line in ["made_total", "unchanged_total", "live"] {
-        assert!(metrics.contains(&format!("\nportolan_derived_{line}{{kind=\"Piece\"}} ")), "{metrics}");
+    for line in ["made_total", "unchanged_total", "failed_total", "live"] {
+        assert!(metrics.contains(&format!("\nportolan_derived_{line}{{kind=\"cds\"}} ")), "{metrics}");
     }
+    assert!(metrics.contains("\nportolan_resources_sent_total{type=\"vhds\"} "), "{metrics}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
