@@ -65,7 +65,9 @@ impl Relation for Owners {
         let Some(parsed) = Name::parse(&self.name) else { return BTreeMap::new() };
         let ctx = self.view.context(read);
         let mut owners = services(&ctx, parsed);
-        owners.extend(virtual_service_hosts(&ctx, parsed));
+        if parsed.only.is_none() && parsed.port == DEFAULT_HTTP_PORT {
+            owners.extend(read.get(&Strangers(self.view.clone())).iter().cloned());
+        }
         let wanted = owners.into_iter().map(|owner| {
             let domains = domains_of(&ctx, parsed.port, &owner);
             (owner, domains)
@@ -170,22 +172,27 @@ fn is_routed(ctx: &Context<'_>, name: Name<'_>, host: &str) -> bool {
     })
 }
 
-/// Hosts of VirtualServices that are no service of the registry, by age of the object.
-fn virtual_service_hosts(ctx: &Context<'_>, name: Name<'_>) -> Vec<Owner> {
-    if name.only.is_some() || name.port != DEFAULT_HTTP_PORT {
-        return Vec::new();
-    }
-    let mut out = Vec::new();
-    for vs in ctx.scope.virtual_services_of(MESH_GATEWAY) {
-        for host in vs.spec.hosts.iter().filter(|h| *h != "*" && ctx.scope.visible_exact(h).is_none()) {
-            // A wildcard over services holds for those services; alone it would also take hosts of outside.
-            if is_wildcard(host) && ctx.scope.any_host_matches(host) {
-                continue;
+/// Hosts of VirtualServices that are no service of the registry, by age of the object. Most meshes have few: a change of
+/// another VirtualService goes no further than this list.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+struct Strangers(View);
+
+impl Derived for Strangers {
+    type Value = Arc<[Owner]>;
+    fn derive(&self, read: &Reader<'_>) -> Self::Value {
+        let ctx = self.0.context(read);
+        let mut out = Vec::new();
+        for vs in ctx.scope.virtual_services_of(MESH_GATEWAY) {
+            for host in vs.spec.hosts.iter().filter(|h| *h != "*" && ctx.scope.visible_exact(h).is_none()) {
+                // A wildcard over services holds for those services; alone it would also take hosts of outside.
+                if is_wildcard(host) && ctx.scope.any_host_matches(host) {
+                    continue;
+                }
+                out.push(Owner::VirtualService(vs.clone(), host.clone()));
             }
-            out.push(Owner::VirtualService(vs.clone(), host.clone()));
         }
+        out.into()
     }
-    out
 }
 
 /// The domains that an owner would have if nobody else did.

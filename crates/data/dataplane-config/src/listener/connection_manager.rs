@@ -1,5 +1,27 @@
 //! HTTP connection managers, compiled.
 
+fn codec(from: i32) -> Valid<Codec> {
+    use hcm::http_connection_manager::CodecType as T;
+    match T::try_from(from) {
+        Ok(T::Http1) => Ok(Codec::Http1),
+        Ok(T::Http2) => Ok(Codec::Http2),
+        Ok(T::Http3) => Err(Invalid::new("HTTP/3 is not supported")),
+        Ok(T::Auto) | Err(_) => Ok(Codec::Auto),
+    }
+}
+
+/// What is unknown is not forwarded.
+fn forward_cert(from: i32) -> ForwardCert {
+    use hcm::http_connection_manager::ForwardClientCertDetails as F;
+    match F::try_from(from) {
+        Ok(F::Sanitize) | Err(_) => ForwardCert::Sanitize,
+        Ok(F::ForwardOnly) => ForwardCert::ForwardOnly,
+        Ok(F::AppendForward) => ForwardCert::AppendForward,
+        Ok(F::SanitizeSet) => ForwardCert::SanitizeSet,
+        Ok(F::AlwaysForwardOnly) => ForwardCert::AlwaysForwardOnly,
+    }
+}
+
 #[cfg(test)]
 mod tests;
 
@@ -237,9 +259,7 @@ pub enum StripPort {
 impl Hcm {
     /// Compiles a connection manager.
     pub fn compile(from: &hcm::HttpConnectionManager, context: Compile) -> Valid<Hcm> {
-        use hcm::http_connection_manager::{
-            ForwardClientCertDetails as F, RouteSpecifier as R, StripPortMode,
-        };
+        use hcm::http_connection_manager::{RouteSpecifier as R, StripPortMode};
         crate::ignored::refuse_manager(from)?;
         let routes = match from.route_specifier.as_ref().ok_or_else(|| Invalid::new("no routes"))? {
             R::RouteConfig(config) => {
@@ -261,22 +281,8 @@ impl Hcm {
         let header = |text: &str| {
             HeaderValue::from_str(text).map_err(|_| Invalid(format!("{text:?} is no header value")))
         };
-        let forward_cert = match F::try_from(from.forward_client_cert_details) {
-            Ok(F::Sanitize) | Err(_) => ForwardCert::Sanitize,
-            Ok(F::ForwardOnly) => ForwardCert::ForwardOnly,
-            Ok(F::AppendForward) => ForwardCert::AppendForward,
-            Ok(F::SanitizeSet) => ForwardCert::SanitizeSet,
-            Ok(F::AlwaysForwardOnly) => ForwardCert::AlwaysForwardOnly,
-        };
         Ok(Hcm {
-            codec: match hcm::http_connection_manager::CodecType::try_from(from.codec_type) {
-                Ok(hcm::http_connection_manager::CodecType::Http1) => Codec::Http1,
-                Ok(hcm::http_connection_manager::CodecType::Http2) => Codec::Http2,
-                Ok(hcm::http_connection_manager::CodecType::Http3) => {
-                    return Err(Invalid::new("HTTP/3 is not supported"));
-                }
-                _ => Codec::Auto,
-            },
+            codec: codec(from.codec_type)?,
             routes,
             suppress_envoy_headers: filters.options.suppress_envoy_headers,
             filters,
@@ -326,7 +332,7 @@ impl Hcm {
             generate_request_id: bool_or(from.generate_request_id.as_ref(), true),
             preserve_request_id: from.preserve_external_request_id,
             return_request_id: from.always_set_request_id_in_response,
-            forward_cert,
+            forward_cert: forward_cert(from.forward_client_cert_details),
             cert_subject: bool_or(set.subject.as_ref(), false),
             cert_uri: set.uri,
             cert_dns: set.dns,
