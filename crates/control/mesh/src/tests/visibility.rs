@@ -328,3 +328,18 @@ fn hosts_are_listed_sorted_and_by_age() {
     assert!(scope.any_host_matches("*.a.svc.cluster.local") && !scope.any_host_matches("*.example"));
     assert_eq!(scope.key().namespace, "client");
 }
+
+#[test]
+fn destination_rules_are_listed_oldest_first() {
+    let rule = |name: &str, namespace: &str, year: u16| {
+        format!(
+            "---\nkind: DestinationRule\nmetadata: {{name: {name}, namespace: {namespace}, creationTimestamp: \
+             \"{year}-01-01T00:00:00Z\"}}\nspec: {{host: {name}.example}}\n"
+        )
+    };
+    let yaml = [rule("young", "a", 2023), rule("old", "b", 2021), rule("middle", "a", 2022)].concat();
+    let mesh = Mesh::from(&inputs(yaml.trim_start_matches("---\n")));
+    let names: Vec<String> =
+        mesh.model().destination_rules().iter().map(|rule| rule.meta.key.to_string()).collect();
+    assert_eq!(names, ["b/old", "a/middle", "a/young"]);
+}
