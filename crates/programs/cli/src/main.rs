@@ -9,16 +9,26 @@ mod output;
 use std::ffi::OsString;
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand};
 use commands::{api_server, cluster, down, federation, proxy_config, proxy_status, status, up, version};
-use portolan_client::Target;
+use portolan_client::{Target, terminal};
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
+/// What `--help` ends with.
+const EXAMPLES: &str = "\
+Examples:
+  portolan up --state-dir ./shop --detach          a cluster with a mesh on this machine (as root)
+  export KUBECONFIG=$PWD/shop/kubeconfig
+  portolan proxy-status                            what each proxy has acknowledged
+  portolan proxy-config route deploy/web.shop      the routes of a workload's proxy
+  portolan federation status                       peers, exports and imports
+  portolan down --state-dir ./shop                 stops it; --purge also removes its objects";
+
 /// A federated service mesh, with a cluster to run it in.
 #[derive(Debug, Parser)]
-#[command(name = "portolan", version, about, propagate_version = true)]
+#[command(name = "portolan", version, about, propagate_version = true, after_help = EXAMPLES)]
 struct Cli {
     #[command(flatten)]
     target: Target,
@@ -37,15 +47,20 @@ enum Command {
     /// Two clusters, two meshes, one using a service of the other: step by step.
     Demo(portolan_demo::Demo),
     /// Show which configuration each proxy has acknowledged.
-    #[command(alias = "ps")]
+    #[command(visible_alias = "ps")]
     ProxyStatus(proxy_status::ProxyStatus),
     /// Show what a proxy runs with.
-    #[command(alias = "pc")]
+    #[command(visible_alias = "pc")]
     ProxyConfig(proxy_config::ProxyConfig),
     /// Federation with other meshes.
     Federation(federation::Federation),
-    /// Print the version.
+    /// Print the versions of this program, the control plane and the proxies.
     Version(version::Version),
+    /// Print what a shell needs to complete commands: `source <(portolan completion bash)`.
+    Completion {
+        /// Which shell.
+        shell: clap_complete::Shell,
+    },
     /// Run the control plane (istiod's place).
     ControlPlane(portolan_control_plane::Args),
     /// The process that holds a cluster.
@@ -107,7 +122,13 @@ async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::ProxyStatus(args) => done(proxy_status::run(target, &args).await),
         Command::ProxyConfig(args) => done(proxy_config::run(target, &args).await),
         Command::Federation(args) => done(federation::run(target, &args).await),
-        Command::Version(args) => done(version::run(&args)),
+        Command::Version(args) => done(version::run(target, &args).await),
+        Command::Completion { shell } => {
+            let mut script = Vec::new();
+            clap_complete::generate(shell, &mut Cli::command(), "portolan", &mut script);
+            terminal::write(format_args!("{}", String::from_utf8_lossy(&script)));
+            Ok(ExitCode::SUCCESS)
+        }
     }
 }
 

@@ -1,6 +1,7 @@
 //! How results are shown: tables as kubectl prints them, JSON, YAML.
 
 use clap::ValueEnum;
+use portolan_client::{say, terminal};
 use serde_json::Value;
 
 /// Value of `-o`.
@@ -66,8 +67,8 @@ impl Table {
 /// Prints a value in a machine's format.
 pub(crate) fn print_value(format: Format, value: &Value) -> anyhow::Result<()> {
     match format {
-        Format::Yaml => print!("{}", serde_saphyr::to_string(value)?),
-        _ => println!("{}", serde_json::to_string_pretty(value)?),
+        Format::Yaml => terminal::write(format_args!("{}", serde_saphyr::to_string(value)?)),
+        _ => say!("{}", serde_json::to_string_pretty(value)?),
     }
     Ok(())
 }
@@ -76,7 +77,12 @@ pub(crate) fn print_value(format: Format, value: &Value) -> anyhow::Result<()> {
 pub(crate) fn print(format: Format, table: &Table, value: &Value) -> anyhow::Result<()> {
     match format {
         Format::Table | Format::Wide => {
-            print!("{}", table.render());
+            if table.rows.is_empty() {
+                // As kubectl: not on standard output, which a program may be reading.
+                eprintln!("No resources found");
+            } else {
+                terminal::write(format_args!("{}", table.render()));
+            }
             Ok(())
         }
         Format::Json | Format::Yaml => print_value(format, value),

@@ -1,6 +1,8 @@
 //! Which cluster a program for people talks to, and how it reaches what runs in it: through the API server only, so
 //! that it works alike on every Kubernetes.
 
+pub mod terminal;
+
 use std::path::PathBuf;
 
 use anyhow::{Context, bail};
@@ -24,40 +26,88 @@ pub struct Target {
     /// Context in the kubeconfig.
     #[arg(long, global = true)]
     pub context: Option<String>,
+    /// Namespace of what is named without one; the default is that of the kubeconfig's context.
+    #[arg(short, long, global = true, value_name = "NAMESPACE")]
+    pub namespace: Option<String>,
+}
+
+/// A cluster that has answered.
+pub struct Connection {
+    /// A client of it.
+    pub client: Client,
+    /// The namespace that the user means where none is named.
+    pub namespace: String,
 }
 
 impl Target {
     /// A client of the chosen cluster, which has answered.
     pub async fn client(&self) -> anyhow::Result<Client> {
+        Ok(self.connect().await?.client)
+    }
+
+    /// The chosen cluster, which has answered, and the namespace in it that is meant.
+    pub async fn connect(&self) -> anyhow::Result<Connection> {
         let options = KubeConfigOptions { context: self.context.clone(), ..KubeConfigOptions::default() };
-        let path =
-            self.kubeconfig.clone().or_else(|| self.state_dir.as_ref().map(|dir| dir.join("kubeconfig")));
-        let config = match &path {
-            Some(path) => {
-                let file = Kubeconfig::read_from(path).with_context(|| {
-                    format!("cannot read the kubeconfig {}: is the cluster up?", path.display())
-                })?;
-                kube::Config::from_custom_kubeconfig(file, &options).await?
-            }
-            None => kube::Config::from_kubeconfig(&options).await.context(
-                "no cluster given: use --state-dir, --kubeconfig, or the environment variable KUBECONFIG",
-            )?,
-        };
+        let file = self.kubeconfig()?;
+        if let Some(context) = &self.context
+            && !file.contexts.iter().any(|known| &known.name == context)
+        {
+            bail!("context {context:?} does not exist: the kubeconfig has {}", contexts(&file));
+        }
+        let config = kube::Config::from_custom_kubeconfig(file, &options)
+            .await
+            .map_err(|error| anyhow::anyhow!("the kubeconfig cannot be used: {}", root_cause(&error)))?;
         let server = config.cluster_url.clone();
+        let namespace = self.namespace.clone().unwrap_or_else(|| config.default_namespace.clone());
         let client = Client::try_from(config)?;
         client.apiserver_version().await.map_err(|error| {
             let start = match &self.state_dir {
-                Some(dir) => format!(": start the cluster with `portolan up --state-dir {}`", dir.display()),
+                Some(dir) => {
+                    format!(": start the cluster with `portolan up --state-dir {}`", terminal::quoted(dir))
+                }
                 None => String::new(),
             };
             anyhow::anyhow!("the API server {server} can't be used ({}){start}", root_cause(&error))
         })?;
-        Ok(client)
+        Ok(Connection { client, namespace })
+    }
+
+    fn kubeconfig(&self) -> anyhow::Result<Kubeconfig> {
+        let named = self.kubeconfig.clone();
+        let Some(path) = named.or_else(|| self.state_dir.as_ref().map(|dir| dir.join("kubeconfig"))) else {
+            return Kubeconfig::read().map_err(|error| {
+                anyhow::anyhow!(
+                    "no cluster given ({}): use --state-dir, --kubeconfig, or the environment variable KUBECONFIG",
+                    root_cause(&error)
+                )
+            });
+        };
+        // Looked at first, because then it is clear whether it is the file or what stands in it.
+        if let Err(error) = std::fs::File::open(&path) {
+            let hint = match error.kind() {
+                std::io::ErrorKind::NotFound => ": is the cluster up?",
+                std::io::ErrorKind::PermissionDenied => ": it belongs to the user who started the cluster",
+                _ => "",
+            };
+            bail!("cannot read the kubeconfig {}: {error}{hint}", path.display());
+        }
+        Kubeconfig::read_from(&path).map_err(|error| {
+            anyhow::anyhow!("the kubeconfig {} cannot be used: {}", path.display(), root_cause(&error))
+        })
+    }
+}
+
+/// Names of the contexts of a kubeconfig, as a list to read.
+fn contexts(file: &Kubeconfig) -> String {
+    match file.contexts.iter().map(|context| context.name.as_str()).collect::<Vec<_>>().join(", ") {
+        none if none.is_empty() => "none".to_owned(),
+        some => some,
     }
 }
 
 /// The innermost reason: what is around it says only that a request failed.
-fn root_cause(error: &dyn std::error::Error) -> String {
+#[must_use]
+pub fn root_cause(error: &dyn std::error::Error) -> String {
     let mut cause = error;
     while let Some(inner) = cause.source() {
         cause = inner;

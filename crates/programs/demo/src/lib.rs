@@ -12,6 +12,7 @@ mod report;
 mod steps;
 mod world;
 
+use portolan_client::say;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -59,7 +60,7 @@ pub async fn run(args: &Demo, state_dir: Option<&Path>) -> anyhow::Result<ExitCo
     let outcome = tokio::select! {
         outcome = perform(&mut world, &mut report, args) => outcome,
         () = world::interrupted() => {
-            println!();
+            say!();
             Ok(())
         }
     };

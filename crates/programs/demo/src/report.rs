@@ -1,5 +1,6 @@
 //! What the demo prints: steps, ticks, and what went wrong.
 
+use portolan_client::say;
 use std::fmt::Display;
 use std::time::Instant;
 
@@ -18,35 +19,35 @@ impl Report {
 
     /// A new step begins.
     pub(super) fn step(&mut self, number: usize, title: &str) {
-        println!("\n{number}. {title}");
+        say!("\n{number}. {title}");
         self.last = Instant::now();
     }
 
     /// A headline without a number.
     pub(super) fn title(&mut self, title: &str) {
-        println!("{title}");
+        say!("{title}");
         self.last = Instant::now();
     }
 
     /// Something has been observed to be true.
     pub(super) fn tick(&mut self, what: impl Display) {
         let seconds = self.last.elapsed().as_secs_f64();
-        println!("   \u{2713} {what}  ({seconds:.1} s)");
+        say!("   \u{2713} {what}  ({seconds:.1} s)");
         self.last = Instant::now();
         self.ticks += 1;
     }
 
     /// A command that the user could have typed.
     pub(super) fn command(&self, line: impl Display) {
-        println!("     $ {line}");
+        say!("     $ {line}");
     }
 
     /// Something did not come true.
     pub(super) fn failed(&mut self, error: &anyhow::Error) {
-        println!("   \u{2717} {error:#}");
+        say!("   \u{2717} {error:#}");
     }
 
     pub(super) fn summary(&self) {
-        println!("\n{} observations in {:.0} s", self.ticks, self.start.elapsed().as_secs_f64());
+        say!("\n{} observations in {:.0} s", self.ticks, self.start.elapsed().as_secs_f64());
     }
 }

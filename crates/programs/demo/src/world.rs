@@ -1,5 +1,6 @@
 //! The two clusters of the demo: started as processes of their own, watched, taken down.
 
+use portolan_client::say;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
@@ -121,7 +122,7 @@ impl World {
             report.tick(format!("{} is up: {}", cluster.name, cluster.state.kubeconfig().display()));
         }
         if self.kubectl.is_none() {
-            println!("     (no kubectl found: files are applied by server-side apply)");
+            say!("     (no kubectl found: files are applied by server-side apply)");
         }
         Ok(())
     }
@@ -141,8 +142,8 @@ impl World {
             let Some(client) = &cluster.client else {
                 let log = std::fs::read_to_string(cluster.state.log()).unwrap_or_default();
                 let lines: Vec<&str> = log.lines().rev().take(15).collect();
-                println!("\n   last lines of {}:", cluster.state.log().display());
-                lines.iter().rev().for_each(|line| println!("     {line}"));
+                say!("\n   last lines of {}:", cluster.state.log().display());
+                lines.iter().rev().for_each(|line| say!("     {line}"));
                 continue;
             };
             let Ok(pods) = Api::<Pod>::all(client.clone()).list(&ListParams::default()).await else {
@@ -150,7 +151,7 @@ impl World {
             };
             for pod in pods.items.iter().filter(|pod| !is_ready(pod)) {
                 let namespace = pod.namespace().unwrap_or_default();
-                println!(
+                say!(
                     "\n   {}: Pod {}.{namespace} is not ready: {}",
                     cluster.name,
                     pod.name_any(),
@@ -164,7 +165,7 @@ impl World {
                         ..LogParams::default()
                     };
                     if let Ok(log) = api.logs(&pod.name_any(), &params).await {
-                        log.lines().for_each(|line| println!("     {}: {line}", container.name));
+                        log.lines().for_each(|line| say!("     {}: {line}", container.name));
                     }
                 }
             }
@@ -175,17 +176,17 @@ impl World {
     pub(super) async fn show_what_to_try(&self) {
         let west = self.west.state.kubeconfig().display().to_string();
         let east = self.east.state.kubeconfig().display().to_string();
-        println!("\nBoth meshes stay up until Ctrl-C.\n");
+        say!("\nBoth meshes stay up until Ctrl-C.\n");
         if let Ok(address) = self.west.load_balancer(MESH, "istio-ingressgateway").await {
-            println!("   product page   http://{address}/productpage");
+            say!("   product page   http://{address}/productpage");
         }
-        println!("   kubeconfigs    {west}\n                  {east}");
-        println!("   YAML           {}\n", self.manifests.path("").display());
-        println!("   kubectl --kubeconfig {west} get pods -A");
-        println!("   portolan --kubeconfig {west} proxy-status");
-        println!("   portolan --kubeconfig {west} federation status");
-        println!("   portolan --kubeconfig {west} proxy-config route deploy/productpage-v1.{APP}");
-        println!(
+        say!("   kubeconfigs    {west}\n                  {east}");
+        say!("   YAML           {}\n", self.manifests.path("").display());
+        say!("   kubectl --kubeconfig {west} get pods -A");
+        say!("   portolan --kubeconfig {west} proxy-status");
+        say!("   portolan --kubeconfig {west} federation status");
+        say!("   portolan --kubeconfig {west} proxy-config route deploy/productpage-v1.{APP}");
+        say!(
             "   kubectl --kubeconfig {west} -n {APP} apply -f {}",
             self.manifests.path("reviews-v3.yaml").display()
         );

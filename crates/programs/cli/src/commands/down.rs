@@ -10,7 +10,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use tokio::time::Instant;
 
 use super::up::state_dir;
-use portolan_client::Target;
+use portolan_client::{Target, say, terminal::quoted};
 
 /// Time for the process to stop by itself.
 const GRACE: Duration = Duration::from_secs(30);
@@ -41,12 +41,12 @@ pub(crate) async fn run(target: &Target, args: &Down) -> anyhow::Result<ExitCode
     let name = record.name.clone();
     tokio::task::spawn_blocking(move || portolan_node::network::cleanup(&name)).await??;
     match pid {
-        Some(pid) => println!("cluster {} stopped (process {pid})", record.name),
-        None => println!("cluster {} was not running; nothing of it is left on this machine", record.name),
+        Some(pid) => say!("cluster {} stopped (process {pid})", record.name),
+        None => say!("cluster {} was not running; nothing of it is left on this machine", record.name),
     }
     if args.purge {
         state.purge()?;
-        println!("removed its state in {}", state.root().display());
+        say!("removed its state in {}", quoted(state.root()));
     }
     drop((lock, name_lock));
     Ok(ExitCode::SUCCESS)

@@ -11,7 +11,7 @@ use portolan_resources::{ExportedServiceSet, ImportedServiceSet, ServiceMeshPeer
 use serde_json::{Value, json};
 
 use crate::output::{Format, Table, print};
-use portolan_client::Target;
+use portolan_client::{Target, say};
 
 /// Federation with other meshes.
 #[derive(Debug, Args)]
@@ -184,7 +184,7 @@ pub(crate) async fn run(target: &Target, args: &Federation) -> anyhow::Result<()
                 vec![peer.name.clone(), "import".to_owned(), exported.clone(), local.to_owned()]
             }));
         }
-        println!();
+        say!();
         print(*output, &services, &Value::Null)?;
     }
     Ok(())

@@ -4,16 +4,13 @@ use clap::Args;
 use serde_json::{Value, json};
 
 use crate::output::{Format, Table, print};
-use portolan_client::{Target, control_planes};
+use portolan_client::{Connection, Target, control_planes, find_pod};
 
 /// Flags of `portolan proxy-status`.
 #[derive(Debug, Args)]
 pub(crate) struct ProxyStatus {
-    /// Only this proxy: POD or POD.NAMESPACE.
+    /// Only this proxy: POD[.NAMESPACE], deploy/NAME[.NAMESPACE]; all proxies if not given, with -n those of a namespace.
     pod: Option<String>,
-    /// Namespace of a Pod that is given without one.
-    #[arg(short, long, default_value = "default")]
-    namespace: String,
     /// Output format.
     #[arg(short, long, value_enum, default_value = "table")]
     output: Format,
@@ -47,7 +44,7 @@ fn last_error(entry: &Value) -> String {
 
 /// Runs the command.
 pub(crate) async fn run(target: &Target, args: &ProxyStatus) -> anyhow::Result<()> {
-    let client = target.client().await?;
+    let Connection { client, namespace } = target.connect().await?;
     let mut entries: Vec<(String, Value)> = Vec::new();
     for istiod in control_planes(&client).await? {
         let list = istiod.get_json(&client, "/debug/syncz").await?;
@@ -56,9 +53,13 @@ pub(crate) async fn run(target: &Target, args: &ProxyStatus) -> anyhow::Result<(
     }
     let name = |entry: &Value| entry["proxy"].as_str().unwrap_or_default().to_owned();
     if let Some(pod) = &args.pod {
-        let wanted = if pod.contains('.') { pod.clone() } else { format!("{pod}.{}", args.namespace) };
+        let (pod, namespace) = find_pod(&client, pod, &namespace).await?;
+        let wanted = format!("{pod}.{namespace}");
         entries.retain(|(_, entry)| name(entry) == wanted);
         anyhow::ensure!(!entries.is_empty(), "no proxy {wanted} is connected to a control plane");
+    } else if let Some(namespace) = &target.namespace {
+        let suffix = format!(".{namespace}");
+        entries.retain(|(_, entry)| name(entry).ends_with(&suffix));
     }
     entries.sort_by_key(|(_, entry)| name(entry));
 

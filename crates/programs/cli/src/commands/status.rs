@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 
 use super::up::state_dir;
 use crate::output::{Format, Table, print};
-use portolan_client::Target;
+use portolan_client::{Target, say};
 
 /// Time for the API server to answer.
 const TIMEOUT: Duration = Duration::from_secs(5);
@@ -59,12 +59,12 @@ pub(crate) async fn run(target: &Target, args: &Status) -> anyhow::Result<ExitCo
     if matches!(args.output, Format::Table | Format::Wide) && word == "up" {
         let mut list = Table::new(&["NAMESPACE", "LOAD BALANCER", "ADDRESS", "PORTS"]);
         list.rows(balancers);
-        println!();
+        say!();
         print(args.output, &list, &Value::Null)?;
         if args.output == Format::Wide {
             let mut list = Table::new(&["NAMESPACE", "POD", "READY", "PHASE"]);
             list.rows(pods);
-            println!();
+            say!();
             print(args.output, &list, &Value::Null)?;
         }
     }

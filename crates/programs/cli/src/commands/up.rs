@@ -10,13 +10,16 @@ use portolan_cluster::mesh::{FederationGateways, Options};
 use portolan_cluster::progress::wait_ready;
 use portolan_cluster::state::StateDir;
 use portolan_cluster::{Cluster, Config};
+use portolan_identity::SpiffeId;
 use tokio::process::Command;
 use tokio::signal::unix::{SignalKind, signal};
 
-use portolan_client::Target;
+use portolan_client::{Target, say, terminal::quoted};
 
 /// Where a cluster keeps its state if nothing is said.
 const DEFAULT_STATE_DIR: &str = "/var/lib/portolan";
+/// Longest value of a label, and longest name of a Service.
+const MAX_LABEL: usize = 63;
 /// Time for a detached start.
 const TIMEOUT: Duration = Duration::from_secs(300);
 
@@ -33,13 +36,13 @@ pub(crate) struct ClusterFlags {
     #[arg(long)]
     pub(crate) no_mesh: bool,
     /// Trust domain of the mesh.
-    #[arg(long, default_value = "cluster.local")]
+    #[arg(long, default_value = "cluster.local", value_parser = trust_domain)]
     pub(crate) trust_domain: String,
     /// Name of the cluster in the mesh; the cluster's own name if not given.
     #[arg(long)]
     pub(crate) cluster_id: Option<String>,
     /// Have gateways for a federation with this peer: PEER-ingress and PEER-egress. May be repeated.
-    #[arg(long = "federation-peer", value_name = "PEER")]
+    #[arg(long = "federation-peer", value_name = "PEER", value_parser = peer)]
     pub(crate) federation_peers: Vec<String>,
     /// Proxy that the gateways run.
     #[arg(long, value_parser = ["portolan", "envoy"], default_value = "portolan")]
@@ -50,6 +53,30 @@ pub(crate) struct ClusterFlags {
     /// Write no access logs.
     #[arg(long)]
     pub(crate) no_access_log: bool,
+}
+
+/// A trust domain, as the mesh's certificates can have it.
+fn trust_domain(text: &str) -> Result<String, String> {
+    match SpiffeId::workload(text, "default", "default") {
+        Ok(_) => Ok(text.to_owned()),
+        Err(error) => Err(error.to_string()),
+    }
+}
+
+/// The name of a peer: those of its gateways begin with it, and are values of labels.
+fn peer(text: &str) -> Result<String, String> {
+    let longest = MAX_LABEL - "-ingress".len();
+    let edge = |byte: Option<&u8>| byte.is_some_and(u8::is_ascii_alphanumeric);
+    let bytes = text.as_bytes();
+    let good = edge(bytes.first())
+        && edge(bytes.last())
+        && bytes.iter().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || *b == b'-');
+    if good && bytes.len() <= longest {
+        return Ok(text.to_owned());
+    }
+    Err(format!(
+        "use 1 to {longest} lower-case letters, digits and `-`, starting and ending with a letter or digit"
+    ))
 }
 
 /// Flags of `portolan up`.
@@ -106,16 +133,18 @@ pub(crate) async fn run(target: &Target, args: &Up) -> anyhow::Result<ExitCode> 
 
 /// Prints a phase that is done.
 fn tick(start: &Instant, what: &str) {
-    println!("\u{2713} {what}  ({:.1} s)", start.elapsed().as_secs_f64());
+    say!("\u{2713} {what}  ({:.1} s)", start.elapsed().as_secs_f64());
 }
 
-fn show_what_to_try(state: &StateDir) {
+fn show_what_to_try(state: &StateDir, with_mesh: bool) {
     let kubeconfig = state.kubeconfig();
-    println!("\nThe cluster is up. Try:\n");
-    println!("   export KUBECONFIG={}", kubeconfig.display());
-    println!("   kubectl get pods -A");
-    println!("   portolan proxy-status");
-    println!("   portolan status --state-dir {}", state.root().display());
+    say!("\nThe cluster is up. Try:\n");
+    say!("   export KUBECONFIG={}", quoted(&kubeconfig));
+    say!("   kubectl get pods -A");
+    if with_mesh {
+        say!("   portolan proxy-status");
+    }
+    say!("   portolan status --state-dir {}", quoted(state.root()));
 }
 
 async fn foreground(state: StateDir, flags: &ClusterFlags) -> anyhow::Result<ExitCode> {
@@ -125,10 +154,10 @@ async fn foreground(state: StateDir, flags: &ClusterFlags) -> anyhow::Result<Exi
         cluster = Cluster::start(flags.config(state.clone()), |what| tick(&start, what)) => cluster?,
         () = &mut stop => bail!("stopped before the cluster was up; nothing was left behind"),
     };
-    show_what_to_try(&state);
-    println!("\nIt stays up until Ctrl-C.");
+    show_what_to_try(&state, !flags.no_mesh);
+    say!("\nIt stays up until Ctrl-C.");
     stop.await;
-    println!("\nstopping");
+    say!("\nstopping");
     cluster.stop().await?;
     Ok(ExitCode::SUCCESS)
 }
@@ -161,8 +190,8 @@ async fn detached(state: &StateDir, flags: &ClusterFlags) -> anyhow::Result<Exit
             bail!("stopped before the cluster was up; nothing was left behind");
         }
     }
-    show_what_to_try(state);
-    println!("   portolan down --state-dir {}", state.root().display());
+    show_what_to_try(state, !flags.no_mesh);
+    say!("   portolan down --state-dir {}", quoted(state.root()));
     Ok(ExitCode::SUCCESS)
 }
 
@@ -187,6 +216,18 @@ mod tests {
     struct Flags {
         #[command(flatten)]
         cluster: ClusterFlags,
+    }
+
+    #[test]
+    fn names_that_no_mesh_can_have_are_refused_before_anything_starts() {
+        let refusal = |flag: &str, value: &str| {
+            Flags::try_parse_from(["x", flag, value]).expect_err(value).to_string()
+        };
+        assert!(refusal("--trust-domain", "bad domain").contains("lower-case letters, digits, dots"));
+        assert!(refusal("--trust-domain", "").contains("not valid"));
+        for name in ["Bad_Peer", "", "-east", "east-", &"e".repeat(64)] {
+            assert!(refusal("--federation-peer", name).contains("lower-case letters, digits and `-`"), "{name}");
+        }
     }
 
     #[test]

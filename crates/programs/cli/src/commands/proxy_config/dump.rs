@@ -1,7 +1,8 @@
 //! Reading `/config_dump`, whichever proxy wrote it: Envoy writes proto field names (`dynamic_listeners`), other
 //! JSON writers may use camel case.
 
-use serde_json::Value;
+use anyhow::Context;
+use serde_json::{Value, json};
 
 /// The answer of `/config_dump`.
 pub(super) struct Dump(pub(super) Value);
@@ -49,6 +50,13 @@ impl Dump {
         list(&self.0, "configs").iter().filter(move |config| {
             config.get("@type").and_then(Value::as_str).is_some_and(|t| t.ends_with(&suffix))
         })
+    }
+
+    /// The bootstrap.
+    pub(super) fn bootstrap(&self) -> anyhow::Result<Value> {
+        let section = self.section("BootstrapConfigDump").next();
+        let bootstrap = section.map(|section| field(section, "bootstrap")).filter(|value| !value.is_null());
+        Ok(json!({"bootstrap": bootstrap.context("the proxy shows no bootstrap")?}))
     }
 
     /// All clusters, static ones first.
@@ -106,7 +114,6 @@ pub(super) fn origin(resource: &Value) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use serde_json::json;
 
     #[test]
     fn both_spellings_are_read() {

@@ -5,7 +5,7 @@ use kube::Client;
 use serde_json::json;
 
 use crate::output::{Format, print_value};
-use portolan_client::PodPort;
+use portolan_client::{PodPort, terminal};
 
 /// Levels that both proxies know.
 const LEVELS: [&str; 7] = ["trace", "debug", "info", "warning", "error", "critical", "off"];
@@ -29,7 +29,7 @@ pub(super) async fn run(
     match output {
         Format::Json | Format::Yaml => print_value(output, &json!({"logging": answer})),
         _ => {
-            print!("{answer}");
+            terminal::write(format_args!("{answer}"));
             Ok(())
         }
     }

@@ -17,16 +17,13 @@ use serde_json::Value;
 
 use crate::output::{Format, Table, print, print_value};
 use dump::Dump;
-use portolan_client::{PodPort, Target, find_pod};
+use portolan_client::{Connection, PodPort, Target, find_pod, say};
 
 /// Show the configuration of a proxy.
 #[derive(Debug, Args)]
 pub(crate) struct ProxyConfig {
     #[command(subcommand)]
     view: View,
-    /// Namespace of a Pod that is given without one.
-    #[arg(short, long, global = true, default_value = "default")]
-    namespace: String,
     /// Output format.
     #[arg(short, long, global = true, value_enum, default_value = "table")]
     output: Format,
@@ -35,54 +32,60 @@ pub(crate) struct ProxyConfig {
 #[derive(Debug, Subcommand)]
 enum View {
     /// Clusters: where the proxy can send requests.
-    #[command(alias = "clusters", alias = "c")]
+    #[command(visible_aliases = ["clusters", "c"])]
     Cluster {
-        /// POD.NAMESPACE or deploy/NAME.NAMESPACE.
+        /// POD[.NAMESPACE] or deploy/NAME[.NAMESPACE].
         pod: String,
         #[command(flatten)]
         filter: cluster::Filter,
     },
     /// Listeners: what the proxy accepts, and what it does with it.
-    #[command(alias = "listeners", alias = "l")]
+    #[command(visible_aliases = ["listeners", "l"])]
     Listener {
-        /// POD.NAMESPACE or deploy/NAME.NAMESPACE.
+        /// POD[.NAMESPACE] or deploy/NAME[.NAMESPACE].
         pod: String,
         /// Only this port.
         #[arg(long)]
         port: Option<u64>,
     },
     /// Routes: which request goes to which cluster.
-    #[command(alias = "routes", alias = "r")]
+    #[command(visible_aliases = ["routes", "r"])]
     Route {
-        /// POD.NAMESPACE or deploy/NAME.NAMESPACE.
+        /// POD[.NAMESPACE] or deploy/NAME[.NAMESPACE].
         pod: String,
         /// Only the route configuration of this name.
         #[arg(long)]
         name: Option<String>,
     },
     /// Endpoints with their health.
-    #[command(alias = "endpoints", alias = "ep")]
+    #[command(visible_aliases = ["endpoints", "ep"])]
     Endpoint {
-        /// POD.NAMESPACE or deploy/NAME.NAMESPACE.
+        /// POD[.NAMESPACE] or deploy/NAME[.NAMESPACE].
         pod: String,
         /// Only endpoints of this cluster.
         #[arg(long)]
         cluster: Option<String>,
     },
     /// Certificates.
-    #[command(alias = "secrets", alias = "s")]
+    #[command(visible_aliases = ["secrets", "s"])]
     Secret {
-        /// POD.NAMESPACE or deploy/NAME.NAMESPACE.
+        /// POD[.NAMESPACE] or deploy/NAME[.NAMESPACE].
+        pod: String,
+    },
+    /// What the proxy was started with.
+    #[command(visible_alias = "b")]
+    Bootstrap {
+        /// POD[.NAMESPACE] or deploy/NAME[.NAMESPACE].
         pod: String,
     },
     /// Everything.
     All {
-        /// POD.NAMESPACE or deploy/NAME.NAMESPACE.
+        /// POD[.NAMESPACE] or deploy/NAME[.NAMESPACE].
         pod: String,
     },
     /// Log levels; sets them with --level.
     Log {
-        /// POD.NAMESPACE or deploy/NAME.NAMESPACE.
+        /// POD[.NAMESPACE] or deploy/NAME[.NAMESPACE].
         pod: String,
         /// `LEVEL`, or `LOGGER:LEVEL[,LOGGER:LEVEL...]`.
         #[arg(long)]
@@ -92,15 +95,16 @@ enum View {
 
 /// Runs the command.
 pub(crate) async fn run(target: &Target, args: &ProxyConfig) -> anyhow::Result<()> {
-    let client = target.client().await?;
+    let Connection { client, namespace } = target.connect().await?;
     let (View::Cluster { pod, .. }
     | View::Listener { pod, .. }
     | View::Route { pod, .. }
     | View::Endpoint { pod, .. }
     | View::Secret { pod }
+    | View::Bootstrap { pod }
     | View::All { pod }
     | View::Log { pod, .. }) = &args.view;
-    let (name, namespace) = find_pod(&client, pod, &args.namespace).await?;
+    let (name, namespace) = find_pod(&client, pod, &namespace).await?;
     let admin = PodPort { namespace, name, port: ports::ADMIN };
     let output = args.output;
     match &args.view {
@@ -124,6 +128,11 @@ pub(crate) async fn run(target: &Target, args: &ProxyConfig) -> anyhow::Result<(
             let clusters = admin.get_json(&client, "/clusters?format=json").await?;
             let (table, value) = endpoint::view(&clusters, cluster.as_deref());
             print(output, &table, &value)
+        }
+        View::Bootstrap { .. } => {
+            let bootstrap = config_dump(&client, &admin).await?.bootstrap()?;
+            // There is no table of it: as istioctl, JSON unless YAML is asked for.
+            print_value(if output == Format::Yaml { output } else { Format::Json }, &bootstrap)
         }
         View::All { .. } => all(&client, &admin, output).await,
         View::Log { level, .. } => log::run(&client, &admin, level.as_deref(), output).await,
@@ -149,7 +158,7 @@ async fn all(client: &Client, admin: &PodPort, output: Format) -> anyhow::Result
     ];
     for (index, table) in parts.iter().enumerate() {
         if index > 0 {
-            println!();
+            say!();
         }
         print(output, table, &Value::Null)?;
     }
