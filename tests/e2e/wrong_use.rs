@@ -89,6 +89,42 @@ fn a_cluster_that_is_down_is_named() {
 }
 
 #[test]
+fn a_reader_that_goes_away_is_no_error() {
+    for arguments in [&["version", "--client"][..], &["completion", "bash"]] {
+        let mut command = Command::new(portolan());
+        let (read, write) = std::io::pipe().unwrap();
+        drop(read);
+        let output = command.args(arguments).stdin(Stdio::null()).stdout(write).output().unwrap();
+        assert!(output.status.success(), "{arguments:?}: {}", text(&output));
+        assert_eq!(text(&output), "", "{arguments:?}");
+    }
+}
+
+#[test]
+fn a_context_that_is_not_there_is_named() {
+    let place = tempfile::tempdir().unwrap();
+    let file = place.path().join("config");
+    let kubeconfig = "apiVersion: v1\nkind: Config\nclusters: [{name: c, cluster: {server: \"https://127.0.0.1:1\"}}]\n\
+         contexts: [{name: shop, context: {cluster: c, user: u}}]\nusers: [{name: u, user: {}}]\n";
+    fs::write(&file, kubeconfig).unwrap();
+    let output = run(&["--kubeconfig", file.to_str().unwrap(), "--context", "nope", "proxy-status"]);
+    assert!(!output.status.success());
+    assert_eq!(text(&output), "portolan: context \"nope\" does not exist: the kubeconfig has shop\n");
+}
+
+#[test]
+fn names_that_no_mesh_can_have_are_refused_at_once() {
+    let state = tempfile::tempdir().unwrap();
+    for (flag, bad) in [("--trust-domain", "bad domain"), ("--federation-peer", "Bad_Peer")] {
+        let output = run(&["up", "--state-dir", state.path().to_str().unwrap(), flag, bad]);
+        assert!(!output.status.success());
+        let said = text(&output);
+        assert!(said.contains(flag) && said.contains("lower-case letters"), "{said}");
+    }
+    assert_eq!(fs::read_dir(state.path()).unwrap().count(), 0, "something was begun");
+}
+
+#[test]
 fn without_a_cluster_commands_say_so() {
     let state = tempfile::tempdir().unwrap();
     for command in ["proxy-status", "status"] {

@@ -109,7 +109,9 @@ struct Shared {
 impl Shared {
     fn new(args: Args, client: Client) -> Self {
         let metrics = Arc::new(Metrics::default());
-        metrics.set(Metric::Info, &[("version", env!("CARGO_PKG_VERSION"))], 1);
+        let version = debug::istio_version();
+        metrics.set(Metric::Info, &[("version", &version)], 1);
+        metrics.set(Metric::Build, &[("component", "pilot"), ("tag", &version)], 1);
         let cluster = ClusterContext {
             cluster_id: args.cluster_id.clone(),
             domain: args.cluster_domain.clone(),

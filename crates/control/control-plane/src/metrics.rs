@@ -61,6 +61,7 @@ enum Kind {
 
 metrics! {
     Info = "pilot_info", Gauge, "Pilot version and build information.";
+    Build = "istio_build", Gauge, "Istio component build info.";
     Xds = "pilot_xds", Gauge, "Number of endpoints connected to this pilot using XDS.";
     Pushes = "pilot_xds_pushes", Counter, "Pilot build and send errors for lds, rds, cds and eds.";
     PushTime = "pilot_xds_push_time", Histogram, "Total time in seconds Pilot takes to push lds, rds, cds and eds.";

@@ -23,6 +23,7 @@ mod dispatch;
 mod endpoints;
 mod error;
 mod http;
+mod idle;
 mod keys;
 mod kinds;
 pub mod limits;

@@ -3,6 +3,8 @@
 //! `pod-init` is told apart before anything else: it turns its own process into a container, which a process with
 //! threads may not do.
 
+#![warn(clippy::print_stdout)]
+
 mod commands;
 mod output;
 

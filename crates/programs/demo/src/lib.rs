@@ -3,6 +3,8 @@
 //! One file per step in [`steps`]. A tick is printed when something has been observed to be true, never before;
 //! what does not come true ends the run with what was seen instead. With `--check` that is a test.
 
+#![warn(clippy::print_stdout)]
+
 mod capture;
 mod http;
 mod kubectl;

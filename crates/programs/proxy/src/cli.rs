@@ -1,6 +1,7 @@
 //! The command line: Envoy's for the stand-alone proxy, pilot-agent's for the agent.
 
 use std::collections::BTreeMap;
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
@@ -218,7 +219,7 @@ pub fn main() -> ExitCode {
         Some(Command::Wait(arguments)) => on_runtime(wait(arguments)),
         Some(Command::Request(arguments)) => on_runtime(request(arguments)),
         Some(Command::Version) => {
-            println!("portolan-proxy {}", env!("CARGO_PKG_VERSION"));
+            print_out(concat!("portolan-proxy ", env!("CARGO_PKG_VERSION"), "\n"));
             Ok(())
         }
         Some(Command::ExecTied(TiedArgs { parent, program, arguments })) => {
@@ -259,7 +260,7 @@ async fn serve(arguments: Standalone) -> anyhow::Result<()> {
     };
     if arguments.mode != Mode::Serve {
         standalone::validate(&loaded)?;
-        println!("configuration OK");
+        print_out("configuration OK\n");
         return Ok(());
     }
     let options = standalone::Options {
@@ -316,7 +317,7 @@ fn quit_on_signal() -> anyhow::Result<CancellationToken> {
 }
 
 fn redirect(arguments: &portolan_redirect::RedirectArgs) -> ExitCode {
-    match portolan_redirect::run(arguments, &mut |text| print!("{text}")) {
+    match portolan_redirect::run(arguments, &mut |text| print_out(text)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("portolan-proxy redirect: {error}");
@@ -334,7 +335,7 @@ async fn wait(arguments: WaitArgs) -> anyhow::Result<()> {
         let timeout = Duration::from_millis(arguments.request_timeout_millis);
         let last = match Fetch::get(address.clone(), path.clone(), timeout, 64 * 1024).send().await {
             Ok(answer) if answer.status.is_success() => {
-                println!("the proxy is ready");
+                print_out("the proxy is ready\n");
                 return Ok(());
             }
             Ok(answer) => format!("{}: {}", answer.status, String::from_utf8_lossy(&answer.body).trim()),
@@ -358,8 +359,14 @@ async fn request(arguments: RequestArgs) -> anyhow::Result<()> {
         .await?;
     let body = String::from_utf8_lossy(&answer.body);
     anyhow::ensure!(answer.status.is_success(), "{}: {}", answer.status, body.trim());
-    print!("{body}");
+    print_out(&body);
     Ok(())
+}
+
+/// Writes to standard output. A reader that has gone (`| head`) has seen enough: no error.
+fn print_out(text: &str) {
+    let mut out = std::io::stdout().lock();
+    let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
 }
 
 #[cfg(test)]

@@ -1,5 +1,8 @@
 //! Names of objects, containers, domains and of what a proxy asks for by name.
 
+/// The release of Istio whose place ours takes: what nodes report, which drives compatibility switches in control planes,
+/// and what tools ask the control plane for.
+pub const ISTIO_VERSION: &str = "1.9.9";
 /// Default namespace of the control plane, also the root namespace of configuration.
 pub const ISTIO_SYSTEM: &str = "istio-system";
 /// Service, Deployment and ServiceAccount of the control plane.
@@ -10,6 +13,10 @@ pub const DISCOVERY_ADDRESS: &str = "istiod.istio-system.svc:15012";
 pub const MESH_CONFIG_MAP: &str = "istio";
 /// Key of MeshConfig in [`MESH_CONFIG_MAP`].
 pub const MESH_CONFIG_KEY: &str = "mesh";
+/// ConfigMap with the settings of injection, as tools read them.
+pub const INJECTOR_CONFIG_MAP: &str = "istio-sidecar-injector";
+/// The revision of a control plane that has no other name.
+pub const DEFAULT_REVISION: &str = "default";
 /// ConfigMap with the root certificate, in every namespace.
 pub const ROOT_CERT_CONFIG_MAP: &str = "istio-ca-root-cert";
 /// Key of the root certificate in ConfigMaps.

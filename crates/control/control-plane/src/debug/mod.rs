@@ -20,6 +20,7 @@ use axum::{
     routing::get,
 };
 use portolan_mesh::Model;
+use portolan_names::names;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -133,8 +134,14 @@ async fn metrics(State(debug): Shared) -> Response {
     ([(header::CONTENT_TYPE, crate::metrics::CONTENT_TYPE)], debug.metrics.page()).into_response()
 }
 
-async fn version() -> Json<Value> {
-    Json(json!({"version": env!("CARGO_PKG_VERSION"), "component": "portolan control-plane"}))
+/// The release of Istio that this is in the place of, and ours, in the form `RELEASE-REVISION-STATUS` that istioctl and
+/// Kiali take apart.
+pub(crate) fn istio_version() -> String {
+    format!("{}-portolan-{}", names::ISTIO_VERSION, env!("CARGO_PKG_VERSION"))
+}
+
+async fn version() -> String {
+    istio_version()
 }
 
 async fn ready(State(debug): Shared) -> Response {

@@ -26,7 +26,7 @@ use crate::{
     metrics::{Metric, Metrics},
     publish::Publisher,
     settings::Settings,
-    watch::{Change, Kind, Update},
+    watch::{Change, Events, Kind, Update},
 };
 
 use mesh_settings::MeshSettings;
@@ -97,6 +97,14 @@ impl Fact {
         }
     }
 
+    /// What happens to objects; settings are counted where they are read.
+    fn events(&self, mesh: &Mesh) -> Events {
+        match self {
+            Self::Object(update) => update.events(mesh),
+            Self::Mesh(_) | Self::Federation(_) => Events::default(),
+        }
+    }
+
     /// Whether anything is different now.
     fn apply(self, mesh: &mut Mesh) -> bool {
         match self {
@@ -154,22 +162,31 @@ impl Pusher {
         }
     }
 
-    /// What is to be set for an update. Counts it, and keeps the settings as they are now.
+    /// What is to be set for an update. Keeps the settings as they are now.
     fn take(&self, update: Update) -> Option<Fact> {
-        let kind = update.kind();
-        let (name, event) = (kind.to_string(), update.event());
-        match kind {
-            Kind::Service | Kind::EndpointSlice | Kind::Pod | Kind::Namespace | Kind::Node => {
-                self.metrics.count(Metric::RegistryEvents, &[("type", &name), ("event", event)]);
-            }
-            _ => self.metrics.count(Metric::ConfigEvents, &[("type", &name), ("event", event)]),
-        }
         if let Update::Namespace(change) = &update {
             self.settings.take_namespaces(change);
         }
         match update {
-            Update::MeshConfig(change) => self.take_settings(change).map(Fact::Mesh),
+            Update::MeshConfig(change) => {
+                self.count(Kind::MeshConfig, Update::MeshConfig(change.clone()).events(&Mesh::default()));
+                self.take_settings(change).map(Fact::Mesh)
+            }
             other => Some(Fact::Object(other)),
+        }
+    }
+
+    /// Counts what happened to objects of a kind.
+    fn count(&self, kind: Kind, events: Events) {
+        let metric = match kind {
+            Kind::Service | Kind::EndpointSlice | Kind::Pod | Kind::Namespace | Kind::Node => Metric::RegistryEvents,
+            _ => Metric::ConfigEvents,
+        };
+        let name = kind.to_string();
+        for (event, number) in [("add", events.add), ("update", events.update), ("delete", events.delete)] {
+            if number > 0 {
+                self.metrics.add(metric, &[("type", &name), ("event", event)], number);
+            }
         }
     }
 
@@ -192,16 +209,17 @@ impl Pusher {
     /// Sets facts; what is different then is to be published.
     async fn set(&self, facts: Vec<Fact>, pending: &mut Pending) {
         let heard = Instant::now();
-        let set = move |publisher: &Arc<Publisher>| -> Vec<Kind> {
+        let set = move |publisher: &Arc<Publisher>| -> Vec<(Kind, Events, bool)> {
             publisher.change(|mesh| {
-                let set = |fact: Fact| {
-                    let kind = fact.kind();
-                    fact.apply(mesh).then_some(kind)
-                };
-                facts.into_iter().filter_map(set).collect()
+                let set = |fact: Fact| (fact.kind(), fact.events(mesh), fact.apply(mesh));
+                facts.into_iter().map(set).collect()
             })
         };
-        for kind in self.publisher.blocking(set).await.unwrap_or_default() {
+        for (kind, events, different) in self.publisher.blocking(set).await.unwrap_or_default() {
+            self.count(kind, events);
+            if !different {
+                continue;
+            }
             let update_type = match kind {
                 Kind::EndpointSlice | Kind::Pod => "eds",
                 Kind::Service => "svc",

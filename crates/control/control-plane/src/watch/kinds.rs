@@ -50,11 +50,12 @@ macro_rules! kinds {
                 }
             }
 
-            /// For the metric of configuration events: what happened.
-            pub fn event(&self) -> &'static str {
+            /// For the metrics of events: what happens to the objects in `mesh` when the change is taken.
+            pub fn events(&self, mesh: &Mesh) -> Events {
                 match self {
-                    $(Update::$variant(change) => change.event(),)*
-                    Update::MeshConfig(change) => change.event(),
+                    $(Update::$variant(change) => events(change, mesh),)*
+                    Update::MeshConfig(Change::Delete(_)) => Events { delete: 1, ..Events::default() },
+                    Update::MeshConfig(_) => Events { update: 1, ..Events::default() },
                 }
             }
 
@@ -102,12 +103,26 @@ impl fmt::Display for Kind {
     }
 }
 
-impl<T> Change<T> {
-    fn event(&self) -> &'static str {
-        match self {
-            Change::Replace(_) => "sync",
-            Change::Apply(_) => "update",
-            Change::Delete(_) => "delete",
+/// How many objects come, change and go, as istiod's metrics `pilot_k8s_cfg_events` and `pilot_k8s_reg_events` say it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Events {
+    /// Objects that were not there.
+    pub add: u64,
+    /// Objects that were there; of a list, which says nothing of changes, none.
+    pub update: u64,
+    /// Objects that are gone.
+    pub delete: u64,
+}
+
+fn events<T: ResourceExt + mesh::Kind>(change: &Change<T>, mesh: &Mesh) -> Events {
+    match change {
+        Change::Apply(object) if mesh.get::<T>(&key(&**object)).is_some() => Events { update: 1, ..Events::default() },
+        Change::Apply(_) => Events { add: 1, ..Events::default() },
+        Change::Delete(_) => Events { delete: 1, ..Events::default() },
+        Change::Replace(objects) => {
+            let known = mesh.all::<T>().len() as u64;
+            let kept = objects.iter().filter(|object| mesh.get::<T>(&key(&***object)).is_some()).count() as u64;
+            Events { add: objects.len() as u64 - kept, update: 0, delete: known.saturating_sub(kept) }
         }
     }
 }
@@ -137,6 +152,21 @@ mod tests {
         pod.status = Some(Default::default());
         pod.status.as_mut().unwrap().pod_ip = Some(ip.into());
         Arc::new(pod)
+    }
+
+    #[test]
+    fn events_say_what_happens_to_objects() {
+        let mut mesh = Mesh::default();
+        let mut take = |update: Update| {
+            let events = update.events(&mesh);
+            update.apply(&mut mesh);
+            (events.add, events.update, events.delete)
+        };
+        assert_eq!(take(Update::Pod(Change::Replace(vec![pod("a", "1"), pod("b", "1")]))), (2, 0, 0));
+        assert_eq!(take(Update::Pod(Change::Apply(pod("c", "1")))), (1, 0, 0));
+        assert_eq!(take(Update::Pod(Change::Apply(pod("c", "2")))), (0, 1, 0));
+        assert_eq!(take(Update::Pod(Change::Delete(ObjectKey::new("default", "c")))), (0, 0, 1));
+        assert_eq!(take(Update::Pod(Change::Replace(vec![pod("b", "1"), pod("d", "1")]))), (1, 0, 1));
     }
 
     #[test]

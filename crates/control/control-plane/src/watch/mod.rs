@@ -14,7 +14,7 @@ use kube::{Api, Client, runtime::watcher};
 use tokio::sync::mpsc;
 
 pub use follow::Change;
-pub use kinds::{Kind, Update};
+pub use kinds::{Events, Kind, Update};
 
 /// Changes that wait for the model. A full queue holds the watchers back, which the API server buffers.
 pub const QUEUE: usize = 1024;

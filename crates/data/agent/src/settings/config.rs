@@ -6,9 +6,6 @@ use std::time::Duration;
 
 use super::proxy_config::ProxyConfig;
 
-/// The version that the node reports; it drives compatibility switches in control planes.
-pub const ISTIO_VERSION: &str = "1.9.9";
-
 /// Sidecar of a workload, or gateway.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Role {

@@ -9,7 +9,7 @@ mod pod_info;
 mod proxy_config;
 mod resolve;
 
-pub use config::{AgentConfig, DataPlaneChoice, Flags, ISTIO_VERSION, Role};
+pub use config::{AgentConfig, DataPlaneChoice, Flags, Role};
 pub use env::EnvError;
 pub use node::{metadata, node, to_struct};
 pub use pod_info::{PodInfo, parse_downward_map};

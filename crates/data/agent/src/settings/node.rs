@@ -7,7 +7,7 @@ use portolan_envoy_api::pb::google::protobuf::{ListValue, Struct, Value as PbVal
 use portolan_names::{env, labels, names};
 use serde_json::{Map, Value};
 
-use super::config::{AgentConfig, DataPlaneChoice, ISTIO_VERSION};
+use super::config::{AgentConfig, DataPlaneChoice};
 
 /// The metadata document.
 pub fn metadata(config: &AgentConfig) -> Map<String, Value> {
@@ -42,7 +42,7 @@ pub fn metadata(config: &AgentConfig) -> Map<String, Value> {
         }
         .into(),
     );
-    out.entry("ISTIO_VERSION").or_insert_with(|| ISTIO_VERSION.into());
+    out.entry("ISTIO_VERSION").or_insert_with(|| names::ISTIO_VERSION.into());
     out.entry("INTERCEPTION_MODE").or_insert_with(|| "REDIRECT".into());
     if let Some(mesh) = config.env.get(env::ISTIO_META_MESH_ID).or(Some(&config.trust_domain)) {
         out.entry("MESH_ID").or_insert_with(|| mesh.clone().into());

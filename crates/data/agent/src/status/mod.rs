@@ -143,7 +143,8 @@ async fn ready(state: &StatusState) -> Response<Full<Bytes>> {
 }
 
 async fn respond(state: &StatusState, request: Request<Bytes>, peer: SocketAddr) -> Response<Full<Bytes>> {
-    match request.uri().path() {
+    // istioctl asks for `//stats/prometheus`, and Go's servers take that.
+    match request.uri().path().replace("//", "/").as_str() {
         "/healthz/ready" => ready(state).await,
         "/stats/prometheus" | "/metrics" => with_type(StatusCode::OK, PROMETHEUS, state.metrics().await),
         "/quitquitquit" if !peer.ip().is_loopback() => {

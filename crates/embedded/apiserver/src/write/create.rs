@@ -9,6 +9,7 @@ use crate::admission::Operation;
 use crate::api::Api;
 use crate::clock;
 use crate::keys::{CRDS, NAMESPACES};
+use crate::idle;
 use crate::kinds;
 use crate::limits;
 use crate::random::suffix;
@@ -42,6 +43,7 @@ async fn create_once(api: &Api, writing: &Writing, mut object: Value) -> Result<
     kind.prepare(api, writing, None, &mut object)?;
     let mut warnings = Vec::new();
     let mut object = writing.admit(api, Operation::Create, None, object, &mut warnings).await?;
+    warnings.extend(idle::warnings(resource, &object));
     let name = name_of(&object).to_owned();
     let taken = kind.admit(api, writing, None, &mut object)?;
     let errors = validate::create(resource, &object);

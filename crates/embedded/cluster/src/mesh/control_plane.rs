@@ -16,6 +16,7 @@ pub(super) fn objects(options: &Options) -> Vec<Value> {
         role(),
         role_binding(),
         mesh_config(options),
+        injector_config(),
         service(),
         deployment(options),
     ]
@@ -116,11 +117,32 @@ fn mesh_config(options: &Options) -> Value {
     })
 }
 
+/// What istioctl and Kiali read of injection. The templates are not in it: they are the control plane's own.
+fn injector_config() -> Value {
+    let values = json!({
+        "global": {
+            "istioNamespace": names::ISTIO_SYSTEM,
+            "hub": "portolan",
+            "tag": names::ISTIO_VERSION,
+            "network": "",
+            "proxy": {"image": "proxy", "logLevel": "warning"},
+        },
+        "revision": "",
+        "sidecarInjectorWebhook": {"enableNamespacesByDefault": false, "rewriteAppHTTPProbe": true},
+    });
+    json!({
+        "apiVersion": "v1", "kind": "ConfigMap",
+        "metadata": {"name": names::INJECTOR_CONFIG_MAP, "namespace": names::ISTIO_SYSTEM,
+                     "labels": {"app": names::ISTIOD, (labels::REVISION): names::DEFAULT_REVISION}},
+        "data": {"config": "policy: disabled\n", "values": values.to_string()},
+    })
+}
+
 fn service() -> Value {
     json!({
         "apiVersion": "v1", "kind": "Service",
         "metadata": {"name": names::ISTIOD, "namespace": names::ISTIO_SYSTEM,
-                     "labels": {"app": names::ISTIOD, "istio": "pilot"}},
+                     "labels": {"app": names::ISTIOD, "istio": "pilot", (labels::REVISION): names::DEFAULT_REVISION}},
         "spec": {
             "selector": {"app": names::ISTIOD, "istio": "pilot"},
             "ports": [
@@ -139,16 +161,23 @@ fn deployment(options: &Options) -> Value {
     json!({
         "apiVersion": "apps/v1", "kind": "Deployment",
         "metadata": {"name": names::ISTIOD, "namespace": names::ISTIO_SYSTEM,
-                     "labels": {"app": names::ISTIOD, "istio": "pilot"}},
+                     "labels": {"app": names::ISTIOD, "istio": "pilot", (labels::REVISION): names::DEFAULT_REVISION}},
         "spec": {
             "replicas": 1,
             "strategy": {"type": "RollingUpdate", "rollingUpdate": {"maxSurge": 1, "maxUnavailable": 0}},
             "selector": {"matchLabels": {"app": names::ISTIOD, "istio": "pilot"}},
             "template": {
-                "metadata": {"labels": {
-                    "app": names::ISTIOD, "istio": "pilot",
-                    (labels::SIDECAR_INJECT): "false",
-                }},
+                "metadata": {
+                    "labels": {
+                        "app": names::ISTIOD, "istio": "pilot",
+                        (labels::REVISION): names::DEFAULT_REVISION,
+                        (labels::SIDECAR_INJECT): "false",
+                    },
+                    "annotations": {
+                        "prometheus.io/scrape": "true",
+                        "prometheus.io/port": ports::MONITORING.to_string(),
+                    },
+                },
                 "spec": {
                     "serviceAccountName": names::ISTIOD,
                     "securityContext": {"runAsUser": names::PROXY_UID, "runAsNonRoot": true},

@@ -32,6 +32,9 @@ pub(super) fn objects(options: &Options) -> Vec<Value> {
             port("status-port", ports::HEALTH, ports::HEALTH),
             port("http2", 80, HTTP_TARGET),
             port("https", 443, HTTPS_TARGET),
+            // As Istio's chart: TCP of the samples, and TLS that passes through to a host of the mesh.
+            port("tcp", 31400, 31400),
+            port("tls", ports::FEDERATION_SERVICE, ports::FEDERATION_SERVICE),
         ],
         serves: None,
         env: Vec::new(),
@@ -66,7 +69,9 @@ pub(super) fn objects(options: &Options) -> Vec<Value> {
 
 impl Gateway {
     fn labels(&self) -> Value {
-        let mut labels = json!({"app": self.name, (labels::ISTIO): self.role});
+        let mut labels = json!({
+            "app": self.name, (labels::ISTIO): self.role, (labels::REVISION): names::DEFAULT_REVISION,
+        });
         if let Some((key, peer)) = &self.serves {
             labels[key] = json!(peer);
         }

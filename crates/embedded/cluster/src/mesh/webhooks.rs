@@ -37,7 +37,8 @@ fn injection(name: &str, namespaces: &Value, pods: &Value) -> Value {
 fn injector() -> Value {
     json!({
         "apiVersion": "admissionregistration.k8s.io/v1", "kind": "MutatingWebhookConfiguration",
-        "metadata": {"name": "istio-sidecar-injector", "labels": {"app": "sidecar-injector"}},
+        "metadata": {"name": "istio-sidecar-injector",
+                     "labels": {"app": "sidecar-injector", (labels::REVISION): names::DEFAULT_REVISION}},
         "webhooks": [
             injection(
                 "namespace.sidecar-injector.istio.io",

@@ -221,7 +221,7 @@ mod tests {
     #[test]
     fn names_that_no_mesh_can_have_are_refused_before_anything_starts() {
         let refusal = |flag: &str, value: &str| {
-            Flags::try_parse_from(["x", flag, value]).expect_err(value).to_string()
+            Flags::try_parse_from(["x", &format!("{flag}={value}")]).expect_err(value).to_string()
         };
         assert!(refusal("--trust-domain", "bad domain").contains("lower-case letters, digits, dots"));
         assert!(refusal("--trust-domain", "").contains("not valid"));
