@@ -3,12 +3,12 @@
 use std::time::Duration;
 
 use axum::Router;
+use http::{Request, Uri};
 use hyper_util::{
     rt::{TokioExecutor, TokioIo, TokioTimer},
     server::conn::auto,
     service::TowerToHyperService,
 };
-use http::{Request, Uri};
 use tower::util::MapRequest;
 
 use tokio::{

@@ -33,7 +33,9 @@ pub(crate) fn warnings(resource: &Resource, object: &Value) -> Vec<String> {
     let group = resource.group.as_str();
     let kind = resource.kind.as_str();
     if let Some((_, _, consequence)) = KINDS.iter().find(|known| (known.0, known.1) == (group, kind)) {
-        return vec![format!("this cluster has no controller for kind {kind}; the object is stored, and {consequence}")];
+        return vec![format!(
+            "this cluster has no controller for kind {kind}; the object is stored, and {consequence}"
+        )];
     }
     let text = |pointer: &str| object.pointer(pointer).and_then(Value::as_str).unwrap_or_default();
     let mut found = Vec::new();
@@ -103,11 +105,14 @@ mod tests {
         let jobs = warned(&json!({"apiVersion": "batch/v1", "kind": "Job"}));
         assert_eq!(
             jobs,
-            ["this cluster has no controller for kind Job; the object is stored, and no Pod is created: use a Pod, or a Deployment"]
+            [
+                "this cluster has no controller for kind Job; the object is stored, and no Pod is created: use a Pod, or a Deployment"
+            ]
         );
         let node_port = json!({"apiVersion": "v1", "kind": "Service", "spec": {"type": "NodePort"}});
         assert!(warned(&node_port)[0].starts_with("spec.type: "));
-        let token = json!({"apiVersion": "v1", "kind": "Secret", "type": "kubernetes.io/service-account-token"});
+        let token =
+            json!({"apiVersion": "v1", "kind": "Secret", "type": "kubernetes.io/service-account-token"});
         assert!(warned(&token)[0].starts_with("type: "));
         let role = json!({"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRole", "aggregationRule": {}});
         assert!(warned(&role)[0].starts_with("aggregationRule: "));
@@ -119,7 +124,8 @@ mod tests {
 
     #[test]
     fn what_works_is_not_warned_of() {
-        for (version, kind) in [("v1", "Pod"), ("v1", "Service"), ("v1", "Secret"), ("apps/v1", "Deployment")] {
+        for (version, kind) in [("v1", "Pod"), ("v1", "Service"), ("v1", "Secret"), ("apps/v1", "Deployment")]
+        {
             assert!(warned(&json!({"apiVersion": version, "kind": kind})).is_empty(), "{kind}");
         }
         let role = json!({"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRole", "aggregationRule": null});

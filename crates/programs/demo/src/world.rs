@@ -151,12 +151,7 @@ impl World {
             };
             for pod in pods.items.iter().filter(|pod| !is_ready(pod)) {
                 let namespace = pod.namespace().unwrap_or_default();
-                say!(
-                    "\n   {}: Pod {}.{namespace} is not ready: {}",
-                    cluster.name,
-                    pod.name_any(),
-                    why(pod)
-                );
+                say!("\n   {}: Pod {}.{namespace} is not ready: {}", cluster.name, pod.name_any(), why(pod));
                 let api: Api<Pod> = Api::namespaced(client.clone(), &namespace);
                 for container in pod.spec.iter().flat_map(|spec| &spec.containers) {
                     let params = LogParams {

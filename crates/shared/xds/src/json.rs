@@ -12,7 +12,7 @@ use bytes::Bytes;
 use prost::Message;
 use prost_reflect::{
     DescriptorPool, DynamicMessage, EnumDescriptor, ExtensionDescriptor, FieldDescriptor, Kind, MapKey,
-    MessageDescriptor, ReflectMessage, Value,
+    MessageDescriptor, ReflectMessage, SerializeOptions, Value,
 };
 use serde_json::{Map, Number, Value as Json};
 
@@ -42,9 +42,19 @@ pub fn pool() -> &'static DescriptorPool {
     POOL.get_or_init(|| DescriptorPool::decode(portolan_envoy_api::DESCRIPTORS).unwrap_or_default())
 }
 
-/// The JSON of an `Any`: the message's fields and `@type`.
+/// The JSON of an `Any`, for readers: the message's fields and `@type`. Of an empty message with a JSON form of its own the
+/// `value` is spelled out, without which Go's library refuses the whole text.
 pub fn any_to_json(type_url: &str, value: &Bytes) -> Json {
-    any_json(type_url, value, 0)
+    with_values(&any_json(type_url, value, 0)).into_owned()
+}
+
+/// The JSON of a message with field names as protobuf's own mapping has them (`connectTimeout`), from JSON in either
+/// spelling. Text that holds an `Any` of an unknown type cannot be read.
+pub fn with_json_names(type_name: &str, json: &Json) -> Result<Json, JsonError> {
+    let wrong = |error| JsonError::Json(type_name.to_owned(), error);
+    let message = DynamicMessage::deserialize(descriptor(type_name)?, &*with_values(json)).map_err(wrong)?;
+    let options = SerializeOptions::new().use_proto_field_name(false);
+    message.serialize_with_options(serde_json::value::Serializer, &options).map_err(wrong)
 }
 
 /// The JSON of a message without `@type`. `type_name` is a full name or a type URL.

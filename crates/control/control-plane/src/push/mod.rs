@@ -179,7 +179,9 @@ impl Pusher {
     /// Counts what happened to objects of a kind.
     fn count(&self, kind: Kind, events: Events) {
         let metric = match kind {
-            Kind::Service | Kind::EndpointSlice | Kind::Pod | Kind::Namespace | Kind::Node => Metric::RegistryEvents,
+            Kind::Service | Kind::EndpointSlice | Kind::Pod | Kind::Namespace | Kind::Node => {
+                Metric::RegistryEvents
+            }
             _ => Metric::ConfigEvents,
         };
         let name = kind.to_string();

@@ -116,12 +116,15 @@ pub struct Events {
 
 fn events<T: ResourceExt + mesh::Kind>(change: &Change<T>, mesh: &Mesh) -> Events {
     match change {
-        Change::Apply(object) if mesh.get::<T>(&key(&**object)).is_some() => Events { update: 1, ..Events::default() },
+        Change::Apply(object) if mesh.get::<T>(&key(&**object)).is_some() => {
+            Events { update: 1, ..Events::default() }
+        }
         Change::Apply(_) => Events { add: 1, ..Events::default() },
         Change::Delete(_) => Events { delete: 1, ..Events::default() },
         Change::Replace(objects) => {
             let known = mesh.all::<T>().len() as u64;
-            let kept = objects.iter().filter(|object| mesh.get::<T>(&key(&***object)).is_some()).count() as u64;
+            let kept =
+                objects.iter().filter(|object| mesh.get::<T>(&key(&***object)).is_some()).count() as u64;
             Events { add: objects.len() as u64 - kept, update: 0, delete: known.saturating_sub(kept) }
         }
     }

@@ -226,7 +226,10 @@ mod tests {
         assert!(refusal("--trust-domain", "bad domain").contains("lower-case letters, digits, dots"));
         assert!(refusal("--trust-domain", "").contains("not valid"));
         for name in ["Bad_Peer", "", "-east", "east-", &"e".repeat(64)] {
-            assert!(refusal("--federation-peer", name).contains("lower-case letters, digits and `-`"), "{name}");
+            assert!(
+                refusal("--federation-peer", name).contains("lower-case letters, digits and `-`"),
+                "{name}"
+            );
         }
     }
 

@@ -44,10 +44,12 @@ pub(crate) async fn run(target: &Target, args: &Version) -> anyhow::Result<()> {
     };
     let version = env!("CARGO_PKG_VERSION");
     if matches!(args.output, Format::Json | Format::Yaml) {
-        let mut value = json!({"clientVersion": {"version": version, "rust": env!("CARGO_PKG_RUST_VERSION")}});
+        let mut value =
+            json!({"clientVersion": {"version": version, "rust": env!("CARGO_PKG_RUST_VERSION")}});
         if let Some(Ok(mesh)) = found {
             let planes = mesh.control_planes.iter();
-            value["meshVersion"] = planes.map(|(pod, version)| json!({"pod": pod, "version": version})).collect();
+            value["meshVersion"] =
+                planes.map(|(pod, version)| json!({"pod": pod, "version": version})).collect();
             value["dataPlaneVersion"] = json!(mesh.proxies);
         }
         return print_value(args.output, &value);
@@ -79,9 +81,13 @@ async fn look(target: &Target) -> anyhow::Result<Mesh> {
 
 fn lines(mesh: &Mesh) -> Vec<String> {
     let planes = mesh.control_planes.iter().map(|(_, version)| format!("control plane version: {version}"));
-    let proxies: Vec<String> = mesh.proxies.iter().map(|(version, count)| {
-        format!("{version} ({count} {})", if *count == 1 { "proxy" } else { "proxies" })
-    }).collect();
+    let proxies: Vec<String> = mesh
+        .proxies
+        .iter()
+        .map(|(version, count)| {
+            format!("{version} ({count} {})", if *count == 1 { "proxy" } else { "proxies" })
+        })
+        .collect();
     let data = (!proxies.is_empty()).then(|| format!("data plane version: {}", proxies.join(", ")));
     planes.chain(data).collect()
 }
@@ -96,8 +102,10 @@ mod tests {
             control_planes: vec![("istiod-1".to_owned(), "1.9.9-portolan-0.1.0".to_owned())],
             proxies: BTreeMap::from([("1.9.9".to_owned(), 2), ("1.8.0".to_owned(), 1)]),
         };
-        let expected =
-            ["control plane version: 1.9.9-portolan-0.1.0", "data plane version: 1.8.0 (1 proxy), 1.9.9 (2 proxies)"];
+        let expected = [
+            "control plane version: 1.9.9-portolan-0.1.0",
+            "data plane version: 1.8.0 (1 proxy), 1.9.9 (2 proxies)",
+        ];
         assert_eq!(lines(&mesh), expected);
         assert!(lines(&Mesh::default()).is_empty());
     }

@@ -80,7 +80,7 @@ fn item_type(resource: &str) -> Option<&'static str> {
     })
 }
 
-/// Keeps only the masked paths of a dump (`@type` always).
+/// Keeps only the masked paths of a dump (`@type` always, at every level).
 fn masked(config: Value, mask: &[&str]) -> Value {
     if mask.is_empty() {
         return config;
@@ -99,6 +99,10 @@ fn keep(from: &Value, to: &mut Value, path: &str) {
     let (head, rest) = path.split_once('.').map_or((path, None), |(head, rest)| (head, Some(rest)));
     let Some(found) = from.get(head) else { return };
     let Some(map) = to.as_object_mut() else { return };
+    // Without its type a reader can make nothing of an `Any`.
+    if let Some(kind) = from.get("@type") {
+        map.insert("@type".into(), kind.clone());
+    }
     match rest {
         None => {
             map.insert(head.into(), found.clone());

@@ -156,3 +156,27 @@ fn own_messages_are_known() {
     assert!(knows("type.googleapis.com/udpa.type.v1.TypedStruct"));
     assert!(knows("type.googleapis.com/envoy.admin.v3.ConfigDump"));
 }
+
+#[test]
+fn an_empty_message_inside_an_any_has_a_value_for_readers() {
+    let empty = || Any { type_url: "type.googleapis.com/google.protobuf.Empty".into(), ..Any::default() };
+    let filter = json!({"@type": empty().type_url, "value": {}});
+    assert_eq!(any_to_json(&empty().type_url, &Bytes::new()), filter);
+    let cluster = Cluster {
+        typed_extension_protocol_options: [("a".to_owned(), empty())].into(),
+        ..Cluster::default()
+    };
+    let json = any_to_json(crate::type_url::CLUSTER, &cluster.encode_to_vec().into());
+    assert_eq!(json["typed_extension_protocol_options"]["a"], filter);
+}
+
+#[test]
+fn names_can_be_those_of_protobufs_own_mapping() {
+    let cluster = json!({"name": "a", "connect_timeout": "1.500s", "metadata": {"filter_metadata": {"istio_x": {"a_b": 1.0}}},
+        "transport_socket": {"name": "t", "typed_config": {"@type": "type.googleapis.com/google.protobuf.Empty"}}});
+    let expected = json!({"name": "a", "connectTimeout": "1.500s", "metadata": {"filterMetadata": {"istio_x": {"a_b": 1.0}}},
+        "transportSocket": {"name": "t", "typedConfig": {"@type": "type.googleapis.com/google.protobuf.Empty", "value": {}}}});
+    assert_eq!(with_json_names("envoy.config.cluster.v3.Cluster", &cluster).unwrap(), expected);
+    assert_eq!(with_json_names("envoy.config.cluster.v3.Cluster", &expected).unwrap(), expected);
+    assert!(with_json_names("envoy.config.cluster.v3.Cluster", &json!({"nothing": 1})).is_err());
+}

@@ -110,15 +110,15 @@ pub(crate) async fn run(target: &Target, args: &ProxyConfig) -> anyhow::Result<(
     match &args.view {
         View::Cluster { filter, .. } => {
             let (table, value) = cluster::view(&config_dump(&client, &admin).await?, filter);
-            print(output, &table, &value)
+            print(output, &table, &renamed("envoy.config.cluster.v3.Cluster", value))
         }
         View::Listener { port, .. } => {
             let (table, value) = listener::view(&config_dump(&client, &admin).await?, *port);
-            print(output, &table, &value)
+            print(output, &table, &renamed("envoy.config.listener.v3.Listener", value))
         }
         View::Route { name, .. } => {
             let (table, value) = route::view(&config_dump(&client, &admin).await?, name.as_deref());
-            print(output, &table, &value)
+            print(output, &table, &renamed("envoy.config.route.v3.RouteConfiguration", value))
         }
         View::Secret { .. } => {
             let (table, value) = secret::view(&config_dump(&client, &admin).await?);
@@ -127,7 +127,7 @@ pub(crate) async fn run(target: &Target, args: &ProxyConfig) -> anyhow::Result<(
         View::Endpoint { cluster, .. } => {
             let clusters = admin.get_json(&client, "/clusters?format=json").await?;
             let (table, value) = endpoint::view(&clusters, cluster.as_deref());
-            print(output, &table, &value)
+            print(output, &table, &renamed("envoy.admin.v3.ClusterStatus", value))
         }
         View::Bootstrap { .. } => {
             let bootstrap = config_dump(&client, &admin).await?.bootstrap()?;
@@ -141,6 +141,20 @@ pub(crate) async fn run(target: &Target, args: &ProxyConfig) -> anyhow::Result<(
 
 async fn config_dump(client: &Client, admin: &PodPort) -> anyhow::Result<Dump> {
     Ok(Dump(admin.get_json(client, "/config_dump").await?))
+}
+
+/// Resources with the field names that istioctl prints (`connectTimeout`). What is not known here is left as it is.
+fn renamed(type_name: &str, list: Value) -> Value {
+    let one = |mut item: Value| {
+        if let Some(fields) = item.as_object_mut() {
+            fields.remove("@type");
+        }
+        portolan_xds::json::with_json_names(type_name, &item).unwrap_or(item)
+    };
+    match list {
+        Value::Array(items) => items.into_iter().map(one).collect(),
+        other => other,
+    }
 }
 
 async fn all(client: &Client, admin: &PodPort, output: Format) -> anyhow::Result<()> {

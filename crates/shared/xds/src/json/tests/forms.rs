@@ -99,7 +99,7 @@ fn the_content_of_an_any_stands_beside_its_type() {
     assert_eq!(shown(ListValue::default()), json!({"value": []}));
     assert_eq!(shown(UInt32Value { value: 7 }), json!({"value": 7}));
     assert_eq!(shown(Duration { seconds: 1, nanos: 0 }), json!({"value": "1s"}));
-    assert_eq!(shown(Empty {}), json!({}));
+    assert_eq!(shown(Empty {}), json!({"value": {}}));
     assert_eq!(shown(Cluster { name: "x".into(), ..Default::default() }), json!({"name": "x"}));
     let inner = any(Cluster { name: "x".into(), ..Default::default() });
     let typed = json!({"@type": Cluster::type_url(), "name": "x"});
