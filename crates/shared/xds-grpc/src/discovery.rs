@@ -17,11 +17,12 @@ use tonic::{
     codegen::{BoxFuture, StdError, http},
     server::NamedService,
 };
-use tonic_prost::{ProstCodec, ProstDecoder};
+use tonic_prost::ProstCodec;
 
 use crate::{
     body::{BoxStream, ResponseBody},
     causes,
+    requests::Requests,
 };
 
 /// Paths of a discovery service's methods.
@@ -73,6 +74,8 @@ impl Service for Secrets {
 
 /// A discovery service as a server implements it.
 pub trait Discovery: Send + Sync + 'static {
+    /// How the request of a delta stream is read: `envoy.service.discovery.v3.DeltaDiscoveryRequest` on the wire.
+    type DeltaRequest: prost::Message + Default + 'static;
     /// What is sent on a delta stream.
     type Delta: WriteMessage + Unpin;
     /// What is sent on a state-of-the-world stream.
@@ -81,13 +84,13 @@ pub trait Discovery: Send + Sync + 'static {
     /// A delta stream opens.
     fn delta(
         &self,
-        request: Request<Streaming<DeltaDiscoveryRequest>>,
+        request: Request<Requests<Self::DeltaRequest>>,
     ) -> impl Future<Output = Result<Response<BoxStream<Self::Delta>>, Status>> + Send;
 
     /// A state-of-the-world stream opens.
     fn sotw(
         &self,
-        request: Request<Streaming<DiscoveryRequest>>,
+        request: Request<Requests<DiscoveryRequest>>,
     ) -> impl Future<Output = Result<Response<BoxStream<Self::Sotw>>, Status>> + Send;
 }
 
@@ -122,11 +125,11 @@ impl<S: Service, T> NamedService for DiscoveryServer<S, T> {
     const NAME: &'static str = S::NAME;
 }
 
-/// Serves one stream: requests are decoded by tonic, responses written by [`ResponseBody`].
+/// Serves one stream: requests are read by [`Requests`], responses written by [`ResponseBody`].
 async fn stream<B, Q, R, F>(
     request: http::Request<B>,
     max_request: usize,
-    serve: impl FnOnce(Request<Streaming<Q>>) -> F,
+    serve: impl FnOnce(Request<Requests<Q>>) -> F,
 ) -> http::Response<Body>
 where
     B: tonic::codegen::Body + Send + 'static,
@@ -135,8 +138,7 @@ where
     R: WriteMessage + Unpin,
     F: Future<Output = Result<Response<BoxStream<R>>, Status>>,
 {
-    let request = Request::from_http(request)
-        .map(|body| Streaming::new_request(ProstDecoder::<Q>::default(), body, None, Some(max_request)));
+    let request = Request::from_http(request).map(|body| Requests::new(body, max_request));
     match serve(request).await {
         Ok(response) => {
             let (metadata, messages, extensions) = response.into_parts();

@@ -9,6 +9,7 @@ mod body;
 mod causes;
 mod certificate;
 mod discovery;
+mod requests;
 
 pub use body::BoxStream;
 pub use causes::causes;
@@ -17,3 +18,4 @@ pub use discovery::{
     ADS, AdsServer, Aggregated, Discovery, DiscoveryClient, DiscoveryServer, Methods, SDS, SdsServer,
     Secrets, Service,
 };
+pub use requests::Requests;

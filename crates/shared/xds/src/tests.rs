@@ -14,16 +14,31 @@ use portolan_envoy_api::pb::{
     envoy::service::discovery::v3::{DeltaDiscoveryRequest, DiscoveryRequest},
     google::rpc,
 };
+use prost::Message as _;
 
-use crate::wire::DeltaResponse;
+use crate::{
+    Version,
+    wire::{DeltaRequest, DeltaResponse, Stated},
+};
 
-fn request(type_url: &str) -> DeltaDiscoveryRequest {
-    DeltaDiscoveryRequest { type_url: type_url.into(), ..Default::default() }
+/// What a server reads of what a client sends.
+fn received(request: &DeltaDiscoveryRequest) -> DeltaRequest {
+    DeltaRequest::decode(&*request.encode_to_vec()).unwrap()
 }
 
-fn ask(type_url: &str, names: &[&str]) -> DeltaDiscoveryRequest {
+fn request(type_url: &str) -> DeltaRequest {
+    DeltaRequest { type_url: type_url.into(), ..Default::default() }
+}
+
+fn ask(type_url: &str, names: &[&str]) -> DeltaRequest {
     let resource_names_subscribe = names.iter().map(|n| (*n).to_owned()).collect();
-    DeltaDiscoveryRequest { resource_names_subscribe, ..request(type_url) }
+    DeltaRequest { resource_names_subscribe, ..request(type_url) }
+}
+
+/// What a client says that it has: names, and texts of versions.
+fn stated<'a>(versions: impl IntoIterator<Item = (&'a str, &'a str)>) -> Vec<Stated> {
+    let parse = |text| Version::parse(text).unwrap_or(Version::UNKNOWN);
+    versions.into_iter().map(|(name, text)| Stated { name: name.to_owned(), version: parse(text) }).collect()
 }
 
 fn sotw(type_url: &str, names: &[&str], nonce: &str) -> DiscoveryRequest {

@@ -6,10 +6,13 @@
 
 use std::sync::Arc;
 
-use bytes::{BufMut, Bytes};
+use bytes::{Buf, BufMut, Bytes};
+use portolan_envoy_api::pb::{envoy::config::core::v3::Node, google::rpc::Status};
 use prost::{
-    Message,
-    encoding::{WireType, encode_key, encode_varint, encoded_len_varint, key_len},
+    DecodeError, Message,
+    encoding::{
+        self, DecodeContext, WireType, encode_key, encode_varint, encoded_len_varint, key_len,
+    },
 };
 
 use crate::{Resource, Version};
@@ -57,6 +60,83 @@ pub struct DeltaDiscoveryResponse {
     /// Names that are gone, or never were.
     #[prost(string, repeated, tag = "6")]
     pub removed_resources: Vec<String>,
+}
+
+/// `envoy.service.discovery.v3.DeltaDiscoveryRequest` as a server reads it.
+#[derive(Clone, PartialEq, Message)]
+pub struct DeltaRequest {
+    /// Who asks; in the first request only.
+    #[prost(message, optional, tag = "1")]
+    pub node: Option<Node>,
+    /// The type that is asked for.
+    #[prost(string, tag = "2")]
+    pub type_url: String,
+    /// Names that are wanted from now on.
+    #[prost(string, repeated, tag = "3")]
+    pub resource_names_subscribe: Vec<String>,
+    /// Names that are not wanted any longer.
+    #[prost(string, repeated, tag = "4")]
+    pub resource_names_unsubscribe: Vec<String>,
+    /// What the client has from another stream; a map on the wire.
+    #[prost(message, repeated, tag = "5")]
+    pub initial_resource_versions: Vec<Stated>,
+    /// The response that is answered.
+    #[prost(string, tag = "6")]
+    pub response_nonce: String,
+    /// Why it is refused, if it is.
+    #[prost(message, optional, tag = "7")]
+    pub error_detail: Option<Status>,
+}
+
+/// What a client says that it has: a name, and the version of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Stated {
+    /// The resource.
+    pub name: String,
+    /// Its version; [`Version::UNKNOWN`] where the text is none of ours.
+    pub version: Version,
+}
+
+impl Default for Stated {
+    fn default() -> Self {
+        Self { name: String::new(), version: Version::UNKNOWN }
+    }
+}
+
+/// Versions are read as they come: a client that comes back states thousands.
+impl Message for Stated {
+    fn encode_raw(&self, buf: &mut impl BufMut) {
+        write_text(1, &self.name, buf);
+        write_head(2, Version::TEXT_LENGTH, buf);
+        buf.put_slice(&self.version.digits());
+    }
+
+    fn merge_field(
+        &mut self,
+        tag: u32,
+        wire_type: WireType,
+        buf: &mut impl Buf,
+        ctx: DecodeContext,
+    ) -> Result<(), DecodeError> {
+        match tag {
+            1 => encoding::string::merge(wire_type, &mut self.name, buf, ctx),
+            2 => {
+                let mut text = String::new();
+                encoding::string::merge(wire_type, &mut text, buf, ctx)?;
+                self.version = Version::parse(&text).unwrap_or(Version::UNKNOWN);
+                Ok(())
+            }
+            _ => encoding::skip_field(wire_type, tag, buf, ctx),
+        }
+    }
+
+    fn encoded_len(&self) -> usize {
+        text_len(1, &self.name) + field_len(2, Version::TEXT_LENGTH)
+    }
+
+    fn clear(&mut self) {
+        *self = Self::default();
+    }
 }
 
 /// A delta response as a server writes it.
@@ -275,6 +355,37 @@ mod tests {
         .unwrap();
         assert_eq!(read.version_info, "7");
         assert_eq!(read.resources[0].value, response.resources[0].body);
+    }
+
+    #[test]
+    fn a_request_is_read_as_the_generated_type_is() {
+        use portolan_envoy_api::pb::envoy::service::discovery::v3::DeltaDiscoveryRequest;
+        let version = resource("a", "1").version;
+        let sent = DeltaDiscoveryRequest {
+            node: Some(Node { id: "sidecar".into(), ..Node::default() }),
+            type_url: "t".into(),
+            resource_names_subscribe: vec!["a".into(), "*".into()],
+            resource_names_unsubscribe: vec!["b".into()],
+            initial_resource_versions: [("a".to_owned(), version.to_string()), ("b".to_owned(), "7".to_owned())].into(),
+            response_nonce: "n".into(),
+            error_detail: Some(Status { code: 3, message: "no".into(), details: Vec::new() }),
+            ..Default::default()
+        };
+        let mut read = DeltaRequest::decode(&*sent.encode_to_vec()).unwrap();
+        read.initial_resource_versions.sort_by(|a, b| a.name.cmp(&b.name));
+        let stated = |name: &str, version| Stated { name: name.to_owned(), version };
+        let expected = DeltaRequest {
+            node: sent.node,
+            type_url: sent.type_url,
+            resource_names_subscribe: sent.resource_names_subscribe,
+            resource_names_unsubscribe: sent.resource_names_unsubscribe,
+            initial_resource_versions: vec![stated("a", version), stated("b", Version::UNKNOWN)],
+            response_nonce: sent.response_nonce,
+            error_detail: sent.error_detail,
+        };
+        assert_eq!(read, expected);
+        assert_eq!(DeltaRequest::decode(&*expected.encode_to_vec()).unwrap(), expected);
+        assert_eq!(expected.encode_to_vec().len(), expected.encoded_len());
     }
 
     fn written(message: &impl WriteMessage) -> Vec<u8> {

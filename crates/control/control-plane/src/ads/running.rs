@@ -9,11 +9,12 @@ use portolan_xds::{
     server::{Answer, Received, Watch},
     type_url,
 };
+use portolan_xds_grpc::Requests;
 use tokio::{
     sync::watch,
     time::{Instant, sleep_until, timeout},
 };
-use tonic::{Status, Streaming};
+use tonic::Status;
 
 use super::{
     connections::{Connection, Hidden},
@@ -72,14 +73,14 @@ impl<S: Session> Running<S> {
     pub(super) async fn serve(
         &mut self,
         first: S::Request,
-        requests: &mut Streaming<S::Request>,
+        requests: &mut Requests<S::Request>,
     ) -> Result<(), Status> {
-        self.on_request(&first).await?;
+        self.on_request(first).await?;
         loop {
             let retry = self.next_retry();
             tokio::select! {
                 request = requests.message() => match request {
-                    Ok(Some(request)) => self.on_request(&request).await?,
+                    Ok(Some(request)) => self.on_request(request).await?,
                     Ok(None) => return Ok(()),
                     // The proxy is gone; there is nobody to tell.
                     Err(status) => {
@@ -117,7 +118,7 @@ impl<S: Session> Running<S> {
             .map(|since| *since + ACK_TIMEOUT)
     }
 
-    async fn on_request(&mut self, request: &S::Request) -> Result<(), Status> {
+    async fn on_request(&mut self, request: S::Request) -> Result<(), Status> {
         let received = self.take_in(request)?;
         let type_url = received.type_url.clone();
         match &received.answer {
@@ -153,9 +154,9 @@ impl<S: Session> Running<S> {
 
     /// Hands a request to the session. The debug pages let go of the names that are watched meanwhile: nobody has to copy
     /// all of them because the request asks for one more.
-    fn take_in(&mut self, request: &S::Request) -> Result<Received, Status> {
+    fn take_in(&mut self, request: S::Request) -> Result<Received, Status> {
         let mut types = self.connection.types.lock();
-        if let Some(shown) = types.get_mut(S::type_url(request)) {
+        if let Some(shown) = types.get_mut(S::type_url(&request)) {
             shown.watch = Watch::default();
         }
         let received =

@@ -2,15 +2,15 @@
 
 use std::{net::SocketAddr, sync::Arc};
 
-use portolan_envoy_api::pb::envoy::service::discovery::v3::{DeltaDiscoveryRequest, DiscoveryRequest};
+use portolan_envoy_api::pb::envoy::service::discovery::v3::DiscoveryRequest;
 use portolan_xds::{
     server::{DeltaStream, SotwStream},
-    wire::{DeltaResponse, SotwResponse},
+    wire::{DeltaRequest, DeltaResponse, SotwResponse},
 };
-use portolan_xds_grpc::{BoxStream, Discovery};
+use portolan_xds_grpc::{BoxStream, Discovery, Requests};
 use tokio::sync::{Semaphore, mpsc};
 use tokio_stream::wrappers::ReceiverStream;
-use tonic::{Request, Response, Status, Streaming};
+use tonic::{Request, Response, Status};
 
 use super::{
     connections::Connections,
@@ -46,19 +46,20 @@ pub struct AdsService {
 }
 
 impl Discovery for AdsService {
+    type DeltaRequest = DeltaRequest;
     type Delta = DeltaResponse;
     type Sotw = SotwResponse;
 
     async fn delta(
         &self,
-        request: Request<Streaming<DeltaDiscoveryRequest>>,
+        request: Request<Requests<DeltaRequest>>,
     ) -> Result<Response<BoxStream<DeltaResponse>>, Status> {
         self.serve::<DeltaStream>(request).await
     }
 
     async fn sotw(
         &self,
-        request: Request<Streaming<DiscoveryRequest>>,
+        request: Request<Requests<DiscoveryRequest>>,
     ) -> Result<Response<BoxStream<SotwResponse>>, Status> {
         self.serve::<SotwStream>(request).await
     }
@@ -67,7 +68,7 @@ impl Discovery for AdsService {
 impl AdsService {
     async fn serve<S: Session>(
         &self,
-        request: Request<Streaming<S::Request>>,
+        request: Request<Requests<S::Request>>,
     ) -> Result<Response<BoxStream<S::Response>>, Status> {
         if !self.publisher.is_ready() {
             return Err(Status::unavailable(

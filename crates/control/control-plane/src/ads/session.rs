@@ -4,21 +4,21 @@ use std::sync::Arc;
 
 use portolan_envoy_api::pb::envoy::{
     config::core::v3::Node,
-    service::discovery::v3::{DeltaDiscoveryRequest, DiscoveryRequest},
+    service::discovery::v3::DiscoveryRequest,
 };
 use portolan_xds::{
     server::{DeltaStream, Received, RequestError, SotwStream, Source, Status, Watch},
-    wire::{DeltaResponse, SotwResponse},
+    wire::{DeltaRequest, DeltaResponse, SotwResponse},
 };
 
 /// State of one stream.
 pub(super) trait Session: Send + Sync + 'static {
-    type Request: Send + Sync + 'static;
+    type Request: prost::Message + Default;
     type Response: Send + 'static;
     fn open(nonce_prefix: String) -> Self;
     fn node(request: &Self::Request) -> Option<&Node>;
     fn type_url(request: &Self::Request) -> &str;
-    fn on_request(&mut self, request: &Self::Request) -> Result<Received, RequestError>;
+    fn on_request(&mut self, request: Self::Request) -> Result<Received, RequestError>;
     fn watch(&self, type_url: &str) -> Option<&Watch>;
     fn types(&self) -> Vec<Arc<str>>;
     fn blocked(&self, type_url: &str) -> bool;
@@ -67,7 +67,7 @@ macro_rules! session {
                 &request.type_url
             }
 
-            fn on_request(&mut self, request: &Self::Request) -> Result<Received, RequestError> {
+            fn on_request(&mut self, request: Self::Request) -> Result<Received, RequestError> {
                 Self::on_request(self, request)
             }
 
@@ -132,5 +132,5 @@ macro_rules! session {
     };
 }
 
-session!(DeltaStream, DeltaDiscoveryRequest, DeltaResponse);
+session!(DeltaStream, DeltaRequest, DeltaResponse);
 session!(SotwStream, DiscoveryRequest, SotwResponse);

@@ -6,8 +6,9 @@ use jiff::Timestamp;
 use portolan_envoy_api::pb::envoy::config::core::v3::{Node, node};
 use portolan_mesh::ProxyNode;
 use portolan_xds::json;
+use portolan_xds_grpc::Requests;
 use tokio::time::timeout;
-use tonic::{Status, Streaming};
+use tonic::Status;
 
 use super::{
     connections::Connection, limits::SEND_TIMEOUT, running::Running, session::Session, task::StreamTask,
@@ -19,7 +20,7 @@ const FIRST_REQUEST_TIMEOUT: std::time::Duration = std::time::Duration::from_sec
 
 impl<R: Send + 'static> StreamTask<R> {
     /// Serves the stream until either side ends it.
-    pub(super) async fn run<S: Session<Response = R>>(self, mut requests: Streaming<S::Request>) {
+    pub(super) async fn run<S: Session<Response = R>>(self, mut requests: Requests<S::Request>) {
         let outcome = self.open::<S>(&mut requests).await;
         let (first, connection, number) = match outcome {
             Ok(Some(opened)) => opened,
@@ -61,7 +62,7 @@ impl<R: Send + 'static> StreamTask<R> {
     /// Reads the first request, which says who the proxy is, and checks that it is.
     async fn open<S: Session<Response = R>>(
         &self,
-        requests: &mut Streaming<S::Request>,
+        requests: &mut Requests<S::Request>,
     ) -> Result<Option<(S::Request, Arc<Connection>, u64)>, Status> {
         let first = timeout(FIRST_REQUEST_TIMEOUT, requests.message())
             .await

@@ -11,10 +11,10 @@ use portolan_envoy_api::pb::envoy::service::discovery::v3::{
     DeltaDiscoveryRequest, DeltaDiscoveryResponse, DiscoveryRequest, DiscoveryResponse, Resource,
 };
 use portolan_envoy_api::pb::google::protobuf::Any;
-use portolan_xds_grpc::{BoxStream, Discovery};
+use portolan_xds_grpc::{BoxStream, Discovery, Requests};
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
-use tonic::{Request, Response, Status, Streaming};
+use tonic::{Request, Response, Status};
 
 use crate::certificates::{SecretHub, is_own};
 use portolan_dataplane::config::ResourceKind;
@@ -179,26 +179,27 @@ impl Variant for Sotw {
 }
 
 impl Discovery for Sds {
+    type DeltaRequest = DeltaDiscoveryRequest;
     type Delta = DeltaDiscoveryResponse;
     type Sotw = DiscoveryResponse;
 
     async fn delta(
         &self,
-        request: Request<Streaming<DeltaDiscoveryRequest>>,
+        request: Request<Requests<DeltaDiscoveryRequest>>,
     ) -> Result<Response<BoxStream<DeltaDiscoveryResponse>>, Status> {
         Ok(self.open::<Delta>(request))
     }
 
     async fn sotw(
         &self,
-        request: Request<Streaming<DiscoveryRequest>>,
+        request: Request<Requests<DiscoveryRequest>>,
     ) -> Result<Response<BoxStream<DiscoveryResponse>>, Status> {
         Ok(self.open::<Sotw>(request))
     }
 }
 
 impl Sds {
-    fn open<V: Variant>(&self, request: Request<Streaming<V::Request>>) -> Response<BoxStream<V::Response>> {
+    fn open<V: Variant>(&self, request: Request<Requests<V::Request>>) -> Response<BoxStream<V::Response>> {
         let (sender, receiver) = mpsc::channel(QUEUE);
         tokio::spawn(run::<V>(Session::new(self.hub.clone()), request.into_inner(), sender));
         Response::new(Box::pin(ReceiverStream::new(receiver)))
@@ -208,7 +209,7 @@ impl Sds {
 /// Serves one stream until either side is gone or Envoy takes nothing more.
 async fn run<V: Variant>(
     mut session: Session,
-    mut requests: Streaming<V::Request>,
+    mut requests: Requests<V::Request>,
     sender: mpsc::Sender<Result<V::Response, Status>>,
 ) {
     let mut changes = session.hub.changes();

@@ -13,7 +13,7 @@ use portolan_envoy_api::pb::envoy::service::discovery::v3::{
     DeltaDiscoveryRequest, DeltaDiscoveryResponse, DiscoveryRequest, DiscoveryResponse,
 };
 use portolan_envoy_api::pb::google::rpc;
-use portolan_xds_grpc::{ADS, BoxStream, Discovery, DiscoveryClient};
+use portolan_xds_grpc::{ADS, BoxStream, Discovery, Requests, DiscoveryClient};
 use tokio::sync::mpsc::{self, error::SendTimeoutError};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
@@ -144,19 +144,20 @@ impl Variant for Sotw {
 }
 
 impl Discovery for XdsProxy {
+    type DeltaRequest = DeltaDiscoveryRequest;
     type Delta = DeltaDiscoveryResponse;
     type Sotw = DiscoveryResponse;
 
     async fn delta(
         &self,
-        request: Request<Streaming<DeltaDiscoveryRequest>>,
+        request: Request<Requests<DeltaDiscoveryRequest>>,
     ) -> Result<Response<BoxStream<DeltaDiscoveryResponse>>, Status> {
         Ok(self.forward::<Delta>(request))
     }
 
     async fn sotw(
         &self,
-        request: Request<Streaming<DiscoveryRequest>>,
+        request: Request<Requests<DiscoveryRequest>>,
     ) -> Result<Response<BoxStream<DiscoveryResponse>>, Status> {
         Ok(self.forward::<Sotw>(request))
     }
@@ -179,7 +180,7 @@ impl<T> From<SendTimeoutError<T>> for Ended {
 impl XdsProxy {
     fn forward<V: Variant>(
         &self,
-        request: Request<Streaming<V::Request>>,
+        request: Request<Requests<V::Request>>,
     ) -> Response<BoxStream<V::Response>> {
         let (sender, receiver) = mpsc::channel(QUEUE);
         let (proxy, down) = (self.clone(), request.into_inner());
@@ -193,7 +194,7 @@ impl XdsProxy {
 
     async fn run<V: Variant>(
         &self,
-        down: Streaming<V::Request>,
+        down: Requests<V::Request>,
         sender: &mpsc::Sender<Result<V::Response, Status>>,
     ) -> Result<Infallible, Ended> {
         let (up_sender, up_receiver) = mpsc::channel(QUEUE);
@@ -207,7 +208,7 @@ impl XdsProxy {
     /// one, and its configuration stays in force meanwhile.
     async fn pass<V: Variant>(
         &self,
-        mut down: Streaming<V::Request>,
+        mut down: Requests<V::Request>,
         up_sender: &mpsc::Sender<V::Request>,
         mut up: Streaming<V::Response>,
         sender: &mpsc::Sender<Result<V::Response, Status>>,
@@ -267,28 +268,32 @@ mod tests {
         }
     }
 
-    fn streaming<M: Message + Default + 'static>(body: tonic::body::Body) -> Streaming<M> {
+    fn responses<M: Message + Default + 'static>(body: tonic::body::Body) -> Streaming<M> {
         Streaming::new_request(tonic_prost::ProstDecoder::<M>::default(), body, None, None)
     }
 
-    /// A stream with one message, in gRPC's framing: no compression, length, bytes.
-    fn one<M: Message + Default + 'static>(message: &M) -> Streaming<M> {
+    fn requests<M: Message + Default + 'static>(body: tonic::body::Body) -> Requests<M> {
+        Requests::new(body, 1024)
+    }
+
+    /// A body with one message, in gRPC's framing: no compression, length, bytes.
+    fn one<M: Message + Default + 'static>(message: &M) -> tonic::body::Body {
         let bytes = message.encode_to_vec();
         let mut frame = vec![0];
         frame.extend_from_slice(&u32::try_from(bytes.len()).unwrap().to_be_bytes());
         frame.extend_from_slice(&bytes);
-        streaming(tonic::body::Body::new(http_body_util::Full::new(bytes::Bytes::from(frame))))
+        tonic::body::Body::new(http_body_util::Full::new(bytes::Bytes::from(frame)))
     }
 
-    fn silent<M: Message + Default + 'static>() -> Streaming<M> {
+    fn silent() -> tonic::body::Body {
         let never = futures::stream::pending::<Result<hyper::body::Frame<bytes::Bytes>, Status>>();
-        streaming(tonic::body::Body::new(http_body_util::StreamBody::new(never)))
+        tonic::body::Body::new(http_body_util::StreamBody::new(never))
     }
 
     /// How long it takes until the streams are given up.
     async fn given_up(
-        down: Streaming<DiscoveryRequest>,
-        up: Streaming<DiscoveryResponse>,
+        down: tonic::body::Body,
+        up: tonic::body::Body,
     ) -> tokio::time::Duration {
         // Full queues that nobody empties.
         let (up_sender, _up_receiver) = mpsc::channel(1);
@@ -297,7 +302,7 @@ mod tests {
         sender.send(Ok(DiscoveryResponse::default())).await.unwrap();
         let started = tokio::time::Instant::now();
         let passing = proxy();
-        let passing = passing.pass::<Sotw>(down, &up_sender, up, &sender);
+        let passing = passing.pass::<Sotw>(requests(down), &up_sender, responses(up), &sender);
         let ended = tokio::time::timeout(SEND_TIMEOUT * 2, passing).await;
         assert!(matches!(ended, Ok(Err(Ended::Gone))), "not given up");
         started.elapsed()

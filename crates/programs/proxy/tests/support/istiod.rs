@@ -11,7 +11,7 @@ use portolan_envoy_api::pb::envoy::service::discovery::v3::{
 };
 use portolan_envoy_api::pb::google::protobuf::Any;
 use portolan_xds::istio::{IstioCertificateRequest, IstioCertificateResponse};
-use portolan_xds_grpc::{AdsServer, BoxStream, CertificateServer, CertificateService, Discovery};
+use portolan_xds_grpc::{AdsServer, BoxStream, CertificateServer, CertificateService, Discovery, Requests};
 use rcgen::{
     BasicConstraints, CertificateParams, CertificateSigningRequestParams, DnType, IsCa, Issuer, KeyPair,
     KeyUsagePurpose, SanType,
@@ -20,7 +20,7 @@ use serde_json::Value;
 use tokio::sync::{mpsc, watch};
 use tokio_stream::wrappers::{ReceiverStream, TcpListenerStream};
 use tonic::transport::{Certificate, Identity, Server, ServerTlsConfig};
-use tonic::{Request, Response, Status, Streaming};
+use tonic::{Request, Response, Status};
 
 /// Type -> name -> (version, body).
 type Resources = BTreeMap<String, BTreeMap<String, (String, Any)>>;
@@ -316,12 +316,13 @@ impl Session {
 }
 
 impl Discovery for Istiod {
+    type DeltaRequest = DeltaDiscoveryRequest;
     type Delta = DeltaDiscoveryResponse;
     type Sotw = DiscoveryResponse;
 
     async fn sotw(
         &self,
-        request: Request<Streaming<DiscoveryRequest>>,
+        request: Request<Requests<DiscoveryRequest>>,
     ) -> Result<Response<BoxStream<DiscoveryResponse>>, Status> {
         let mut requests = request.into_inner();
         let (sender, receiver) = mpsc::channel(64);
@@ -372,7 +373,7 @@ impl Discovery for Istiod {
 
     async fn delta(
         &self,
-        request: Request<Streaming<DeltaDiscoveryRequest>>,
+        request: Request<Requests<DeltaDiscoveryRequest>>,
     ) -> Result<Response<BoxStream<DeltaDiscoveryResponse>>, Status> {
         if !self.inner.delta.load(Ordering::Relaxed) {
             return Err(Status::unimplemented("this control plane has no delta xDS"));

@@ -1,9 +1,9 @@
 //! What a client lacks: by name, at the cost of the names, or of everything.
 
-use std::{mem, sync::Arc};
+use std::{collections::HashMap, mem, sync::Arc};
 
 use super::{Source, sent::Sent, watch::TypeState};
-use crate::Resource;
+use crate::{Resource, Version};
 
 /// What a client has to hear. The state takes it for sent.
 #[derive(Debug, Default)]
@@ -52,14 +52,18 @@ impl TypeState {
 
     fn compare_all(&mut self, source: &dyn Source) -> Difference {
         let again = mem::take(&mut self.resend);
-        let mut sent = Sent::sized_like(&self.sent);
+        let stated = mem::take(&mut self.stated);
+        // Of the many names that a client states at its start none is kept: those of resources are shared.
+        let mut stated: HashMap<&str, Version> = stated.iter().map(|one| (&*one.name, one.version)).collect();
+        let mut sent = Sent::with_room(self.sent.len().max(stated.len()));
         let mut before = mem::take(&mut self.sent);
         let mut upserts = Vec::new();
         let mut see = |resource: &Arc<Resource>| {
             if sent.contains(&resource.name) {
                 return;
             }
-            let known = before.remove(&resource.name) == Some(resource.version);
+            let stated = stated.remove(&*resource.name);
+            let known = before.remove(&resource.name).or(stated) == Some(resource.version);
             sent.put(resource.revision());
             if !known || again.contains(&resource.name) {
                 upserts.push(resource.clone());
@@ -70,9 +74,12 @@ impl TypeState {
         } else {
             self.watch.names.iter().filter_map(|name| source.get(name)).for_each(|resource| see(&resource));
         }
-        let gone: Vec<Arc<str>> = before.names().cloned().collect();
-        let asked = self.watch.names.iter();
-        let missing = asked.filter(|n| !sent.contains(n) && !before.contains(n)).cloned().collect();
+        stated.retain(|name, _| !before.contains(name));
+        let gone = before.names().cloned().chain(stated.keys().map(|name| Arc::from(*name))).collect();
+        let known = |name: &Arc<str>| {
+            sent.contains(name) || before.contains(name) || stated.contains_key(&**name)
+        };
+        let missing = self.watch.names.iter().filter(|name| !known(name)).cloned().collect();
         self.watch.share_names(&sent);
         self.sent = sent;
         Difference { upserts, gone, missing }

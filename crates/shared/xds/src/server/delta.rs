@@ -4,13 +4,11 @@
 
 use std::sync::Arc;
 
-use portolan_envoy_api::pb::envoy::service::discovery::v3::DeltaDiscoveryRequest;
-
 use super::{
     Answer, MAX_NAMES, Received, RequestError, Source, compare::Difference, stream::Stream, usable_name,
     watch::TypeState, wildcard_by_default,
 };
-use crate::{Revision, Version, wire::DeltaResponse};
+use crate::wire::{DeltaRequest, DeltaResponse};
 
 /// The variant as a type.
 #[derive(Debug)]
@@ -21,7 +19,7 @@ pub type DeltaStream = Stream<Delta>;
 
 impl Stream<Delta> {
     /// Takes a request in. `respond` in the result says whether [`DeltaStream::respond`] is due.
-    pub fn on_request(&mut self, request: &DeltaDiscoveryRequest) -> Result<Received, RequestError> {
+    pub fn on_request(&mut self, request: DeltaRequest) -> Result<Received, RequestError> {
         let (type_url, first, state) = self.enter(&request.type_url)?;
         let mut respond = false;
 
@@ -30,12 +28,9 @@ impl Stream<Delta> {
             let explicit_wildcard = request.resource_names_subscribe.iter().any(|name| name == "*");
             state.watch.wildcard = wildcard_by_default(&type_url)
                 && (request.resource_names_subscribe.is_empty() || explicit_wildcard);
-            for (name, version) in request.initial_resource_versions.iter().take(MAX_NAMES) {
-                if usable_name(name) {
-                    let version = Version::parse(version).unwrap_or(Version::UNKNOWN);
-                    state.sent.put(&Arc::new(Revision { name: name.as_str().into(), version }));
-                }
-            }
+            state.stated = request.initial_resource_versions;
+            state.stated.truncate(MAX_NAMES);
+            state.stated.retain(|stated| usable_name(&stated.name));
             state.whole = true;
             if state.watch.wildcard {
                 // Even an empty answer lets the client finish its start.
@@ -77,9 +72,9 @@ impl Stream<Delta> {
         if first && !state.watch.wildcard {
             // What is not asked for is not ours to take back.
             let names = &state.watch.names;
-            state.sent.retain(|name| names.contains(name));
+            state.stated.retain(|stated| names.contains(&*stated.name));
             // A client that comes back hears that it is up to date, and so do those who look at its status.
-            state.owed = !state.sent.is_empty();
+            state.owed = !state.stated.is_empty();
         }
         Ok(Received { type_url, answer, first, respond })
     }
@@ -158,6 +153,7 @@ fn unsubscribe(state: &mut TypeState, name: &str) -> bool {
         state.watch.wildcard = false;
         let names = &state.watch.names;
         state.sent.retain(|name| names.contains(name));
+        state.stated.retain(|stated| names.contains(&*stated.name));
         return false;
     }
     if !state.watch.remove(name) {
@@ -171,6 +167,7 @@ fn unsubscribe(state: &mut TypeState, name: &str) -> bool {
         true
     } else {
         state.sent.remove(name);
+        state.stated.retain(|stated| stated.name != name);
         false
     }
 }

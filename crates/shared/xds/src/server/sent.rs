@@ -39,17 +39,13 @@ impl Borrow<str> for Entry {
 }
 
 impl Sent {
-    /// Nothing, with room for as much as there is in `other`.
-    pub(super) fn sized_like(other: &Self) -> Self {
-        Self(HashSet::with_capacity(other.0.len()))
+    /// Nothing, with room for so many names.
+    pub(super) fn with_room(names: usize) -> Self {
+        Self(HashSet::with_capacity(names))
     }
 
     pub(super) fn len(&self) -> usize {
         self.0.len()
-    }
-
-    pub(super) fn is_empty(&self) -> bool {
-        self.0.is_empty()
     }
 
     pub(super) fn contains(&self, name: &str) -> bool {

@@ -25,7 +25,7 @@ pub type SotwStream = Stream<Sotw>;
 
 impl Stream<Sotw> {
     /// Takes a request in. `respond` in the result says whether [`SotwStream::respond`] is due.
-    pub fn on_request(&mut self, request: &DiscoveryRequest) -> Result<Received, RequestError> {
+    pub fn on_request(&mut self, request: DiscoveryRequest) -> Result<Received, RequestError> {
         let (type_url, first, state) = self.enter(&request.type_url)?;
         if request.resource_names.len() > MAX_NAMES {
             return Err(RequestError::TooManyNames(type_url));

@@ -6,7 +6,7 @@ use std::{
 };
 
 use super::{Answer, sent::Sent, shorten};
-use crate::{Revision, Version};
+use crate::{Revision, Version, wire::Stated};
 
 /// What a client watches. A copy is cheap; but as long as there is one, the next change of the names copies them all.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -63,6 +63,8 @@ pub(super) struct TypeState {
     pub(super) watch: Watch,
     /// What the client has been sent, refused versions too: the same bytes would be refused again.
     pub(super) sent: Sent,
+    /// What the client said at the start of the stream that it has. The first comparison uses it up.
+    pub(super) stated: Vec<Stated>,
     /// Names that the client knows not to exist.
     pub(super) absent: BTreeSet<Arc<str>>,
     /// Names that go out with the next response even though their version is known.
@@ -133,7 +135,7 @@ impl TypeState {
             sent: self.sent_nonce.clone(),
             acked: self.acked_nonce.clone(),
             last_error: self.refused.as_ref().map(|(_, text)| text.clone()),
-            resources: self.sent.len(),
+            resources: self.sent.len() + self.stated.len(),
         }
     }
 }

@@ -2,9 +2,8 @@
 
 use std::{cell::Cell, sync::Arc};
 
-use portolan_envoy_api::pb::envoy::service::discovery::v3::DeltaDiscoveryRequest;
 
-use super::{ask, names, request, sotw};
+use super::{DeltaRequest, ask, names, request, sotw, stated};
 use crate::{
     Resource,
     server::{Collected, DeltaStream, MAX_NAMES, RequestError, SotwStream, Source},
@@ -51,16 +50,16 @@ fn sent(response: Option<SotwResponse>) -> Option<Vec<String>> {
     response.map(|response| response.resources.iter().map(|r| r.name.to_string()).collect())
 }
 
-fn unsubscribe(type_url: &str, names: &[&str]) -> DeltaDiscoveryRequest {
+fn unsubscribe(type_url: &str, names: &[&str]) -> DeltaRequest {
     let resource_names_unsubscribe = names.iter().map(|n| (*n).to_owned()).collect();
-    DeltaDiscoveryRequest { resource_names_unsubscribe, ..request(type_url) }
+    DeltaRequest { resource_names_unsubscribe, ..request(type_url) }
 }
 
 #[test]
 fn a_change_under_a_wildcard_costs_its_names() {
     let mut stream = DeltaStream::new("");
     let source = Counted::new(&[("a", "1"), ("b", "1"), ("c", "1")]);
-    stream.on_request(&request(CLUSTER)).unwrap();
+    stream.on_request(request(CLUSTER)).unwrap();
     assert_eq!(names(&stream.respond(CLUSTER, &source, "v").unwrap()).0, ["a", "b", "c"]);
     assert_eq!(source.asked(), (0, 1));
     assert_eq!(stream.respond(CLUSTER, &source, "v"), None);
@@ -80,16 +79,16 @@ fn a_change_under_a_wildcard_costs_its_names() {
 fn a_subscription_costs_the_names_that_are_new_in_it() {
     let mut stream = DeltaStream::new("");
     let source = Counted::new(&[("a", "1"), ("b", "1"), ("c", "1"), ("d", "1")]);
-    stream.on_request(&ask(ENDPOINT, &["a", "b"])).unwrap();
+    stream.on_request(ask(ENDPOINT, &["a", "b"])).unwrap();
     assert_eq!(names(&stream.respond(ENDPOINT, &source, "v").unwrap()).0, ["a", "b"]);
     assert_eq!(source.asked(), (2, 0));
-    stream.on_request(&ask(ENDPOINT, &["c", "x"])).unwrap();
+    stream.on_request(ask(ENDPOINT, &["c", "x"])).unwrap();
     let response = stream.respond(ENDPOINT, &source, "v").unwrap();
     assert_eq!((names(&response), source.asked()), ((vec!["c"], vec!["x"]), (2, 0)));
     assert_eq!(stream.update(ENDPOINT, &changed(&["d"]), &source, "v"), None);
     assert_eq!(source.asked(), (0, 0), "nobody asked for it");
 
-    stream.on_request(&unsubscribe(ENDPOINT, &["c"])).unwrap();
+    stream.on_request(unsubscribe(ENDPOINT, &["c"])).unwrap();
     assert_eq!(stream.update(ENDPOINT, &changed(&["c"]), &source, "v"), None);
     assert_eq!(source.asked(), (0, 0));
 }
@@ -97,7 +96,7 @@ fn a_subscription_costs_the_names_that_are_new_in_it() {
 #[test]
 fn what_is_missing_is_said_once_by_whichever_way() {
     let mut stream = DeltaStream::new("");
-    stream.on_request(&ask(ENDPOINT, &["a", "b"])).unwrap();
+    stream.on_request(ask(ENDPOINT, &["a", "b"])).unwrap();
     let none = world(&[]);
     assert_eq!(names(&stream.respond(ENDPOINT, &none, "v").unwrap()).1, ["a", "b"]);
     assert_eq!(stream.update(ENDPOINT, &changed(&["a", "b"]), &none, "v"), None);
@@ -115,22 +114,22 @@ fn what_is_missing_is_said_once_by_whichever_way() {
 #[test]
 fn what_was_given_up_on_its_way_is_made_good() {
     let mut stream = DeltaStream::new("");
-    stream.on_request(&ask(CLUSTER, &["a", "b", "c"])).unwrap();
+    stream.on_request(ask(CLUSTER, &["a", "b", "c"])).unwrap();
     let source = world(&[("a", "1"), ("b", "1")]);
     let on_its_way = stream.respond(CLUSTER, &source, "v").unwrap();
     assert_eq!(names(&on_its_way), (vec!["a", "b"], vec!["c"]));
-    stream.on_request(&unsubscribe(CLUSTER, &["a", "b"])).unwrap();
-    stream.on_request(&ask(CLUSTER, &["*"])).unwrap();
+    stream.on_request(unsubscribe(CLUSTER, &["a", "b"])).unwrap();
+    stream.on_request(ask(CLUSTER, &["*"])).unwrap();
     let response = stream.respond(CLUSTER, &world(&[("a", "1")]), "v").unwrap();
     assert_eq!(names(&response), (vec!["a"], vec!["b"]));
 
     // What has arrived was dropped by the client itself; what it still has is not repeated.
     let mut stream = DeltaStream::new("");
-    stream.on_request(&ask(CLUSTER, &["a", "b", "c"])).unwrap();
+    stream.on_request(ask(CLUSTER, &["a", "b", "c"])).unwrap();
     let arrived = stream.respond(CLUSTER, &source, "v").unwrap();
-    stream.on_request(&DeltaDiscoveryRequest { response_nonce: arrived.nonce, ..request(CLUSTER) }).unwrap();
-    stream.on_request(&unsubscribe(CLUSTER, &["b"])).unwrap();
-    stream.on_request(&ask(CLUSTER, &["*"])).unwrap();
+    stream.on_request(DeltaRequest { response_nonce: arrived.nonce, ..request(CLUSTER) }).unwrap();
+    stream.on_request(unsubscribe(CLUSTER, &["b"])).unwrap();
+    stream.on_request(ask(CLUSTER, &["*"])).unwrap();
     let response = stream.respond(CLUSTER, &world(&[("a", "1")]), "v").unwrap();
     assert_eq!(names(&response), (vec![], vec![]));
 }
@@ -138,7 +137,7 @@ fn what_was_given_up_on_its_way_is_made_good() {
 #[test]
 fn what_goes_is_taken_back_once() {
     let mut stream = DeltaStream::new("");
-    stream.on_request(&ask(ENDPOINT, &["a", "b"])).unwrap();
+    stream.on_request(ask(ENDPOINT, &["a", "b"])).unwrap();
     stream.respond(ENDPOINT, &world(&[("a", "1"), ("b", "1")]), "v").unwrap();
     let response = stream.update(ENDPOINT, &changed(&["b", "a", "b"]), &world(&[]), "v").unwrap();
     assert_eq!(names(&response).1, ["a", "b"]);
@@ -149,14 +148,14 @@ fn what_goes_is_taken_back_once() {
 #[test]
 fn an_update_answers_what_was_asked() {
     let mut stream = DeltaStream::new("");
-    stream.on_request(&request(CLUSTER)).unwrap();
+    stream.on_request(request(CLUSTER)).unwrap();
     let source = world(&[("a", "1"), ("b", "1")]);
     let response = stream.update(CLUSTER, &[], &source, "v").unwrap();
     assert_eq!(names(&response).0, ["a", "b"]);
 
-    stream.on_request(&ask(ENDPOINT, &["a", "b"])).unwrap();
+    stream.on_request(ask(ENDPOINT, &["a", "b"])).unwrap();
     stream.respond(ENDPOINT, &source, "v").unwrap();
-    stream.on_request(&ask(ENDPOINT, &["c"])).unwrap();
+    stream.on_request(ask(ENDPOINT, &["c"])).unwrap();
     stream.resend(ENDPOINT, ["a"]);
     let source = world(&[("a", "1"), ("b", "2"), ("c", "1")]);
     let response = stream.update(ENDPOINT, &changed(&["a", "b", "c"]), &source, "v").unwrap();
@@ -167,7 +166,7 @@ fn an_update_answers_what_was_asked() {
 #[test]
 fn a_resync_sends_again_what_was_asked_for_again() {
     let mut stream = DeltaStream::new("");
-    stream.on_request(&ask(ENDPOINT, &["a", "b"])).unwrap();
+    stream.on_request(ask(ENDPOINT, &["a", "b"])).unwrap();
     let source = world(&[("a", "1"), ("b", "1")]);
     stream.respond(ENDPOINT, &source, "v").unwrap();
     stream.resend(ENDPOINT, ["a"]);
@@ -181,11 +180,11 @@ fn a_version_that_is_not_ours_is_never_up_to_date() {
         [(version("a", "1"), vec![]), ("1".to_owned(), vec!["a"]), ("".to_owned(), vec!["a"])]
     {
         let mut stream = DeltaStream::new("");
-        let again = DeltaDiscoveryRequest {
-            initial_resource_versions: [("a".to_owned(), held.clone()), ("b".to_owned(), held)].into(),
+        let again = DeltaRequest {
+            initial_resource_versions: stated([("a", &*held), ("b", &*held)]),
             ..ask(ROUTE, &["a", "b"])
         };
-        stream.on_request(&again).unwrap();
+        stream.on_request(again).unwrap();
         let response = stream.respond(ROUTE, &world(&[("a", "1")]), "v").unwrap();
         assert_eq!(names(&response), (expected, vec!["b"]), "what it has and is gone is taken back");
     }
@@ -194,7 +193,7 @@ fn a_version_that_is_not_ours_is_never_up_to_date() {
 #[test]
 fn names_are_shared_with_the_resources() {
     let mut stream = DeltaStream::new("");
-    stream.on_request(&ask(ENDPOINT, &["a", "b"])).unwrap();
+    stream.on_request(ask(ENDPOINT, &["a", "b"])).unwrap();
     let source = world(&[("a", "1")]);
     stream.respond(ENDPOINT, &source, "v").unwrap();
     let watch = stream.watch(ENDPOINT).unwrap().clone();
@@ -204,14 +203,14 @@ fn names_are_shared_with_the_resources() {
     assert!(Arc::ptr_eq(&watch.names, &stream.watch(ENDPOINT).unwrap().names), "as they were");
 
     // A copy is of its time.
-    stream.on_request(&ask(ENDPOINT, &["c"])).unwrap();
-    stream.on_request(&unsubscribe(ENDPOINT, &["a"])).unwrap();
+    stream.on_request(ask(ENDPOINT, &["c"])).unwrap();
+    stream.on_request(unsubscribe(ENDPOINT, &["a"])).unwrap();
     assert_eq!(watch.names.len(), 2);
     let now = &stream.watch(ENDPOINT).unwrap().names;
     assert_eq!(now.iter().map(|name| &**name).collect::<Vec<_>>(), ["b", "c"]);
     let before = now.clone();
-    stream.on_request(&ask(ENDPOINT, &["c"])).unwrap();
-    stream.on_request(&unsubscribe(ENDPOINT, &["x"])).unwrap();
+    stream.on_request(ask(ENDPOINT, &["c"])).unwrap();
+    stream.on_request(unsubscribe(ENDPOINT, &["x"])).unwrap();
     assert!(Arc::ptr_eq(&before, &stream.watch(ENDPOINT).unwrap().names), "nothing changed");
 }
 
@@ -219,13 +218,13 @@ fn names_are_shared_with_the_resources() {
 fn names_that_wait_to_be_sent_are_limited() {
     let all: Vec<String> = (0..MAX_NAMES).map(|n| n.to_string()).collect();
     let mut stream = DeltaStream::new("");
-    stream.on_request(&request(CLUSTER)).unwrap();
-    let most = DeltaDiscoveryRequest { resource_names_subscribe: all.clone(), ..request(CLUSTER) };
-    assert!(stream.on_request(&most).is_ok());
-    let none = DeltaDiscoveryRequest { resource_names_unsubscribe: all, ..request(CLUSTER) };
-    assert!(stream.on_request(&none).is_ok());
+    stream.on_request(request(CLUSTER)).unwrap();
+    let most = DeltaRequest { resource_names_subscribe: all.clone(), ..request(CLUSTER) };
+    assert!(stream.on_request(most).is_ok());
+    let none = DeltaRequest { resource_names_unsubscribe: all, ..request(CLUSTER) };
+    assert!(stream.on_request(none).is_ok());
     let refused = Err(RequestError::TooManyNames(CLUSTER.into()));
-    assert_eq!(stream.on_request(&ask(CLUSTER, &["one more"])), refused);
+    assert_eq!(stream.on_request(ask(CLUSTER, &["one more"])), refused);
 }
 
 #[test]
@@ -252,10 +251,10 @@ impl Source for Twice {
 fn what_a_source_gives_twice_is_sent_once() {
     let source = Twice(resource("a", "1"));
     let mut stream = DeltaStream::new("");
-    stream.on_request(&request(CLUSTER)).unwrap();
+    stream.on_request(request(CLUSTER)).unwrap();
     assert_eq!(names(&stream.respond(CLUSTER, &source, "v").unwrap()), (vec!["a"], vec![]));
     let mut stream = SotwStream::new("");
-    stream.on_request(&sotw(CLUSTER, &[], "")).unwrap();
+    stream.on_request(sotw(CLUSTER, &[], "")).unwrap();
     assert_eq!(stream.respond(CLUSTER, &source, "v").unwrap().resources.len(), 1);
 }
 
@@ -263,7 +262,7 @@ fn what_a_source_gives_twice_is_sent_once() {
 fn whether_to_repeat_the_state_costs_the_names_of_the_change() {
     let mut stream = SotwStream::new("");
     let source = Counted::new(&[("a", "1"), ("b", "1")]);
-    stream.on_request(&sotw(CLUSTER, &[], "")).unwrap();
+    stream.on_request(sotw(CLUSTER, &[], "")).unwrap();
     assert!(stream.respond(CLUSTER, &source, "v").is_some());
     source.asked();
     assert_eq!(stream.update(CLUSTER, &changed(&["a", "none"]), &source, "v"), None);
@@ -289,12 +288,12 @@ fn whether_to_repeat_the_state_costs_the_names_of_the_change() {
 fn new_names_of_a_whole_subscription_cost_themselves() {
     let mut stream = SotwStream::new("");
     let source = Counted::new(&[("a", "1"), ("b", "1"), ("c", "1")]);
-    stream.on_request(&sotw(ROUTE, &["a"], "")).unwrap();
+    stream.on_request(sotw(ROUTE, &["a"], "")).unwrap();
     assert_eq!(sent(stream.respond(ROUTE, &source, "v")), Some(vec!["a".to_owned()]));
     source.asked();
-    assert!(stream.on_request(&sotw(ROUTE, &["a", "b", "c"], "1")).unwrap().respond);
+    assert!(stream.on_request(sotw(ROUTE, &["a", "b", "c"], "1")).unwrap().respond);
     // `c` is given up before it was sent.
-    assert!(!stream.on_request(&sotw(ROUTE, &["a", "b"], "1")).unwrap().respond);
+    assert!(!stream.on_request(sotw(ROUTE, &["a", "b"], "1")).unwrap().respond);
     assert_eq!(sent(stream.respond(ROUTE, &source, "v")), Some(vec!["b".to_owned()]));
     assert_eq!(source.asked(), (1, 0));
     let source = Counted::new(&[("a", "2"), ("b", "2"), ("c", "1")]);
@@ -310,9 +309,9 @@ fn new_names_of_a_whole_subscription_cost_themselves() {
 fn a_name_beside_everything_is_not_repeated() {
     let mut stream = SotwStream::new("");
     let source = world(&[("a", "1")]);
-    stream.on_request(&sotw(CLUSTER, &["*"], "")).unwrap();
+    stream.on_request(sotw(CLUSTER, &["*"], "")).unwrap();
     stream.respond(CLUSTER, &source, "v").unwrap();
-    stream.on_request(&sotw(CLUSTER, &["*", "a", "b"], "1")).unwrap();
+    stream.on_request(sotw(CLUSTER, &["*", "a", "b"], "1")).unwrap();
     assert_eq!(stream.respond(CLUSTER, &source, "v"), None);
     assert_eq!(stream.update(CLUSTER, &changed(&["a", "b"]), &source, "v"), None);
     assert_eq!(stream.resync(CLUSTER, &source, "v"), None);

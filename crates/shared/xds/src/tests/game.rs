@@ -7,9 +7,11 @@ use std::{
     sync::Arc,
 };
 
-use portolan_envoy_api::pb::envoy::service::discovery::v3::DeltaDiscoveryRequest;
 use proptest::prelude::*;
+use portolan_envoy_api::pb::envoy::service::discovery::v3::DeltaDiscoveryRequest;
 use prost::Message;
+
+use super::received;
 
 use crate::{
     client::{DeltaClient, Rejection, Upsert},
@@ -193,7 +195,7 @@ impl Game {
 
     fn server_reads(&mut self) {
         let Some(request) = self.to_server.pop_front() else { return };
-        let received = self.stream.on_request(&request).unwrap();
+        let received = self.stream.on_request(received(&request)).unwrap();
         if received.first {
             self.sent = request.initial_resource_versions.clone();
             self.waits = true;
@@ -348,7 +350,7 @@ fn a_client_gives_a_wildcard_up_and_takes_it_again() {
     client.connected();
     assert_eq!(client.unsubscribe_all(VIRTUAL_HOST), None, "there is nothing to give up");
     let mut deliver = |client: &mut DeltaClient, request: DeltaDiscoveryRequest| {
-        stream.on_request(&request).unwrap();
+        stream.on_request(received(&request)).unwrap();
         let Some(response) = stream.respond(VIRTUAL_HOST, &world(&[("80/a", "1")]), "v") else {
             return false;
         };
@@ -360,7 +362,7 @@ fn a_client_gives_a_wildcard_up_and_takes_it_again() {
         }
         let update = client.on_response(response).unwrap();
         let ack = client.finish(&update, &[]).unwrap();
-        stream.on_request(&ack).unwrap();
+        stream.on_request(received(&ack)).unwrap();
         true
     };
     let subscribe = client.subscribe_all(VIRTUAL_HOST).unwrap();

@@ -64,7 +64,7 @@ impl Game {
     fn ask(&mut self) {
         let mut names: Vec<&str> = self.names.iter().map(String::as_str).collect();
         names.extend(self.wildcard().then_some("*"));
-        if self.stream.on_request(&sotw(self.type_url, &names, &self.nonce)).unwrap().respond {
+        if self.stream.on_request(sotw(self.type_url, &names, &self.nonce)).unwrap().respond {
             let response = self.stream.respond(self.type_url, &self.world.source(), "v");
             self.take(response);
         }
