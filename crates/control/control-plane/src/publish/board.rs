@@ -1,10 +1,11 @@
 //! What an audience of proxies may have of every type, and which names differ since when.
 
 use std::{
-    collections::{BTreeMap, HashMap, HashSet, VecDeque, hash_map::Entry},
+    collections::{BTreeMap, VecDeque, hash_map::Entry},
     sync::Arc,
 };
 
+use foldhash::{HashMap, HashSet};
 use parking_lot::{Mutex, RwLock};
 use portolan_xds::{Resource, server::Source};
 use tokio::sync::Notify;

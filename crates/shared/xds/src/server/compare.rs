@@ -1,6 +1,8 @@
 //! What a client lacks: by name, at the cost of the names, or of everything.
 
-use std::{collections::HashMap, mem, sync::Arc};
+use std::{mem, sync::Arc};
+
+use foldhash::HashMap;
 
 use super::{Source, sent::Sent, watch::TypeState};
 use crate::{Resource, Version};

@@ -2,10 +2,11 @@
 
 use std::{
     borrow::Borrow,
-    collections::HashSet,
     hash::{Hash, Hasher},
     sync::Arc,
 };
+
+use foldhash::{HashSet, HashSetExt};
 
 use crate::{Resource, Revision, Version};
 
