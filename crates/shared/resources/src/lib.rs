@@ -16,6 +16,7 @@ pub mod networking;
 mod round_trip;
 pub mod security;
 pub mod status;
+pub mod support;
 pub mod validation;
 mod wire_enum;
 

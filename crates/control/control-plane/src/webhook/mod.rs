@@ -106,12 +106,14 @@ async fn inject_pod(State(webhooks): State<Arc<Webhooks>>, body: Bytes) -> Answe
             tracing::debug!(namespace, pod = name, reason = skip.reason(), "not injected");
             json!({"uid": uid, "allowed": true})
         }
-        Ok(Outcome::Injected(patch)) => {
+        Ok(Outcome::Injected { patch, warnings }) => {
             webhooks.metrics.count(Metric::InjectionSuccess, &[]);
             tracing::info!(namespace, pod = name, "injected");
             let patch = serde_json::to_vec(&patch)
                 .map_err(|error| (StatusCode::INTERNAL_SERVER_ERROR, error.to_string()))?;
-            json!({"uid": uid, "allowed": true, "patchType": "JSONPatch", "patch": STANDARD.encode(patch)})
+            let patch = STANDARD.encode(patch);
+            let warnings = validate::warnings(&warnings);
+            json!({"uid": uid, "allowed": true, "patchType": "JSONPatch", "patch": patch, "warnings": warnings})
         }
         Err(error) => {
             webhooks.metrics.count(Metric::InjectionFailure, &[]);
@@ -134,7 +136,7 @@ async fn validate_object(State(webhooks): State<Arc<Webhooks>>, body: Bytes) -> 
         // A deletion.
         return Ok(answer(&version, json!({"uid": uid, "allowed": true})));
     }
-    let verdict = validate::validate(object);
+    let verdict = validate::validate(&request);
     let mut response = match &verdict.refused {
         None => {
             webhooks.metrics.count(Metric::ValidationPassed, &labels);

@@ -21,7 +21,7 @@ use serde_json::Value;
 use crate::{
     AuthorizationPolicy, DestinationRule, ExportedServiceSet, Gateway, ImportedServiceSet,
     PeerAuthentication, RequestAuthentication, ServiceEntry, ServiceMeshPeer, Sidecar, VirtualService,
-    WorkloadEntry,
+    WorkloadEntry, support,
 };
 
 /// One finding.
@@ -60,6 +60,11 @@ impl Report {
     /// Adds a warning.
     pub fn warn(&mut self, field: impl Into<String>, message: impl Into<String>) {
         self.warnings.push(Finding { field: field.into(), message: message.into() });
+    }
+    /// Adds what another report found.
+    pub fn extend(&mut self, more: Self) {
+        self.errors.extend(more.errors);
+        self.warnings.extend(more.warnings);
     }
     /// The object as a result, for callers that only pass it on.
     pub fn into_result(self) -> Result<Vec<Finding>, ValidationError> {
@@ -106,8 +111,16 @@ pub enum DecodeError {
     },
 }
 
-/// Validates an object as it comes in an AdmissionReview.
+/// Validates an object as it comes in an AdmissionReview: by the rules of its kind, and by the support table.
 pub fn validate_json(object: &Value) -> Result<Report, DecodeError> {
+    let mut report = by_rules(object)?;
+    report.extend(support::judge(object["kind"].as_str().unwrap_or_default(), object));
+    report.extend(support::judge_metadata(&object["metadata"], support::On::Configuration));
+    Ok(report)
+}
+
+/// What the rules of an object's kind find.
+fn by_rules(object: &Value) -> Result<Report, DecodeError> {
     let text = |key: &str| object.get(key).and_then(Value::as_str).unwrap_or_default();
     let (api_version, kind) = (text("apiVersion"), text("kind"));
     let group = api_version.split('/').next().unwrap_or_default();
