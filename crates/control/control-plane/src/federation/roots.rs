@@ -89,7 +89,7 @@ mod tests {
         for (chain, expected) in [
             (json!(null), true),
             (json!({"kind": "ConfigMap", "name": "own"}), true),
-            (json!({"name": "own"}), true),
+            (json!({"kind": "", "name": "own"}), true),
             (json!({"kind": "ConfigMap", "name": "missing"}), false),
             (json!({"kind": "ConfigMap", "name": "keyless"}), false),
             (json!({"kind": "Secret", "name": "own"}), false),

@@ -297,7 +297,7 @@ fn what_a_pod_asks_for_and_does_not_get_is_said() {
         (
             "proxy.istio.io/config",
             "tracing: {sampling: 5}",
-            "metadata.annotations[proxy.istio.io/config].tracing: ",
+            "metadata.annotations[proxy.istio.io/config].tracing.sampling: ",
         ),
         (
             "proxy.istio.io/config",

@@ -29,7 +29,7 @@ const ENTRIES: &[Entry] = &[
     works("accessLogFormat", LOGS),
     works("accessLogEncoding", "access_logs::json_is_istios_or_the_meshs_own"),
     works("disableEnvoyListenerLog", "access_logs::listeners_log_what_nobody_else_does"),
-    warned("enableTracing", "only sidecars that run Envoy report spans"),
+    works("enableTracing", "connection_manager::traces_are_sampled_as_the_mesh_wants"),
     works("localityLbSetting.enabled", "endpoints::the_own_locality_comes_first_where_outliers_are_detected"),
     works(
         "localityLbSetting.failover[]",

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use super::{Support, TABLES, Table};
+use super::{Group, Support, TABLES, Table, joined};
 
 /// What stands before the tables.
 const HEAD: &str = "\
@@ -28,31 +28,48 @@ pub fn page() -> String {
 }
 
 fn section(out: &mut String, table: &Table) -> std::fmt::Result {
-    let mut works: Vec<String> = Vec::new();
-    let mut others: Vec<(String, &str, &str)> = Vec::new();
-    for (path, support) in table.entries() {
-        match support {
-            Support::Works { .. } => works.push(path),
-            Support::Refused { message } => others.push((path, "refused", message)),
-            Support::Warned { text } => others.push((path, "warning", text)),
-        }
-    }
     let mut title = table.name.to_owned();
     if let Some(first) = title.get_mut(..1) {
         first.make_ascii_uppercase();
     }
-    writeln!(out, "\n## {title}\n")?;
+    writeln!(out, "\n## {title}")?;
+    let others = table.groups.iter().flat_map(others).collect::<Vec<_>>();
     if !others.is_empty() {
-        writeln!(out, "| | state | why |\n|---|---|---|")?;
-        for (path, state, text) in &others {
-            writeln!(out, "| `{path}` | {state} | {} |", text.replace('|', "\\|"))?;
-        }
-        writeln!(out)?;
+        writeln!(out, "\n| | state | why |\n|---|---|---|")?;
+        others.iter().try_for_each(|line| writeln!(out, "{line}"))?;
     }
+    let works = table.groups.iter().filter_map(working).collect::<Vec<_>>();
     if !works.is_empty() {
-        let lead = if others.is_empty() { "Everything works: " } else { "These work: " };
-        let names: Vec<String> = works.iter().map(|path| format!("`{path}`")).collect();
-        writeln!(out, "{lead}{}.", names.join(", "))?;
+        writeln!(out, "\nThese work:\n")?;
     }
-    Ok(())
+    works.iter().try_for_each(|line| writeln!(out, "- {line}"))
+}
+
+/// The rows of what a group refuses or warns of.
+fn others(group: &Group) -> impl Iterator<Item = String> + '_ {
+    group.entries.iter().filter_map(|entry| {
+        let (state, text) = match entry.support {
+            Support::Works { .. } => return None,
+            Support::Refused { message } => ("refused", message),
+            Support::Warned { text } => ("warning", text),
+        };
+        let paths = group.under.iter().map(|place| format!("`{}`", joined(place, entry.path)));
+        Some(format!("| {} | {state} | {} |", list(paths), text.replace('|', "\\|")))
+    })
+}
+
+/// What works of a group, with the places where it stands before it.
+fn working(group: &Group) -> Option<String> {
+    let works = group.entries.iter().filter(|entry| matches!(entry.support, Support::Works { .. }));
+    let works = list(works.map(|entry| format!("`{}`", entry.path)));
+    let places = list(group.under.iter().filter(|place| !place.is_empty()).map(|place| format!("`{place}`")));
+    match (works.as_str(), places.as_str()) {
+        ("", _) => None,
+        (_, "") => Some(works),
+        _ => Some(format!("in {places}: {works}")),
+    }
+}
+
+fn list(items: impl Iterator<Item = String>) -> String {
+    items.collect::<Vec<_>>().join(", ")
 }

@@ -13,7 +13,9 @@ pub(super) const OF_A_POD: Table =
 pub(super) const METADATA: &str = "proxyMetadata";
 
 const AGENT: &str = "proxy_config::each_field_is_taken_over";
-const NO_SPANS: &str = "only sidecars that run Envoy report spans, and to Zipkin alone";
+const SAMPLED: &str = "connection_manager::traces_are_sampled_as_the_mesh_wants";
+const ZIPKIN: &str = "has no effect: spans are reported to Zipkin; use tracing.zipkin.address";
+const MESH_WIDE: &str = "has no effect for a single Pod; set it in defaultConfig of the mesh";
 const STATISTICS: &str = "bootstrap::is_a_valid_bootstrap";
 
 const ENTRIES: &[Entry] = &[
@@ -56,8 +58,16 @@ const ENTRIES: &[Entry] = &[
     works("controlPlaneAuthPolicy=MUTUAL_TLS", "ads::tls_needs_roots"),
     warned("controlPlaneAuthPolicy", "has no effect: proxies speak TLS to the control plane in any case"),
     warned("holdApplicationUntilProxyStarts", "has no effect yet: containers start together"),
-    warned("tracing", NO_SPANS),
-    warned("zipkinAddress", NO_SPANS),
+    works("tracing.zipkin.address", "tracing::hosts_and_collectors_are_told_of_traces"),
+    works("tracing.sampling", SAMPLED),
+    works("tracing.maxPathTagLength", SAMPLED),
+    warned("tracing.customTags", "has no effect: spans have Istio's tags"),
+    warned("tracing.tlsSettings", "has no effect: spans are reported in plaintext"),
+    warned("tracing.lightstep", ZIPKIN),
+    warned("tracing.datadog", ZIPKIN),
+    warned("tracing.stackdriver", ZIPKIN),
+    warned("tracing.openCensusAgent", ZIPKIN),
+    warned("zipkinAddress", ZIPKIN),
     warned("envoyAccessLogService", "has no effect: logs are not sent over gRPC; use accessLogFile"),
     warned("envoyMetricsService", "has no effect: metrics are not sent; they are read from port 15020"),
     warned("statsdUdpAddress", "has no effect: metrics are not sent; they are read from port 15020"),
@@ -73,6 +83,8 @@ const ENTRIES: &[Entry] = &[
 ];
 
 const MESH_ONLY: &[Entry] = &[
-    warned("gatewayTopology", "has no effect for a single Pod; set it in defaultConfig of the mesh"),
-    warned("meshId", "has no effect for a single Pod; set it in defaultConfig of the mesh"),
+    warned("gatewayTopology", MESH_WIDE),
+    warned("meshId", MESH_WIDE),
+    warned("tracing.sampling", MESH_WIDE),
+    warned("tracing.maxPathTagLength", MESH_WIDE),
 ];

@@ -124,7 +124,7 @@ const KNOWN: &[(&str, &str)] = &[
     (
         "ProxyConfig",
         "discoveryAddress concurrency proxyAdminPort statusPort drainDuration parentShutdownDuration \
-         terminationDrainDuration controlPlaneAuthPolicy statNameLength tracing interceptionMode proxyMetadata \
+         terminationDrainDuration controlPlaneAuthPolicy statNameLength tracing.zipkin tracing.lightstep tracing.datadog tracing.stackdriver tracing.openCensusAgent tracing.sampling tracing.customTags tracing.maxPathTagLength tracing.tlsSettings interceptionMode proxyMetadata \
          holdApplicationUntilProxyStarts gatewayTopology.numTrustedProxies gatewayTopology.forwardClientCertDetails \
          proxyStatsMatcher.inclusionPrefixes proxyStatsMatcher.inclusionSuffixes proxyStatsMatcher.inclusionRegexps \
          extraStatTags readinessProbe meshId caCertificatesPem envoyAccessLogService envoyMetricsService configPath \
@@ -308,7 +308,7 @@ fn settings_are_judged_with_what_is_not_known() {
         &json!({
             "accessLogFile": "/dev/stdout", "accesLogFile": "x", "thriftConfig": {"rateLimitUrl": "a"},
             "configSources": [{"address": "k8s://"}, {"address": "fs:///x"}],
-            "defaultConfig": {"concurrency": 1, "interceptionMode": "TPROXY", "tracing": {"sampling": 5}, "old": 1},
+            "defaultConfig": {"concurrency": 1, "interceptionMode": "TPROXY", "tracing": {"sampling": 5, "datadog": {"address": "d"}}, "old": 1},
         }),
         "data.mesh",
     );
@@ -324,7 +324,7 @@ fn settings_are_judged_with_what_is_not_known() {
         [
             "data.mesh.thriftConfig",
             "data.mesh.accesLogFile",
-            "data.mesh.defaultConfig.tracing",
+            "data.mesh.defaultConfig.tracing.datadog",
             "data.mesh.defaultConfig.old"
         ]
     );
