@@ -173,4 +173,31 @@ mod tests {
         assert!(shown.iter().all(|text| text.chars().count() <= MAX_WARNING));
         assert_eq!(shown.last().unwrap(), "and 84 more");
     }
+
+    /// What the book has people apply is taken, and nobody is warned of it.
+    #[test]
+    fn samples_are_taken_without_a_word() {
+        let samples = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../samples/bookinfo");
+        let files = [samples.clone(), samples.join("federation")];
+        let files = files.iter().flat_map(|folder| std::fs::read_dir(folder).unwrap().flatten());
+        let mut looked_at = 0;
+        for file in files.map(|file| file.path()).filter(|path| path.extension().is_some_and(|e| e == "yaml"))
+        {
+            for text in std::fs::read_to_string(&file).unwrap().split("\n---") {
+                let object: Value = serde_saphyr::from_str(text).unwrap();
+                let group = object["apiVersion"].as_str().unwrap_or_default();
+                if group.contains("istio.io/") || group.contains("maistra.io/") || object["kind"] == "Service"
+                {
+                    looked_at += 1;
+                    assert_eq!(
+                        validate(&json!({ "object": object })),
+                        Verdict::default(),
+                        "{}",
+                        file.display()
+                    );
+                }
+            }
+        }
+        assert!(looked_at > 20, "{looked_at}");
+    }
 }

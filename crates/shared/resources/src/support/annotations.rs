@@ -87,6 +87,7 @@ const SERVICE: &[Entry] = &[
 /// On any object.
 const ANYWHERE: &[Entry] = &[
     warned("galley.istio.io/analyze-suppress", "has no effect: nothing is analysed"),
+    works("maistra.io/manageRoute=false", "objects::objects_of_discovery"),
     warned(names::MANAGE_ROUTE, "has no effect: no OpenShift Routes are made"),
 ];
 

@@ -109,6 +109,10 @@ const OF_THE_AGENT: &[Group] = &[group(
         works("ISTIO_META_*", NODE),
         works("ISTIO_METAJSON_*", NODE),
         works(names::ISTIO_META_DNS_CAPTURE, "resolve::dns_is_answered_only_when_captured"),
+        works(
+            "ISTIO_META_DNS_AUTO_ALLOCATE=true",
+            "registries::hosts_that_nobody_else_resolves_get_an_address_and_are_in_the_table_of_dns",
+        ),
         warned(
             "ISTIO_META_DNS_AUTO_ALLOCATE",
             "has no effect: hosts that need an address get one in any case",
