@@ -12,6 +12,7 @@ pub mod duration;
 pub mod federation;
 pub mod mesh_config;
 pub mod networking;
+pub mod report;
 #[cfg(test)]
 mod round_trip;
 pub mod security;

@@ -5,26 +5,15 @@ use std::{borrow::Cow, collections::BTreeMap};
 use serde_json::{Map, Value};
 
 use super::{
-    Subject, Support, annotations, environment, labels, mesh_config, proxy_config, table,
+    On, Subject, Support, annotations, environment, labels, mesh_config, proxy_config, table,
     tree::{ITEMS, Node, VALUES, tree},
 };
-use crate::validation::Report;
+use crate::report::Report;
 
 /// Most unknown fields that are named one by one.
 const MAX_UNKNOWN: usize = 8;
 /// Longest name of an unknown field in a message, in characters.
 const MAX_NAME: usize = 80;
-
-/// What carries annotations and labels.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum On {
-    /// A Pod that is injected.
-    Pod,
-    /// A Kubernetes Service.
-    Service,
-    /// One of our own kinds.
-    Configuration,
-}
 
 /// What the table says to an object of a kind.
 pub fn judge(kind: &str, object: &Value) -> Report {

@@ -27,7 +27,7 @@ mod virtual_service;
 #[cfg(test)]
 mod tests;
 
-pub use judge::{On, judge, judge_metadata, judge_pod_proxy_config, judge_settings, judge_variables};
+pub use judge::{judge, judge_metadata, judge_pod_proxy_config, judge_settings, judge_variables};
 pub use page::page;
 
 /// What becomes of a field.
@@ -48,6 +48,17 @@ pub enum Support {
         /// What does not happen.
         text: &'static str,
     },
+}
+
+/// What carries annotations and labels.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum On {
+    /// A Pod that is injected.
+    Pod,
+    /// A Kubernetes Service.
+    Service,
+    /// One of our own kinds.
+    Configuration,
 }
 
 /// One line of a table.

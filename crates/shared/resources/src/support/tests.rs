@@ -253,7 +253,7 @@ fn the_page_of_the_book_is_that_of_the_table() {
     assert!(written == page(), "docs/reference/support.md is out of date: cargo xtask docs writes it");
 }
 
-fn shown(report: &crate::validation::Report) -> Vec<String> {
+fn shown(report: &crate::report::Report) -> Vec<String> {
     let warnings = report.warnings.iter().map(|finding| format!("warning: {finding}"));
     report.errors.iter().map(ToString::to_string).chain(warnings).collect()
 }
@@ -289,7 +289,7 @@ fn values_are_told_apart() {
     let action = |action: &str| judge("AuthorizationPolicy", &json!({"spec": {"action": action}}));
     assert!(!action("CUSTOM").is_valid());
     assert_eq!((action("AUDIT").is_valid(), action("AUDIT").warnings.len()), (true, 1));
-    assert_eq!(action("DENY"), crate::validation::Report::default());
+    assert_eq!(action("DENY"), crate::report::Report::default());
 }
 
 /// One entry speaks once, however often an object does what it is about.
@@ -312,7 +312,7 @@ fn settings_are_judged_with_what_is_not_known() {
         }),
         "data.mesh",
     );
-    let fields = |findings: &[crate::validation::Finding]| -> Vec<String> {
+    let fields = |findings: &[crate::report::Finding]| -> Vec<String> {
         findings.iter().map(|finding| finding.field.clone()).collect()
     };
     assert_eq!(
@@ -377,7 +377,7 @@ fn annotations_and_labels_are_judged_where_they_are() {
     let many: serde_json::Map<String, Value> =
         (0..100).map(|n| (format!("x.istio.io/{n}"), json!("v"))).collect();
     assert_eq!(judge_metadata(&json!({ "labels": many }), On::Pod).warnings.len(), 8);
-    assert_eq!(judge_metadata(&Value::Null, On::Pod), crate::validation::Report::default());
+    assert_eq!(judge_metadata(&Value::Null, On::Pod), crate::report::Report::default());
 }
 
 #[test]
