@@ -113,6 +113,10 @@ async fn inject_pod(State(webhooks): State<Arc<Webhooks>>, body: Bytes) -> Answe
                 .map_err(|error| (StatusCode::INTERNAL_SERVER_ERROR, error.to_string()))?;
             let patch = STANDARD.encode(patch);
             let warnings = validate::warnings(&warnings);
+            // A Deployment's Pods are made by a controller, which shows warnings to nobody.
+            for warning in &warnings {
+                tracing::warn!(namespace, pod = name, "{warning}");
+            }
             json!({"uid": uid, "allowed": true, "patchType": "JSONPatch", "patch": patch, "warnings": warnings})
         }
         Err(error) => {
@@ -208,6 +212,26 @@ mod tests {
         let plain = json!({"kind": "Pod", "metadata": {"name": "a"}, "spec": {"containers": []}});
         let (_, answer) = post("/inject", review(plain)).await;
         assert!(answer["response"].get("patch").is_none());
+    }
+
+    #[tokio::test]
+    async fn what_a_pod_does_not_get_is_in_the_answer() {
+        let asking = |annotation: &str, value: &str| {
+            review(json!({
+                "kind": "Pod",
+                "metadata": {"name": "a", "labels": {"sidecar.istio.io/inject": "true"}, "annotations": {annotation: value}},
+                "spec": {"containers": [{"name": "a", "image": "x"}]},
+            }))
+        };
+        let (_, answer) = post("/inject", asking("sidecar.istio.io/userVolume", "[]")).await;
+        assert_eq!(answer["response"]["allowed"], true);
+        assert!(answer["response"]["warnings"][0].as_str().unwrap().contains("userVolume"), "{answer}");
+        let (_, answer) = post("/inject", asking("sidecar.istio.io/interceptionMode", "NONE")).await;
+        assert_eq!(answer["response"]["allowed"], false);
+        assert!(
+            answer["response"]["status"]["message"].as_str().unwrap().contains("interceptionMode"),
+            "{answer}"
+        );
     }
 
     #[tokio::test]

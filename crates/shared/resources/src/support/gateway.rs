@@ -8,7 +8,7 @@ const GROUPS: &[Group] = &[group(SPEC, OBJECT), group(&["spec.servers[].tls"], T
 
 const OBJECT: &[Entry] = &[
     works("selector{}", "visibility::gateways_are_selected_by_all_of_their_labels"),
-    works("servers[].name", "gateway_routes::the_names_of_route_configurations_say_port_and_server"),
+    warned("servers[].name", "has no effect: it names nothing, port.name does"),
     works("servers[].port.number", "gateway_listeners::a_listener_is_where_the_server_and_the_service_say"),
     works("servers[].port.protocol", "gateway_listeners::a_port_is_plain_http_or_not"),
     works("servers[].port.name", "gateway_routes::the_names_of_route_configurations_say_port_and_server"),

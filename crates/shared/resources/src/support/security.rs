@@ -26,7 +26,7 @@ const POLICY: &[Group] = &[
 
 const FIELDS: &str = "authz::each_field_of_a_rule_decides";
 /// Why rules on tokens are refused.
-const NO_TOKENS: &str = "no proxy verifies JSON web tokens yet, so nobody would have this attribute; remove the rule, or match a \
+const NO_TOKENS: &str = "our proxy verifies no JSON web tokens yet, so nobody would have this attribute; remove the rule, or match a \
                          header that a gateway of yours has verified";
 
 const OBJECT: &[Entry] = &[

@@ -16,6 +16,8 @@ const LISTED: &str = "registries::listed_endpoints_are_taken_over_with_all_that_
 const CHOSEN: &str =
     "registries::a_selector_takes_workload_entries_and_pods_of_its_namespace_with_all_of_its_labels";
 
+const WHOLE: &str = "registries::a_workload_entry_says_what_a_listed_endpoint_would";
+
 const SERVICE: &[Entry] = &[
     works("hosts[]", TAKEN),
     works("addresses[]", TAKEN),
@@ -41,11 +43,11 @@ const ENDPOINT: &[Entry] = &[
 ];
 
 const SELECTED: &[Entry] = &[
-    works("address", CHOSEN),
-    works("ports{}", CHOSEN),
-    works("labels{}", CHOSEN),
+    works("address", WHOLE),
+    works("ports{}", WHOLE),
+    works("labels{}", WHOLE),
     works("network", "endpoints::a_proxy_gets_the_endpoints_of_the_networks_that_it_asks_for"),
-    works("locality", CHOSEN),
-    works("weight", CHOSEN),
-    works("serviceAccount", CHOSEN),
+    works("locality", WHOLE),
+    works("weight", WHOLE),
+    works("serviceAccount", WHOLE),
 ];

@@ -129,7 +129,7 @@ const DESTINATIONS: &[&str] = &[
 
 const DESTINATION: &[Entry] = &[
     works("host", "routes::a_destination_without_a_port_is_the_only_port_or_the_one_of_the_listener"),
-    works("subset", "routes::requests_are_divided_by_weight"),
+    works("subset", "routes::a_destination_without_a_port_is_the_only_port_or_the_one_of_the_listener"),
     works("port.number", "routes::a_destination_without_a_port_is_the_only_port_or_the_one_of_the_listener"),
 ];
 
