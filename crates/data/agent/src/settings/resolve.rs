@@ -246,7 +246,40 @@ pub(crate) mod tests {
         let asked = ("PORTOLAN_PROXY", "envoy");
         assert_eq!(of(&[configured]), DataPlaneChoice::Portolan);
         assert_eq!(of(&[configured, asked]), DataPlaneChoice::Envoy("/b".into()));
-        assert_eq!(of(&[configured, asked, ("ENVOY_PATH", "/e")]), DataPlaneChoice::Envoy("/e".into()));
+        let other = ("PORTOLAN_ENVOY", "/o");
+        assert_eq!(of(&[configured, asked, other]), DataPlaneChoice::Envoy("/o".into()));
+        assert_eq!(
+            of(&[configured, asked, other, ("ENVOY_PATH", "/e")]),
+            DataPlaneChoice::Envoy("/e".into())
+        );
+    }
+
+    #[test]
+    fn files_are_where_the_environment_says() {
+        let of = |extra: &[(&str, &str)]| {
+            let config = sidecar(extra);
+            let path = |path: PathBuf| path.display().to_string();
+            [path(config.xds_root), path(config.ca_root), path(config.token_path)]
+        };
+        assert_eq!(of(&[]), [paths::ISTIOD_ROOT, paths::ISTIOD_ROOT, paths::TOKEN]);
+        let kubernetes = [("PILOT_CERT_PROVIDER", "kubernetes"), ("JWT_POLICY", "first-party-jwt")];
+        assert_eq!(
+            of(&kubernetes),
+            [paths::KUBERNETES_ROOT, paths::KUBERNETES_ROOT, paths::SERVICE_ACCOUNT_TOKEN]
+        );
+        let said = [("XDS_ROOT_CA", "/x"), ("CA_ROOT_CA", "/c"), ("PORTOLAN_TOKEN_PATH", "/t")];
+        assert_eq!(of(&said), ["/x", "/c", "/t"]);
+        let outputs = |extra: &[(&str, &str)]| sidecar(extra).output_certs;
+        assert_eq!(outputs(&[]), None);
+        assert_eq!(outputs(&[("OUTPUT_CERTS", "/o")]), Some("/o".into()));
+    }
+
+    #[test]
+    fn the_authority_is_the_control_plane_unless_the_environment_names_another() {
+        let configured = ("PROXY_CONFIG", r#"{"discoveryAddress": "istiod.west:15012"}"#);
+        let of = |extra: &[(&str, &str)]| sidecar(extra).ca_address;
+        assert_eq!(of(&[configured]), "istiod.west:15012");
+        assert_eq!(of(&[configured, ("CA_ADDR", "ca:1")]), "ca:1");
     }
 
     #[test]

@@ -91,6 +91,7 @@ const FLAGS: &[Entry] = &[
 
 const NODE: &str = "node::variables_become_metadata";
 const DEFAULTS: &str = "resolve::defaults_follow_the_injector";
+const FILES: &str = "resolve::files_are_where_the_environment_says";
 const PORTS: &str = "resolve::ports_are_those_of_the_configuration_unless_the_environment_says_otherwise";
 
 /// What the agent reads, of its container or out of `proxyMetadata`.
@@ -102,9 +103,19 @@ const OF_THE_AGENT: &[Group] = &[group(
         works(names::INSTANCE_IP, DEFAULTS),
         works(names::SERVICE_ACCOUNT, NODE),
         works(names::PROXY_CONFIG, "proxy_config::annotation_overlays_the_environment"),
-        works(names::CA_ADDR, DEFAULTS),
-        works(names::JWT_POLICY, DEFAULTS),
-        works(names::PILOT_CERT_PROVIDER, DEFAULTS),
+        works(
+            names::CA_ADDR,
+            "resolve::the_authority_is_the_control_plane_unless_the_environment_names_another",
+        ),
+        works(names::JWT_POLICY, FILES),
+        works(names::PILOT_CERT_PROVIDER, FILES),
+        works("XDS_ROOT_CA", FILES),
+        works("CA_ROOT_CA", FILES),
+        works("PORTOLAN_TOKEN_PATH", FILES),
+        works("OUTPUT_CERTS", FILES),
+        works(names::CANONICAL_SERVICE, NODE),
+        works(names::CANONICAL_REVISION, NODE),
+        works("PORTOLAN_ENVOY", "resolve::an_envoy_is_where_the_configuration_says"),
         works(names::TRUST_DOMAIN, DEFAULTS),
         works("ISTIO_META_*", NODE),
         works("ISTIO_METAJSON_*", NODE),

@@ -180,6 +180,23 @@ fn what_istio_knows_is_in_the_tables() {
     }
 }
 
+/// What the agent asks its environment for. Constants of variables are called as the variables are.
+#[test]
+fn every_variable_that_the_agent_reads_is_in_the_table() {
+    let source = include_str!("../../../../data/agent/src/settings/resolve.rs");
+    let code = source.split("#[cfg(test)]").next().unwrap_or_default();
+    let read: BTreeSet<&str> = code
+        .split("vars.")
+        .skip(1)
+        .filter_map(|call| call.split_once('(')?.1.split([',', ')']).next())
+        .map(|argument| argument.trim().trim_start_matches("env::").trim_matches('"'))
+        .collect();
+    assert!(read.len() > 20, "{read:?}");
+    let table: BTreeSet<String> = environment::AGENT.entries().map(|(name, _)| name).collect();
+    let missing = |name: &&&str| !table.contains(**name) && !name.starts_with("ISTIO_META");
+    assert_eq!(read.iter().filter(missing).collect::<Vec<_>>(), [&""; 0]);
+}
+
 #[test]
 fn no_path_has_two_entries() {
     for table in TABLES.iter().filter(|table| table.subject != Subject::Names) {
