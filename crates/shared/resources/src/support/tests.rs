@@ -309,6 +309,31 @@ fn values_are_told_apart() {
     assert_eq!(action("DENY"), crate::report::Report::default());
 }
 
+#[test]
+fn what_says_no_more_than_nothing_is_not_set() {
+    let found = |value: Value| {
+        judge_settings(&json!({"proxyHttpPort": value, "thriftConfig": null}), "m").warnings.len()
+    };
+    for nothing in [json!(null), json!(false), json!(0), json!(""), json!([])] {
+        assert_eq!(found(nothing.clone()), 0, "{nothing}");
+    }
+    for something in [json!(true), json!(1), json!(-0.5), json!("x"), json!([1]), json!({})] {
+        assert_eq!(found(something.clone()), 1, "{something}");
+    }
+}
+
+/// Names that others chose are not repeated at any length.
+#[test]
+fn names_in_messages_are_cut() {
+    let long = "\u{e4}".repeat(100);
+    let found = judge_settings(&json!({ long.clone(): 1 }), "m");
+    assert_eq!(found.warnings[0].field, format!("m.{}...", "\u{e4}".repeat(80)));
+    let labels = json!({"labels": {format!("x.istio.io/{long}"): "v"}});
+    assert!(judge_metadata(&labels, On::Pod).warnings[0].field.chars().count() < 110);
+    let exact = "b".repeat(80);
+    assert_eq!(judge_settings(&json!({ exact.clone(): 1 }), "m").warnings[0].field, format!("m.{exact}"));
+}
+
 /// One entry speaks once, however often an object does what it is about.
 #[test]
 fn repetitions_are_counted() {
