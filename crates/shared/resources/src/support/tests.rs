@@ -398,6 +398,10 @@ fn annotations_and_labels_are_judged_where_they_are() {
         ("annotations", "install.operator.istio.io/x", On::Configuration, 0, 0),
         ("annotations", "operator.istio.io/x", On::Configuration, 0, 0),
         ("annotations", "myistio.io/x", On::Pod, 0, 0),
+        ("annotations", "istio.io/x", On::Pod, 0, 1),
+        ("annotations", "federation.maistra.io/x", On::Pod, 0, 1),
+        ("annotations", "maistra.io/x", On::Service, 0, 1),
+        ("annotations", "portolan.io/x", On::Pod, 0, 1),
         ("annotations", "example.org/istio.io", On::Pod, 0, 0),
         ("labels", "istio.io/rev", On::Pod, 0, 0),
         ("labels", "istio.io/rev", On::Configuration, 0, 1),
@@ -420,6 +424,15 @@ fn annotations_and_labels_are_judged_where_they_are() {
         (0..100).map(|n| (format!("x.istio.io/{n}"), json!("v"))).collect();
     assert_eq!(judge_metadata(&json!({ "labels": many }), On::Pod).warnings.len(), 8);
     assert_eq!(judge_metadata(&Value::Null, On::Pod), crate::report::Report::default());
+}
+
+#[test]
+fn variables_of_proxies_are_judged_too() {
+    let config = |value: &str| json!({"proxyMetadata": {"ISTIO_META_DNS_AUTO_ALLOCATE": value, "MINE": "x"}});
+    assert_eq!(judge_pod_proxy_config(&config("true"), "a").warnings.len(), 0);
+    let found = judge_pod_proxy_config(&config("false"), "a");
+    assert_eq!(found.warnings.len(), 1);
+    assert_eq!(found.warnings[0].field, "a.proxyMetadata[ISTIO_META_DNS_AUTO_ALLOCATE]");
 }
 
 #[test]
