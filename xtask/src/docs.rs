@@ -4,6 +4,7 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::Stdio;
 
 use crate::run::{self, Result};
 use crate::tools;
@@ -18,13 +19,29 @@ const SOURCES: [&str; 7] = ["bench", "crates", "fuzz", "samples", "tests", "web"
 /// How a comment names a page of the book.
 const PAGE: &str = "docs/";
 
-/// Checks, then renders the book.
+/// Page that is made from the support table of the crate `resources`, whose tests fail while it differs.
+const SUPPORT_PAGE: &str = "docs/reference/support.md";
+
+/// Writes the page that is made, checks, then renders the book.
 pub(crate) fn docs() -> Result<()> {
+    support_page()?;
     check()?;
     let mdbook = tools::cargo_tool(&MDBOOK)?;
     run::step("book", run::command(&mdbook.display().to_string(), &["build"]).arg("docs"))?;
     println!("    {}", run::target().join("book/index.html").display());
     Ok(())
+}
+
+fn support_page() -> Result<()> {
+    println!("\n==> {SUPPORT_PAGE}");
+    let arguments = ["run", "--quiet", "-p", "portolan-resources", "--example", "support_page"];
+    let output = run::command("cargo", &arguments).stderr(Stdio::inherit()).output();
+    let output = output.map_err(|e| format!("cargo: {e}"))?;
+    if !output.status.success() {
+        return Err(format!("{SUPPORT_PAGE} could not be made: the example support_page failed"));
+    }
+    let page = run::root().join(SUPPORT_PAGE);
+    fs::write(&page, output.stdout).map_err(|e| format!("{}: {e}", page.display()))
 }
 
 /// What has to hold without rendering: fast, and with nothing to install.

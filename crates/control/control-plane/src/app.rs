@@ -15,6 +15,7 @@ use kube::{Client, Config, config::KubeConfigOptions};
 use portolan_identity::{CertificateAuthority, SpiffeId};
 use portolan_mesh::{ClusterContext, Mesh};
 use portolan_names::names;
+use portolan_resources::support;
 use portolan_xds_grpc::{AdsServer, CertificateServer};
 use tokio::{
     net::TcpListener,
@@ -39,6 +40,7 @@ use crate::{
     push::{Debounce, Pusher},
     settings::Settings,
     tls::{ServerTls, accept_plain, accept_tls},
+    validate,
     watch::{RETRY, start},
     webhook::{self, Webhooks, keep_ca_bundles},
 };
@@ -62,6 +64,7 @@ const GENERATORS_PER_CPU: usize = 1;
 pub async fn run(args: Args) -> anyhow::Result<()> {
     // Whatever else uses rustls in this process gets the same provider.
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+    tell_variables();
     let client = client(&args).await?;
     let shared = Shared::new(args, client);
 
@@ -89,6 +92,18 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
             tracing::info!("told to stop");
             Ok(())
         }
+    }
+}
+
+/// Istio's flags that have no effect here.
+fn tell_variables() {
+    // Those that are no text are none of the flags.
+    let set: Vec<(String, String)> = std::env::vars_os()
+        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
+        .collect();
+    let report = support::judge_variables(set.iter().map(|(name, value)| (name.as_str(), value.as_str())));
+    for finding in validate::warnings(&report.warnings) {
+        tracing::warn!("environment variable {finding}");
     }
 }
 

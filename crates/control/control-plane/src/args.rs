@@ -92,3 +92,25 @@ impl Args {
         hosts
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use clap::Args as _;
+    use portolan_resources::support::{Support, table};
+
+    use super::*;
+
+    #[test]
+    fn each_variable_of_the_table_is_read() {
+        let command = Args::augment_args(clap::Command::new("control-plane"));
+        let read: BTreeSet<String> = command
+            .get_arguments()
+            .filter_map(|argument| Some(argument.get_env()?.to_string_lossy().into_owned()))
+            .collect();
+        let table = table("environment of the control plane").unwrap();
+        let works = table.entries().filter(|(_, support)| matches!(support, Support::Works { .. }));
+        assert_eq!(works.map(|(name, _)| name).collect::<BTreeSet<_>>(), read);
+    }
+}

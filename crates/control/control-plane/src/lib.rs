@@ -17,6 +17,7 @@ pub mod dns;
 pub mod federation;
 pub mod http;
 pub mod inject;
+mod mesh_settings;
 pub mod metrics;
 pub mod publish;
 pub mod push;

@@ -102,6 +102,8 @@ metrics! {
     ValidationPassed = "galley_validation_passed", Counter, "Resource is valid.";
     ValidationFailed = "galley_validation_failed", Counter, "Resource validation failed.";
     ValidationHttpError = "galley_validation_http_error", Counter, "Resource validation http serve errors.";
+    SettingsWithoutEffect = "portolan_settings_without_effect", Gauge,
+        "Settings of the mesh that are not supported or have no effect, by state.";
     InjectionRequests = "sidecar_injection_requests_total", Counter, "Total number of sidecar injection requests.";
     InjectionSuccess = "sidecar_injection_success_total", Counter, "Total number of successful sidecar injection requests.";
     InjectionFailure = "sidecar_injection_failure_total", Counter, "Total number of failed sidecar injection requests.";

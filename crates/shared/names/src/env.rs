@@ -60,6 +60,8 @@ pub const PORTOLAN_PROXY: &str = "PORTOLAN_PROXY";
 pub const ENVOY_PATH: &str = "ENVOY_PATH";
 /// Whether the agent answers the Pod's DNS questions, and the rules lead them to it.
 pub const ISTIO_META_DNS_CAPTURE: &str = "ISTIO_META_DNS_CAPTURE";
+/// Port of the agent, that of ProxyConfig when absent.
+pub const STATUS_PORT: &str = "STATUS_PORT";
 /// Health port of the proxy, [`HEALTH`](crate::ports::HEALTH) when absent.
 pub const ENVOY_STATUS_PORT: &str = "ENVOY_STATUS_PORT";
 /// Metrics port of the proxy, [`PROXY_METRICS`](crate::ports::PROXY_METRICS) when absent.

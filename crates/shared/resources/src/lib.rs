@@ -12,10 +12,12 @@ pub mod duration;
 pub mod federation;
 pub mod mesh_config;
 pub mod networking;
+pub mod report;
 #[cfg(test)]
 mod round_trip;
 pub mod security;
 pub mod status;
+pub mod support;
 pub mod validation;
 mod wire_enum;
 

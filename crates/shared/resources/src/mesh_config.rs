@@ -1,8 +1,9 @@
 //! MeshConfig: the part that is honoured, with Istio 1.9's defaults (Istio 1.9 reference, Global Mesh
-//! Options). Unknown fields are ignored.
+//! Options). What it has not is ignored here and warned of by the support table.
 
 use std::{collections::BTreeMap, time::Duration};
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::{
@@ -13,7 +14,7 @@ use crate::{
 use portolan_names::{names, ports};
 
 /// Settings of the whole mesh, from ConfigMap `istio` key `mesh`.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
 pub struct MeshConfig {
     /// Port of captured outbound traffic.
@@ -114,7 +115,7 @@ impl MeshConfig {
 }
 
 /// What happens to unknown destinations; the mesh's default is ALLOW_ANY.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
 pub struct MeshOutboundTrafficPolicy {
     /// Mode.
@@ -138,7 +139,7 @@ wire_enum! {
 }
 
 /// Path normalization.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
 pub struct PathNormalization {
     /// What is done.
@@ -162,7 +163,7 @@ wire_enum! {
 }
 
 /// A provider that policies refer to by name.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
 pub struct ExtensionProvider {
     /// Name.
@@ -174,7 +175,7 @@ pub struct ExtensionProvider {
 }
 
 /// HTTP external authorizer.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
 pub struct ExtAuthzHttp {
     /// Service, `[ns/]host`.
@@ -196,7 +197,7 @@ pub struct ExtAuthzHttp {
 }
 
 /// gRPC external authorizer.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
 pub struct ExtAuthzGrpc {
     /// Service, `[ns/]host`.
@@ -210,7 +211,7 @@ pub struct ExtAuthzGrpc {
 }
 
 /// Settings of a proxy; MeshConfig's `defaultConfig`, merged with the Pod's `proxy.istio.io/config`.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
 pub struct ProxyConfig {
     /// Address of the control plane.
@@ -262,7 +263,7 @@ impl Default for ProxyConfig {
 }
 
 /// What stands in front of a gateway.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
 pub struct GatewayTopology {
     /// Trusted hops in X-Forwarded-For.
@@ -272,7 +273,7 @@ pub struct GatewayTopology {
 }
 
 /// Tracing.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
 pub struct Tracing {
     /// Zipkin collector.
@@ -284,7 +285,7 @@ pub struct Tracing {
 }
 
 /// Zipkin collector.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
 pub struct ZipkinTracer {
     /// `host:port`.
@@ -292,7 +293,7 @@ pub struct ZipkinTracer {
 }
 
 /// Envoy statistics that are kept.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
 pub struct ProxyStatsMatcher {
     /// By prefix.

@@ -49,3 +49,52 @@ pub(super) fn of(maps: &Store<ConfigMap>, mesh: &LocalMesh, peer: &Peer) -> Opti
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::{Duration, SystemTime};
+
+    use kube::runtime::{reflector, watcher::Event};
+    use portolan_identity::CertificateAuthority;
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    #[test]
+    fn the_root_of_a_peer_is_in_the_config_map_that_it_names() {
+        let root =
+            CertificateAuthority::self_signed("east.local", SystemTime::now(), Duration::from_secs(3600));
+        let pem = root.unwrap().root_pem().to_owned();
+        let (store, mut writer) = reflector::store::<ConfigMap>();
+        for (name, key) in
+            [("own", ROOT_CERT_KEY), ("east-ca-root-cert", ROOT_CERT_KEY), ("keyless", "other")]
+        {
+            let map = json!({"metadata": {"name": name, "namespace": "istio-system"}, "data": { key: pem }});
+            writer.apply_watcher_event(&Event::Apply(serde_json::from_value(map).unwrap()));
+        }
+        let mesh = LocalMesh {
+            namespace: "istio-system".to_owned(),
+            trust_domain: "west.local".to_owned(),
+            cluster_domain: "cluster.local".to_owned(),
+            discovery_host: "istiod.istio-system.svc.cluster.local".to_owned(),
+            service_account: "istiod".to_owned(),
+            network: String::new(),
+        };
+        let found = |chain: Value| {
+            let spec = json!({"security": {"trustDomain": "east.local", "certificateChain": chain}});
+            let spec = serde_json::from_value(spec).unwrap();
+            let (name, namespace) = ("east".to_owned(), mesh.namespace.clone());
+            of(&store, &mesh, &Peer { name, namespace, generation: 1, spec }).is_some()
+        };
+        for (chain, expected) in [
+            (json!(null), true),
+            (json!({"kind": "ConfigMap", "name": "own"}), true),
+            (json!({"kind": "", "name": "own"}), true),
+            (json!({"kind": "ConfigMap", "name": "missing"}), false),
+            (json!({"kind": "ConfigMap", "name": "keyless"}), false),
+            (json!({"kind": "Secret", "name": "own"}), false),
+        ] {
+            assert_eq!(found(chain.clone()), expected, "{chain}");
+        }
+    }
+}

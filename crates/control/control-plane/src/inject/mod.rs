@@ -17,6 +17,7 @@ mod tests;
 
 use json_patch::Patch;
 use k8s_openapi::api::core::v1::Pod;
+use portolan_resources::validation::Finding;
 use serde_json::{Value, json};
 
 pub use decide::{Decision, NamespaceLabels, Skip, Template, decide};
@@ -42,6 +43,14 @@ pub enum InjectError {
         /// What is wrong with it.
         reason: String,
     },
+    /// Something that this mesh does not do, and that would be missed.
+    #[error("{0}")]
+    Unsupported(Finding),
+    /// Capture in a way that this mesh does not know.
+    #[error(
+        "interceptionMode {0:?} is not supported: traffic is captured by REDIRECT only; correct defaultConfig in ConfigMap istio"
+    )]
+    Interception(String),
     /// A gateway template without a place to go.
     #[error(
         "the gateway template needs a container named {} in the Pod (image: auto); add it to the Pod template",

@@ -31,7 +31,7 @@ const READINESS_TIMEOUT_SECONDS: i32 = 3;
 
 /// The init container that captures the Pod's traffic; none for gateways and where capture is off.
 pub(super) fn init_container(plan: &Plan, settings: &InjectSettings) -> Option<Container> {
-    if plan.template == Template::Gateway || plan.interception_mode == "NONE" {
+    if plan.template == Template::Gateway {
         return None;
     }
     let excluded = {
@@ -65,9 +65,6 @@ pub(super) fn init_container(plan: &Plan, settings: &InjectSettings) -> Option<C
     }
     if let Some(ports) = plan.annotation(annotations::EXCLUDE_OUTBOUND_PORTS) {
         flag("-o", ports.to_owned());
-    }
-    if let Some(interfaces) = plan.annotation(annotations::KUBEVIRT_INTERFACES) {
-        flag("-k", interfaces.to_owned());
     }
     Some(Container {
         name: names::INIT_CONTAINER.to_owned(),
@@ -120,7 +117,6 @@ pub(super) fn container(
         args.push("--concurrency".to_owned());
         args.push(concurrency.to_string());
     }
-    let tproxy = plan.interception_mode == "TPROXY";
     Ok(Container {
         name: names::PROXY_CONTAINER.to_owned(),
         image: Some(image(plan, settings)),
@@ -136,15 +132,12 @@ pub(super) fn container(
         resources: Some(resources(plan)),
         security_context: Some(SecurityContext {
             allow_privilege_escalation: Some(false),
-            capabilities: Some(Capabilities {
-                add: tproxy.then(|| vec!["NET_ADMIN".to_owned()]),
-                drop: Some(vec!["ALL".to_owned()]),
-            }),
+            capabilities: Some(Capabilities { drop: Some(vec!["ALL".to_owned()]), ..Default::default() }),
             privileged: Some(false),
             read_only_root_filesystem: Some(true),
             run_as_group: Some(i64::from(names::PROXY_UID)),
-            run_as_non_root: Some(!tproxy),
-            run_as_user: Some(if tproxy { 0 } else { i64::from(names::PROXY_UID) }),
+            run_as_non_root: Some(true),
+            run_as_user: Some(i64::from(names::PROXY_UID)),
             ..Default::default()
         }),
         volume_mounts: Some(vec![
@@ -242,6 +235,8 @@ fn environment(
         value(env::ISTIO_META_OWNER, &plan.owner),
         value(env::ISTIO_META_MESH_ID, mesh_id(settings)),
         value(env::TRUST_DOMAIN, &settings.mesh.trust_domain),
+        // Where probes and Prometheus have been sent.
+        value(env::STATUS_PORT, plan.status_port.to_string()),
     ];
     if plan.template == Template::Gateway {
         // The proxy's user may not bind ports below 1024.

@@ -50,10 +50,12 @@ fn reviews() -> Value {
 }
 
 fn injected(pod: &Value) -> Value {
-    let Outcome::Injected(patch) = review(pod, "bookinfo", &NamespaceLabels::new(), &settings()).unwrap()
-    else {
-        panic!("not injected");
-    };
+    injected_with(pod, &settings())
+}
+
+fn injected_with(pod: &Value, settings: &InjectSettings) -> Value {
+    let outcome = review(pod, "bookinfo", &NamespaceLabels::new(), settings).unwrap();
+    let Outcome::Injected { patch, .. } = outcome else { panic!("not injected") };
     let mut result = pod.clone();
     json_patch::patch(&mut result, &patch).unwrap();
     result
@@ -199,6 +201,138 @@ fn annotations_are_honoured() {
     bad["metadata"]["annotations"]["status.sidecar.istio.io/port"] = "many".into();
     let error = review(&bad, "bookinfo", &NamespaceLabels::new(), &settings()).unwrap_err().to_string();
     assert!(error.contains("status.sidecar.istio.io/port") && error.contains("many"), "{error}");
+}
+
+/// What a Pod with one annotation more looks like.
+fn annotated(name: &str, value: &str) -> Value {
+    let mut pod = reviews();
+    pod["metadata"]["annotations"][name] = value.into();
+    pod
+}
+
+#[test]
+fn each_annotation_has_its_place() {
+    let flag = |name: &str, value: &str| format!("\"{name}\",\"{value}\"");
+    for (annotation, value, place) in [
+        ("traffic.sidecar.istio.io/includeOutboundIPRanges", "10.0.0.0/8", flag("-i", "10.0.0.0/8")),
+        ("traffic.sidecar.istio.io/excludeOutboundIPRanges", "10.1.0.0/16", flag("-x", "10.1.0.0/16")),
+        ("traffic.sidecar.istio.io/includeInboundPorts", "81", flag("-b", "81")),
+        ("traffic.sidecar.istio.io/excludeInboundPorts", "82", flag("-d", "15090,15021,15020,82")),
+        ("traffic.sidecar.istio.io/includeOutboundPorts", "83", flag("-q", "83")),
+        ("traffic.sidecar.istio.io/excludeOutboundPorts", "84", flag("-o", "84")),
+    ] {
+        let args = container(&injected(&annotated(annotation, value)), "istio-init")["args"].to_string();
+        assert!(args.contains(&place), "{annotation}: {args}");
+    }
+    for (annotation, value, pointer, expected) in [
+        ("sidecar.istio.io/proxyImage", "mine", "/image", json!("mine")),
+        ("sidecar.istio.io/proxyCPU", "20m", "/resources/requests/cpu", json!("20m")),
+        ("sidecar.istio.io/proxyCPULimit", "2", "/resources/limits/cpu", json!("2")),
+        ("sidecar.istio.io/proxyMemory", "1Gi", "/resources/requests/memory", json!("1Gi")),
+        ("sidecar.istio.io/proxyMemoryLimit", "2Gi", "/resources/limits/memory", json!("2Gi")),
+        ("sidecar.istio.io/logLevel", "debug", "/args/6", json!("--proxyLogLevel=debug")),
+        (
+            "sidecar.istio.io/componentLogLevel",
+            "rbac:debug",
+            "/args/7",
+            json!("--proxyComponentLogLevel=rbac:debug"),
+        ),
+        (
+            "readiness.status.sidecar.istio.io/initialDelaySeconds",
+            "5",
+            "/readinessProbe/initialDelaySeconds",
+            json!(5),
+        ),
+        ("readiness.status.sidecar.istio.io/periodSeconds", "7", "/readinessProbe/periodSeconds", json!(7)),
+        (
+            "readiness.status.sidecar.istio.io/failureThreshold",
+            "9",
+            "/readinessProbe/failureThreshold",
+            json!(9),
+        ),
+        ("inject.istio.io/templates", "sidecar", "/args/1", json!("sidecar")),
+    ] {
+        let pod = injected(&annotated(annotation, value));
+        assert_eq!(container(&pod, "istio-proxy").pointer(pointer), Some(&expected), "{annotation}");
+    }
+    let unmerged = injected(&annotated("prometheus.istio.io/merge-metrics", "false"));
+    assert_eq!(unmerged["metadata"]["annotations"]["prometheus.io/port"], "9080");
+}
+
+/// Probes, scrapes and what is not captured agree with the port that the agent is told.
+#[test]
+fn the_agent_listens_where_probes_are_sent() {
+    for (pod, port) in [(reviews(), 15020), (annotated("status.sidecar.istio.io/port", "16000"), 16000)] {
+        let pod = injected(&pod);
+        assert_eq!(env(container(&pod, "istio-proxy"), "STATUS_PORT"), &json!(port.to_string()));
+        assert_eq!(container(&pod, "reviews")["readinessProbe"]["httpGet"]["port"], port);
+        assert_eq!(pod["metadata"]["annotations"]["prometheus.io/port"], port.to_string());
+        let args = container(&pod, "istio-init")["args"].to_string();
+        assert!(args.contains(&port.to_string()), "{args}");
+    }
+}
+
+#[test]
+fn settings_of_the_mesh_reach_the_proxy() {
+    let mut settings = settings();
+    let mesh =
+        json!({"proxyListenPort": 16001, "enablePrometheusMerge": false, "defaultConfig": {"meshId": "m"}});
+    settings.mesh = Arc::new(serde_json::from_value(mesh).unwrap());
+    let pod = injected_with(&reviews(), &settings);
+    assert!(container(&pod, "istio-init")["args"].to_string().contains(r#""-p","16001""#));
+    assert_eq!(env(container(&pod, "istio-proxy"), "ISTIO_META_MESH_ID"), "m");
+    assert_eq!(pod["metadata"]["annotations"]["prometheus.io/port"], "9080");
+}
+
+#[test]
+fn what_a_pod_asks_for_and_does_not_get_is_said() {
+    let found = |pod: &Value| match review(pod, "bookinfo", &NamespaceLabels::new(), &settings()).unwrap() {
+        Outcome::Injected { warnings, .. } => warnings.iter().map(ToString::to_string).collect(),
+        Outcome::Skipped(_) => vec!["skipped".to_owned()],
+    };
+    assert!(found(&reviews()).is_empty());
+    for (annotation, value, field) in [
+        ("sidecar.istio.io/userVolume", "[]", "metadata.annotations[sidecar.istio.io/userVolume]: "),
+        ("sidecar.istio.io/proxyCpu", "1", "metadata.annotations[sidecar.istio.io/proxyCpu]: "),
+        (
+            "proxy.istio.io/config",
+            "tracing: {sampling: 5}",
+            "metadata.annotations[proxy.istio.io/config].tracing.sampling: ",
+        ),
+        (
+            "proxy.istio.io/config",
+            "concurency: 1",
+            "metadata.annotations[proxy.istio.io/config].concurency: ",
+        ),
+    ] {
+        let warnings = found(&annotated(annotation, value));
+        assert!(warnings.len() == 1 && warnings[0].starts_with(field), "{annotation}: {warnings:?}");
+    }
+}
+
+/// A Pod that would pass beside its proxy is not made.
+#[test]
+fn capture_that_is_not_there_is_refused() {
+    let refused = |pod: &Value, settings: &InjectSettings| {
+        review(pod, "bookinfo", &NamespaceLabels::new(), settings).unwrap_err().to_string()
+    };
+    for (annotation, value) in [
+        ("sidecar.istio.io/interceptionMode", "NONE"),
+        ("sidecar.istio.io/interceptionMode", "TPROXY"),
+        ("sidecar.istio.io/interceptionMode", "other"),
+        ("proxy.istio.io/config", "interceptionMode: NONE"),
+        ("traffic.sidecar.istio.io/kubevirtInterfaces", "k6t0"),
+    ] {
+        let error = refused(&annotated(annotation, value), &settings());
+        assert!(error.contains(annotation), "{error}");
+    }
+    let mut of_mesh = settings();
+    of_mesh.default_config = Arc::new(json!({"interceptionMode": "NONE"}));
+    assert!(refused(&reviews(), &of_mesh).contains("ConfigMap istio"));
+    assert_eq!(
+        env(container(&injected(&reviews()), "istio-proxy"), "ISTIO_META_INTERCEPTION_MODE"),
+        "REDIRECT"
+    );
 }
 
 #[test]

@@ -12,6 +12,9 @@ use super::{InjectError, InjectSettings, Template};
 /// Longest name of a workload that is taken from a Pod.
 const POD_NAME_SUFFIX_SEPARATOR: char = '-';
 
+/// How traffic is captured.
+const REDIRECT: &str = "REDIRECT";
+
 /// Everything that the template depends on.
 #[derive(Clone, Debug)]
 pub(super) struct Plan {
@@ -45,13 +48,11 @@ impl Plan {
         let proxy_config = proxy_config(annotation(annotations::PROXY_CONFIG), settings)?;
         let interception_mode = annotation(annotations::INTERCEPTION_MODE)
             .or_else(|| proxy_config["interceptionMode"].as_str())
-            .unwrap_or("REDIRECT")
+            .unwrap_or(REDIRECT)
             .to_owned();
-        if !["REDIRECT", "TPROXY", "NONE"].contains(&interception_mode.as_str()) {
-            return Err(InjectError::Annotation {
-                annotation: annotations::INTERCEPTION_MODE,
-                reason: format!("{interception_mode:?} is not one of REDIRECT, TPROXY, NONE"),
-            });
+        // Nothing of a gateway is captured.
+        if template == Template::Sidecar && interception_mode != REDIRECT {
+            return Err(InjectError::Interception(interception_mode));
         }
         let (workload, owner) = owner(pod, namespace);
         let label = |keys: [&str; 3]| keys.iter().find_map(|key| pod.labels().get(*key).cloned());

@@ -5,7 +5,6 @@
 //! longer.
 //! (Istio: PILOT_DEBOUNCE_AFTER, PILOT_DEBOUNCE_MAX.)
 
-mod mesh_settings;
 mod sizes;
 
 use std::{
@@ -16,20 +15,22 @@ use std::{
 
 use k8s_openapi::api::core::v1::ConfigMap;
 use portolan_mesh::{FederationInputs, Mesh};
-use portolan_resources::MeshConfig;
+use portolan_names::names;
+use portolan_resources::{MeshConfig, validation::Report};
 use tokio::{
     sync::{mpsc, watch},
     time::{Instant, sleep_until},
 };
 
 use crate::{
+    mesh_settings::MeshSettings,
     metrics::{Metric, Metrics},
     publish::Publisher,
     settings::Settings,
+    validate,
     watch::{Change, Events, Kind, Update},
 };
 
-use mesh_settings::MeshSettings;
 use sizes::Sizes;
 
 /// Changes taken out of the queue in one go.
@@ -197,6 +198,7 @@ impl Pusher {
         match MeshSettings::read(change) {
             Ok(settings) => {
                 let mesh = Arc::new(settings.mesh);
+                self.tell(&settings.report);
                 self.settings.set_mesh(mesh.clone(), settings.default_config);
                 Some(mesh)
             }
@@ -204,6 +206,17 @@ impl Pusher {
                 tracing::error!(%error, "the mesh's settings can't be read; the last good ones stay in force");
                 self.metrics.count(Metric::ObjectErrors, &[("type", "MeshConfig")]);
                 None
+            }
+        }
+    }
+
+    /// Settings that do not work: whoever runs the mesh may have missed the webhook's answer.
+    fn tell(&self, report: &Report) {
+        for (state, findings) in [("refused", &report.errors), ("warning", &report.warnings)] {
+            let number = u64::try_from(findings.len()).unwrap_or(u64::MAX);
+            self.metrics.set(Metric::SettingsWithoutEffect, &[("state", state)], number);
+            for finding in validate::warnings(findings) {
+                tracing::warn!("ConfigMap {}: {finding}", names::MESH_CONFIG_MAP);
             }
         }
     }

@@ -87,12 +87,18 @@ fn operations(configuration: &Value, namespace: &str, bundle: &str, fail: bool) 
             let path = format!("/webhooks/{index}/clientConfig/caBundle");
             operations.push(json!({"op": "add", "path": path, "value": bundle}));
         }
-        if fail && webhook["failurePolicy"] != "Fail" {
+        if fail && !advises(webhook) && webhook["failurePolicy"] != "Fail" {
             let path = format!("/webhooks/{index}/failurePolicy");
             operations.push(json!({"op": "add", "path": path, "value": "Fail"}));
         }
     }
     operations
+}
+
+/// Whether a webhook is about objects of Kubernetes itself. They have to be taken while we are away.
+fn advises(webhook: &Value) -> bool {
+    let rules = webhook["rules"].as_array().into_iter().flatten();
+    rules.flat_map(|rule| rule["apiGroups"].as_array().into_iter().flatten()).any(|group| group == "")
 }
 
 /// Whether we are reached through our own Service with our own certificate, as the API server will.
@@ -135,5 +141,8 @@ mod tests {
         );
         assert_eq!(operations(&configuration, "istio-system", "old", true).len(), 1);
         assert!(operations(&configuration, "istio-system", "old", false).is_empty());
+        let mut advice = configuration;
+        advice["webhooks"][1]["rules"] = json!([{"apiGroups": ["x"]}, {"apiGroups": [""]}]);
+        assert!(operations(&advice, "istio-system", "old", true).is_empty());
     }
 }

@@ -106,12 +106,18 @@ async fn inject_pod(State(webhooks): State<Arc<Webhooks>>, body: Bytes) -> Answe
             tracing::debug!(namespace, pod = name, reason = skip.reason(), "not injected");
             json!({"uid": uid, "allowed": true})
         }
-        Ok(Outcome::Injected(patch)) => {
+        Ok(Outcome::Injected { patch, warnings }) => {
             webhooks.metrics.count(Metric::InjectionSuccess, &[]);
             tracing::info!(namespace, pod = name, "injected");
             let patch = serde_json::to_vec(&patch)
                 .map_err(|error| (StatusCode::INTERNAL_SERVER_ERROR, error.to_string()))?;
-            json!({"uid": uid, "allowed": true, "patchType": "JSONPatch", "patch": STANDARD.encode(patch)})
+            let patch = STANDARD.encode(patch);
+            let warnings = validate::warnings(&warnings);
+            // A Deployment's Pods are made by a controller, which shows warnings to nobody.
+            for warning in &warnings {
+                tracing::warn!(namespace, pod = name, "{warning}");
+            }
+            json!({"uid": uid, "allowed": true, "patchType": "JSONPatch", "patch": patch, "warnings": warnings})
         }
         Err(error) => {
             webhooks.metrics.count(Metric::InjectionFailure, &[]);
@@ -134,7 +140,7 @@ async fn validate_object(State(webhooks): State<Arc<Webhooks>>, body: Bytes) -> 
         // A deletion.
         return Ok(answer(&version, json!({"uid": uid, "allowed": true})));
     }
-    let verdict = validate::validate(object);
+    let verdict = validate::validate(&request);
     let mut response = match &verdict.refused {
         None => {
             webhooks.metrics.count(Metric::ValidationPassed, &labels);
@@ -206,6 +212,26 @@ mod tests {
         let plain = json!({"kind": "Pod", "metadata": {"name": "a"}, "spec": {"containers": []}});
         let (_, answer) = post("/inject", review(plain)).await;
         assert!(answer["response"].get("patch").is_none());
+    }
+
+    #[tokio::test]
+    async fn what_a_pod_does_not_get_is_in_the_answer() {
+        let asking = |annotation: &str, value: &str| {
+            review(json!({
+                "kind": "Pod",
+                "metadata": {"name": "a", "labels": {"sidecar.istio.io/inject": "true"}, "annotations": {annotation: value}},
+                "spec": {"containers": [{"name": "a", "image": "x"}]},
+            }))
+        };
+        let (_, answer) = post("/inject", asking("sidecar.istio.io/userVolume", "[]")).await;
+        assert_eq!(answer["response"]["allowed"], true);
+        assert!(answer["response"]["warnings"][0].as_str().unwrap().contains("userVolume"), "{answer}");
+        let (_, answer) = post("/inject", asking("sidecar.istio.io/interceptionMode", "NONE")).await;
+        assert_eq!(answer["response"]["allowed"], false);
+        assert!(
+            answer["response"]["status"]["message"].as_str().unwrap().contains("interceptionMode"),
+            "{answer}"
+        );
     }
 
     #[tokio::test]

@@ -250,6 +250,28 @@ fn listed_endpoints_are_taken_over_with_all_that_they_say() {
 }
 
 #[test]
+fn a_workload_entry_says_what_a_listed_endpoint_would() {
+    let port = "ports: [{number: 80, name: h, protocol: HTTP, targetPort: 8080}]";
+    let own = "address: 10.0.0.1, ports: {h: 9090}, labels: {app: a, security.istio.io/tlsMode: istio}, network: net, \
+        locality: r/z/s, weight: 3, serviceAccount: acc";
+    let entry = |more: &str| {
+        entry(
+            "e",
+            &format!("hosts: [a.example], location: MESH_INTERNAL, resolution: STATIC, {port}, {more}"),
+        )
+    };
+    let of = |yaml: &str| mesh(yaml).model().endpoints()["a.example"].port(80).to_vec();
+    let listed = of(&entry(&format!("endpoints: [{{{own}}}]")));
+    let selected = of(&format!(
+        "{}---\nkind: WorkloadEntry\nmetadata: {{name: w, namespace: shop}}\nspec: {{{own}}}\n",
+        entry("workloadSelector: {labels: {app: a}}")
+    ));
+    assert_eq!((listed[0].port, listed[0].weight, listed[0].network.as_str()), (9090, 3, "net"));
+    let named = Endpoint { workload: "w".to_owned(), ..listed[0].clone() };
+    assert_eq!(selected, [named]);
+}
+
+#[test]
 fn a_selector_takes_workload_entries_and_pods_of_its_namespace_with_all_of_its_labels() {
     let workload = |kind: &str, namespace: &str, name: &str, ip: &str, labels: &str| {
         let labels = format!("security.istio.io/tlsMode: istio{labels}");

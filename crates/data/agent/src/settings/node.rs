@@ -123,6 +123,7 @@ mod tests {
             ("ISTIO_META_POD_PORTS", "[{\"containerPort\":9080}]"),
             ("ISTIO_METAJSON_EXTRA", r#"{"a":[1,true]}"#),
             ("CANONICAL_SERVICE", "productpage"),
+            ("CANONICAL_REVISION", "v1"),
             ("TRUST_DOMAIN", "west.local"),
         ]);
         let data = metadata(&config);
@@ -135,6 +136,7 @@ mod tests {
         assert_eq!(data["EXTRA"]["a"][1], Value::Bool(true));
         assert_eq!(data["LABELS"]["version"], "v1");
         assert_eq!(data["LABELS"]["service.istio.io/canonical-name"], "productpage");
+        assert_eq!(data["LABELS"]["service.istio.io/canonical-revision"], "v1");
         let node = node(&config);
         assert_eq!(node.cluster, "productpage.bookinfo");
         assert_eq!(node.metadata.unwrap().fields.len(), data.len());

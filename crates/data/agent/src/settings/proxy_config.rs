@@ -244,6 +244,42 @@ mod tests {
     }
 
     #[test]
+    fn each_field_is_taken_over() {
+        let config = ProxyConfig::load(
+            Some(
+                r#"{"discoveryAddress":"a:1","configPath":"/c","binaryPath":"/b","serviceCluster":"s","drainDuration":"1s",
+                "parentShutdownDuration":"2s","terminationDrainDuration":"3s","proxyAdminPort":4,"statusPort":5,
+                "concurrency":6,"proxyMetadata":{"A":"b"},"proxyStatsMatcher":{"inclusionPrefixes":["p"],
+                "inclusionSuffixes":["q"],"inclusionRegexps":["r"]}}"#,
+            ),
+            None,
+        )
+        .unwrap();
+        let texts = |texts: &[&str]| texts.iter().map(|text| (*text).to_owned()).collect();
+        let expected = ProxyConfig {
+            discovery_address: "a:1".into(),
+            config_path: "/c".into(),
+            binary_path: "/b".into(),
+            service_cluster: "s".into(),
+            drain_duration: Duration::from_secs(1),
+            parent_shutdown_duration: Duration::from_secs(2),
+            termination_drain_duration: Duration::from_secs(3),
+            proxy_admin_port: 4,
+            status_port: 5,
+            concurrency: Some(6),
+            proxy_metadata: vec![("A".into(), "b".into())],
+            stats_matcher: StatsMatcher {
+                prefixes: texts(&["p"]),
+                suffixes: texts(&["q"]),
+                regexps: texts(&["r"]),
+            },
+            document: config.document.clone(),
+            ..ProxyConfig::default()
+        };
+        assert_eq!(config, expected);
+    }
+
+    #[test]
     fn a_wrong_field_is_named() {
         for (text, message) in [
             ("[]", "PROXY_CONFIG must be a mapping of ProxyConfig fields"),

@@ -64,7 +64,7 @@ impl AgentConfig {
             grace_ratio: vars.ratio(env::SECRET_GRACE_PERIOD_RATIO, DEFAULT_GRACE_RATIO)?,
             output_certs: vars.text("OUTPUT_CERTS").map(PathBuf::from),
             admin_port: vars.port("ENVOY_ADMIN_PORT", proxy.proxy_admin_port)?,
-            status_port: vars.port("STATUS_PORT", proxy.status_port)?,
+            status_port: vars.port(env::STATUS_PORT, proxy.status_port)?,
             health_port: vars.port(env::ENVOY_STATUS_PORT, ports::HEALTH)?,
             prometheus_port: vars.port(env::ENVOY_PROMETHEUS_PORT, ports::PROXY_METRICS)?,
             dns_port: dns_port(vars)?,
@@ -218,6 +218,75 @@ pub(crate) mod tests {
     fn dns_is_answered_only_when_captured() {
         assert_eq!(sidecar(&[]).dns_port, None);
         assert_eq!(sidecar(&[("ISTIO_META_DNS_CAPTURE", "true")]).dns_port, Some(ports::DNS));
+    }
+
+    #[test]
+    fn ports_are_those_of_the_configuration_unless_the_environment_says_otherwise() {
+        let of = |extra: &[(&str, &str)]| {
+            let config = sidecar(extra);
+            [config.admin_port, config.status_port, config.health_port, config.prometheus_port]
+        };
+        let configured = ("PROXY_CONFIG", r#"{"proxyAdminPort": 1, "statusPort": 2}"#);
+        assert_eq!(of(&[]), [15000, 15020, 15021, 15090]);
+        assert_eq!(of(&[configured]), [1, 2, 15021, 15090]);
+        let said = [
+            configured,
+            ("ENVOY_ADMIN_PORT", "3"),
+            ("STATUS_PORT", "4"),
+            ("ENVOY_STATUS_PORT", "5"),
+            ("ENVOY_PROMETHEUS_PORT", "6"),
+        ];
+        assert_eq!(of(&said), [3, 4, 5, 6]);
+    }
+
+    #[test]
+    fn an_envoy_is_where_the_configuration_says() {
+        let of = |extra: &[(&str, &str)]| sidecar(extra).data_plane;
+        let configured = ("PROXY_CONFIG", r#"{"binaryPath": "/b"}"#);
+        let asked = ("PORTOLAN_PROXY", "envoy");
+        assert_eq!(of(&[configured]), DataPlaneChoice::Portolan);
+        assert_eq!(of(&[configured, asked]), DataPlaneChoice::Envoy("/b".into()));
+        let other = ("PORTOLAN_ENVOY", "/o");
+        assert_eq!(of(&[configured, asked, other]), DataPlaneChoice::Envoy("/o".into()));
+        assert_eq!(
+            of(&[configured, asked, other, ("ENVOY_PATH", "/e")]),
+            DataPlaneChoice::Envoy("/e".into())
+        );
+    }
+
+    #[test]
+    fn files_are_where_the_environment_says() {
+        let of = |extra: &[(&str, &str)]| {
+            let config = sidecar(extra);
+            let path = |path: PathBuf| path.display().to_string();
+            [path(config.xds_root), path(config.ca_root), path(config.token_path)]
+        };
+        assert_eq!(of(&[]), [paths::ISTIOD_ROOT, paths::ISTIOD_ROOT, paths::TOKEN]);
+        let kubernetes = [("PILOT_CERT_PROVIDER", "kubernetes"), ("JWT_POLICY", "first-party-jwt")];
+        assert_eq!(
+            of(&kubernetes),
+            [paths::KUBERNETES_ROOT, paths::KUBERNETES_ROOT, paths::SERVICE_ACCOUNT_TOKEN]
+        );
+        let said = [("XDS_ROOT_CA", "/x"), ("CA_ROOT_CA", "/c"), ("PORTOLAN_TOKEN_PATH", "/t")];
+        assert_eq!(of(&said), ["/x", "/c", "/t"]);
+        let outputs = |extra: &[(&str, &str)]| sidecar(extra).output_certs;
+        assert_eq!(outputs(&[]), None);
+        assert_eq!(outputs(&[("OUTPUT_CERTS", "/o")]), Some("/o".into()));
+    }
+
+    #[test]
+    fn the_authority_is_the_control_plane_unless_the_environment_names_another() {
+        let configured = ("PROXY_CONFIG", r#"{"discoveryAddress": "istiod.west:15012"}"#);
+        let of = |extra: &[(&str, &str)]| sidecar(extra).ca_address;
+        assert_eq!(of(&[configured]), "istiod.west:15012");
+        assert_eq!(of(&[configured, ("CA_ADDR", "ca:1")]), "ca:1");
+    }
+
+    #[test]
+    fn certificates_live_as_long_as_the_environment_says() {
+        let config = sidecar(&[("SECRET_TTL", "2h"), ("SECRET_GRACE_PERIOD_RATIO", "0.25")]);
+        assert_eq!(config.secret_ttl, Duration::from_secs(7200));
+        assert!((config.grace_ratio - 0.25).abs() < 1e-9, "{}", config.grace_ratio);
     }
 
     #[test]

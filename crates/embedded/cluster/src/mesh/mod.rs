@@ -113,6 +113,11 @@ fn proxy_probe() -> Value {
 
 #[cfg(test)]
 mod tests {
+    use portolan_resources::{
+        support::{On, judge_metadata, judge_settings},
+        validation::Report,
+    };
+
     use super::*;
     use k8s_openapi::api::admissionregistration::v1::{
         MutatingWebhookConfiguration, ValidatingWebhookConfiguration,
@@ -206,5 +211,28 @@ mod tests {
                 assert_eq!(labels["sidecar.istio.io/inject"], "false");
             }
         }
+    }
+
+    /// Nobody is warned of what we have written ourselves.
+    #[test]
+    fn manifests_ask_for_nothing_that_does_not_work() {
+        let mut looked_at = 0;
+        for manifest in manifests(&options()) {
+            let reports = match manifest["kind"].as_str().unwrap() {
+                "Service" => vec![judge_metadata(&manifest["metadata"], On::Service)],
+                "Deployment" => vec![judge_metadata(&manifest["spec"]["template"]["metadata"], On::Pod)],
+                "ConfigMap" => manifest["data"][names::MESH_CONFIG_KEY]
+                    .as_str()
+                    .map(|text| judge_settings(&serde_saphyr::from_str(text).unwrap(), "mesh"))
+                    .into_iter()
+                    .collect(),
+                _ => Vec::new(),
+            };
+            for report in reports {
+                looked_at += 1;
+                assert_eq!(report, Report::default(), "{}", manifest["metadata"]["name"]);
+            }
+        }
+        assert!(looked_at > 6, "{looked_at}");
     }
 }

@@ -121,6 +121,22 @@ fn server_tls(r: &mut Report, path: &str, tls: &ServerTlsSettings, terminates: b
                     "mode ISTIO_MUTUAL uses the gateway's own certificate; remove the certificate fields",
                 );
             }
+            // All of the mesh is let in by one rule; a restriction that nobody looks at would let in too many.
+            if !tls.subject_alt_names.is_empty() {
+                r.error(
+                    format!("{path}.subjectAltNames"),
+                    "mode ISTIO_MUTUAL lets in whoever the mesh knows; use an AuthorizationPolicy",
+                );
+            }
+            if tls.min_protocol_version.is_some_and(|least| least > TlsProtocol::V1_2) {
+                r.error(format!("{path}.minProtocolVersion"), "is TLSV1_2 for mode ISTIO_MUTUAL");
+            }
+            if tls
+                .max_protocol_version
+                .is_some_and(|most| most != TlsProtocol::Auto && most < TlsProtocol::V1_3)
+            {
+                r.error(format!("{path}.maxProtocolVersion"), "is TLSV1_3 for mode ISTIO_MUTUAL");
+            }
         }
         ServerTlsMode::Passthrough | ServerTlsMode::AutoPassthrough => {
             if has_files || credential {

@@ -13,7 +13,7 @@ mod service_entry;
 mod sidecar;
 mod virtual_service;
 
-use std::fmt;
+pub use crate::report::{Finding, Report, ValidationError};
 
 use serde::de::DeserializeOwned;
 use serde_json::Value;
@@ -21,63 +21,8 @@ use serde_json::Value;
 use crate::{
     AuthorizationPolicy, DestinationRule, ExportedServiceSet, Gateway, ImportedServiceSet,
     PeerAuthentication, RequestAuthentication, ServiceEntry, ServiceMeshPeer, Sidecar, VirtualService,
-    WorkloadEntry,
+    WorkloadEntry, support,
 };
-
-/// One finding.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Finding {
-    /// Path of the field.
-    pub field: String,
-    /// What is wrong and what to do.
-    pub message: String,
-}
-
-impl fmt::Display for Finding {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {}", self.field, self.message)
-    }
-}
-
-/// All findings of one object.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Report {
-    /// The object is refused.
-    pub errors: Vec<Finding>,
-    /// The object is accepted; the user is told.
-    pub warnings: Vec<Finding>,
-}
-
-impl Report {
-    /// No errors.
-    pub fn is_valid(&self) -> bool {
-        self.errors.is_empty()
-    }
-    /// Adds an error.
-    pub fn error(&mut self, field: impl Into<String>, message: impl Into<String>) {
-        self.errors.push(Finding { field: field.into(), message: message.into() });
-    }
-    /// Adds a warning.
-    pub fn warn(&mut self, field: impl Into<String>, message: impl Into<String>) {
-        self.warnings.push(Finding { field: field.into(), message: message.into() });
-    }
-    /// The object as a result, for callers that only pass it on.
-    pub fn into_result(self) -> Result<Vec<Finding>, ValidationError> {
-        if self.errors.is_empty() {
-            Ok(self.warnings)
-        } else {
-            Err(ValidationError { findings: self.errors })
-        }
-    }
-}
-
-/// The errors of one object.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{}", findings.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))]
-pub struct ValidationError {
-    /// What was found.
-    pub findings: Vec<Finding>,
-}
 
 /// Kinds that can be validated.
 pub trait Validate {
@@ -106,8 +51,16 @@ pub enum DecodeError {
     },
 }
 
-/// Validates an object as it comes in an AdmissionReview.
+/// Validates an object as it comes in an AdmissionReview: by the rules of its kind, and by the support table.
 pub fn validate_json(object: &Value) -> Result<Report, DecodeError> {
+    let mut report = by_rules(object)?;
+    report.extend(support::judge(object["kind"].as_str().unwrap_or_default(), object));
+    report.extend(support::judge_metadata(&object["metadata"], support::On::Configuration));
+    Ok(report)
+}
+
+/// What the rules of an object's kind find.
+fn by_rules(object: &Value) -> Result<Report, DecodeError> {
     let text = |key: &str| object.get(key).and_then(Value::as_str).unwrap_or_default();
     let (api_version, kind) = (text("apiVersion"), text("kind"));
     let group = api_version.split('/').next().unwrap_or_default();

@@ -110,6 +110,10 @@ fn resolution(r: &mut Report, spec: &ServiceEntrySpec) {
             }
         }
         Resolution::Dns => {
+            let moved = |port: &Port| port.target_port.is_some_and(|target| target != port.number);
+            if spec.endpoints.is_empty() && spec.workload_selector.is_none() && spec.ports.iter().any(moved) {
+                r.warn("spec.ports", "targetPort has no effect for resolution DNS without endpoints");
+            }
             if spec.endpoints.is_empty()
                 && spec.workload_selector.is_none()
                 && spec.hosts.iter().any(|h| h.contains('*'))

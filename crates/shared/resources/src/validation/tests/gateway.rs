@@ -186,6 +186,30 @@ fn modes_have_the_material_that_they_use() {
     }
 }
 
+/// What would keep somebody out is not taken where nobody looks at it.
+#[test]
+fn mesh_tls_has_no_restrictions_of_its_own() {
+    check_tls(&[
+        (
+            "mode: ISTIO_MUTUAL, subjectAltNames: [a]",
+            &[
+                "$.subjectAltNames: mode ISTIO_MUTUAL lets in whoever the mesh knows; use an AuthorizationPolicy",
+            ],
+        ),
+        (
+            "mode: ISTIO_MUTUAL, minProtocolVersion: TLSV1_3",
+            &["$.minProtocolVersion: is TLSV1_2 for mode ISTIO_MUTUAL"],
+        ),
+        ("mode: ISTIO_MUTUAL, minProtocolVersion: TLSV1_2, maxProtocolVersion: TLSV1_3", &[]),
+        ("mode: ISTIO_MUTUAL, maxProtocolVersion: TLS_AUTO", &[]),
+        (
+            "mode: ISTIO_MUTUAL, maxProtocolVersion: TLSV1_2",
+            &["$.maxProtocolVersion: is TLSV1_3 for mode ISTIO_MUTUAL"],
+        ),
+        ("mode: MUTUAL, credentialName: c, subjectAltNames: [a], maxProtocolVersion: TLSV1_2", &[]),
+    ]);
+}
+
 #[test]
 fn protocol_versions_are_a_range() {
     let with = |min: &str, max: &str| {

@@ -21,7 +21,7 @@ fn yaml(text: &str) -> Value {
 fn findings(api_version: &str, kind: &str, spec: &str) -> Vec<String> {
     let object =
         yaml(&format!("apiVersion: {api_version}\nkind: {kind}\nmetadata: {{name: x}}\nspec: {spec}"));
-    let report = validate_json(&object).unwrap_or_else(|error| panic!("{error}: {spec}"));
+    let report = by_rules(&object).unwrap_or_else(|error| panic!("{error}: {spec}"));
     assert_eq!(report.is_valid(), report.errors.is_empty(), "{spec}");
     let warnings = report.warnings.iter().map(|found| format!("warning: {found}"));
     report.errors.iter().map(ToString::to_string).chain(warnings).collect()

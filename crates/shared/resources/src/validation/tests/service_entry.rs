@@ -128,7 +128,12 @@ fn without_resolution_there_are_no_endpoints() {
         "ServiceEntry",
         template,
         "",
-        &[("NONE", &["warning: spec.ports: targetPort has no effect for resolution NONE"]), ("DNS", &[])],
+        &[
+            ("NONE", &["warning: spec.ports: targetPort has no effect for resolution NONE"]),
+            ("DNS", &["warning: spec.ports: targetPort has no effect for resolution DNS without endpoints"]),
+            ("DNS, endpoints: [{address: a.example}]", &[]),
+            ("DNS, workloadSelector: {labels: {a: b}}", &[]),
+        ],
     );
 }
 
