@@ -23,7 +23,7 @@ pub(crate) async fn run(options: &ControlPlaneOptions) -> Result<(), BenchError>
         Some(given) => given.clone(),
         None => std::env::current_exe().map_err(BenchError::Resources)?.with_file_name("portolan"),
     };
-    let machine = Machine::with(&[("portolan", program.as_path(), ["version"].as_slice())]).await;
+    let machine = Machine::with(&[("portolan", program.as_path(), ["version", "--client"].as_slice())]).await;
     println!("{machine}");
     let mut report = Report { machine, sizes: Vec::new() };
     for size in options.sizes() {

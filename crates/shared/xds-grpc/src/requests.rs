@@ -101,7 +101,9 @@ impl<Q: Message + Default> Requests<Q> {
                 let length = usize::try_from(length).unwrap_or(usize::MAX);
                 match flag {
                     0 => {}
-                    1 => return Err(Status::internal("the message is compressed, and no encoding was named")),
+                    1 => {
+                        return Err(Status::internal("the message is compressed, and no encoding was named"));
+                    }
                     flag => return Err(Status::internal(format!("{flag} is no flag of a message"))),
                 }
                 if length > self.max {
@@ -237,7 +239,8 @@ mod tests {
 
     #[tokio::test]
     async fn messages_are_read_in_whatever_pieces_they_arrive() {
-        let requests = [request(&["a", "b"]), request(&[]), DiscoveryRequest::default(), request(&["c"; 100])];
+        let requests =
+            [request(&["a", "b"]), request(&[]), DiscoveryRequest::default(), request(&["c"; 100])];
         let bytes: Vec<u8> = requests.iter().flat_map(|r| framed(0, &r.encode_to_vec())).collect();
         for size in [1, 2, 3, 4, 5, 6, 7, 100, bytes.len()] {
             let (sender, mut stream) = stream();

@@ -10,9 +10,7 @@ use bytes::{Buf, BufMut, Bytes};
 use portolan_envoy_api::pb::{envoy::config::core::v3::Node, google::rpc::Status};
 use prost::{
     DecodeError, Message,
-    encoding::{
-        self, DecodeContext, WireType, encode_key, encode_varint, encoded_len_varint, key_len,
-    },
+    encoding::{self, DecodeContext, WireType, encode_key, encode_varint, encoded_len_varint, key_len},
 };
 
 use crate::{Resource, Version};
@@ -366,7 +364,11 @@ mod tests {
             type_url: "t".into(),
             resource_names_subscribe: vec!["a".into(), "*".into()],
             resource_names_unsubscribe: vec!["b".into()],
-            initial_resource_versions: [("a".to_owned(), version.to_string()), ("b".to_owned(), "7".to_owned())].into(),
+            initial_resource_versions: [
+                ("a".to_owned(), version.to_string()),
+                ("b".to_owned(), "7".to_owned()),
+            ]
+            .into(),
             response_nonce: "n".into(),
             error_detail: Some(Status { code: 3, message: "no".into(), details: Vec::new() }),
             ..Default::default()

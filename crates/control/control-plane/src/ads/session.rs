@@ -2,10 +2,7 @@
 
 use std::sync::Arc;
 
-use portolan_envoy_api::pb::envoy::{
-    config::core::v3::Node,
-    service::discovery::v3::DiscoveryRequest,
-};
+use portolan_envoy_api::pb::envoy::{config::core::v3::Node, service::discovery::v3::DiscoveryRequest};
 use portolan_xds::{
     server::{DeltaStream, Received, RequestError, SotwStream, Source, Status, Watch},
     wire::{DeltaRequest, DeltaResponse, SotwResponse},

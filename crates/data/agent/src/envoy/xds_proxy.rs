@@ -13,7 +13,7 @@ use portolan_envoy_api::pb::envoy::service::discovery::v3::{
     DeltaDiscoveryRequest, DeltaDiscoveryResponse, DiscoveryRequest, DiscoveryResponse,
 };
 use portolan_envoy_api::pb::google::rpc;
-use portolan_xds_grpc::{ADS, BoxStream, Discovery, Requests, DiscoveryClient};
+use portolan_xds_grpc::{ADS, BoxStream, Discovery, DiscoveryClient, Requests};
 use tokio::sync::mpsc::{self, error::SendTimeoutError};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
@@ -291,10 +291,7 @@ mod tests {
     }
 
     /// How long it takes until the streams are given up.
-    async fn given_up(
-        down: tonic::body::Body,
-        up: tonic::body::Body,
-    ) -> tokio::time::Duration {
+    async fn given_up(down: tonic::body::Body, up: tonic::body::Body) -> tokio::time::Duration {
         // Full queues that nobody empties.
         let (up_sender, _up_receiver) = mpsc::channel(1);
         up_sender.send(DiscoveryRequest::default()).await.unwrap();

@@ -78,9 +78,8 @@ impl TypeState {
         }
         stated.retain(|name, _| !before.contains(name));
         let gone = before.names().cloned().chain(stated.keys().map(|name| Arc::from(*name))).collect();
-        let known = |name: &Arc<str>| {
-            sent.contains(name) || before.contains(name) || stated.contains_key(&**name)
-        };
+        let known =
+            |name: &Arc<str>| sent.contains(name) || before.contains(name) || stated.contains_key(&**name);
         let missing = self.watch.names.iter().filter(|name| !known(name)).cloned().collect();
         self.watch.share_names(&sent);
         self.sent = sent;

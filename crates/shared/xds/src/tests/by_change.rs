@@ -2,7 +2,6 @@
 
 use std::{cell::Cell, sync::Arc};
 
-
 use super::{DeltaRequest, ask, names, request, sotw, stated};
 use crate::{
     Resource,

@@ -1,6 +1,5 @@
 //! A server's delta stream.
 
-
 use super::{DeltaRequest, Stated, anything, ask, names, refusal, request, stated};
 use crate::{
     server::{Answer, DeltaStream, MAX_ERROR_TEXT, MAX_NAMES, MAX_OUTSTANDING, MAX_TYPES, RequestError},
@@ -129,11 +128,7 @@ fn a_refused_version_is_not_repeated() {
     let mut stream = DeltaStream::new("");
     stream.on_request(request(CLUSTER)).unwrap();
     let bad = respond(&mut stream, CLUSTER, &[("a", "bad")]).unwrap();
-    let nack = DeltaRequest {
-        response_nonce: bad.nonce,
-        error_detail: refusal("a: no"),
-        ..request(CLUSTER)
-    };
+    let nack = DeltaRequest { response_nonce: bad.nonce, error_detail: refusal("a: no"), ..request(CLUSTER) };
     assert_eq!(stream.on_request(nack).unwrap().answer, Answer::Nack("a: no".into()));
     assert_eq!(update(&mut stream, CLUSTER, &[("a", "bad")]), None);
     assert_eq!(stream.status(CLUSTER).unwrap().last_error.as_deref(), Some("a: no"));
@@ -355,11 +350,8 @@ fn a_refusal_counts_for_the_response_that_it_names() {
     let mut stream = DeltaStream::new("");
     stream.on_request(request(CLUSTER)).unwrap();
     let first = respond(&mut stream, CLUSTER, &[("a", "1")]).unwrap();
-    let answer = DeltaRequest {
-        response_nonce: first.nonce,
-        error_detail: refusal("no"),
-        ..request(CLUSTER)
-    };
+    let answer =
+        DeltaRequest { response_nonce: first.nonce, error_detail: refusal("no"), ..request(CLUSTER) };
     let received = stream.on_request(answer.clone()).unwrap();
     assert_eq!(
         (received.answer, received.first, received.respond),
@@ -375,11 +367,7 @@ fn a_refusal_of_an_empty_response_is_made_good_by_any() {
     let mut stream = DeltaStream::new("");
     stream.on_request(request(CLUSTER)).unwrap();
     let empty = respond(&mut stream, CLUSTER, &[]).unwrap();
-    let no = DeltaRequest {
-        response_nonce: empty.nonce,
-        error_detail: refusal("no"),
-        ..request(CLUSTER)
-    };
+    let no = DeltaRequest { response_nonce: empty.nonce, error_detail: refusal("no"), ..request(CLUSTER) };
     stream.on_request(no).unwrap();
     let next = update(&mut stream, CLUSTER, &[("a", "1")]).unwrap();
     stream.on_request(DeltaRequest { response_nonce: next.nonce, ..request(CLUSTER) }).unwrap();
@@ -395,11 +383,8 @@ fn the_text_of_a_refusal_is_kept_up_to_a_limit() {
         let mut stream = DeltaStream::new("");
         stream.on_request(request(CLUSTER)).unwrap();
         let sent = respond(&mut stream, CLUSTER, &[]).unwrap();
-        let no = DeltaRequest {
-            response_nonce: sent.nonce,
-            error_detail: refusal(&text),
-            ..request(CLUSTER)
-        };
+        let no =
+            DeltaRequest { response_nonce: sent.nonce, error_detail: refusal(&text), ..request(CLUSTER) };
         assert_eq!(stream.on_request(no).unwrap().answer, Answer::Nack(expected));
     }
 }

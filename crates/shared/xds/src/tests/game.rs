@@ -7,8 +7,8 @@ use std::{
     sync::Arc,
 };
 
-use proptest::prelude::*;
 use portolan_envoy_api::pb::envoy::service::discovery::v3::DeltaDiscoveryRequest;
+use proptest::prelude::*;
 use prost::Message;
 
 use super::received;
