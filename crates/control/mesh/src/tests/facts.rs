@@ -131,7 +131,7 @@ fn workloads_are_found_by_name_and_by_address() {
     assert_eq!(model.workload("shop", "other"), None);
     assert_eq!(model.workload_at(&"10.64.0.5".parse().unwrap()), Some(pod.clone()));
     assert_eq!(model.workload_at(&"10.64.0.6".parse().unwrap()), None);
-    assert_eq!(model.workloads(), [pod.clone()]);
+    assert_eq!(model.workloads(), std::slice::from_ref(&pod));
 
     // A proxy's name counts before its address, and what it says itself only where there is no such Pod.
     let mut node = sidecar("shop", json!({"said": "itself"}));
