@@ -3,6 +3,7 @@
 //! that is made, with small meshes of its own.
 
 mod access_logs;
+mod audiences;
 mod authz;
 mod cluster_policy;
 mod clusters;
