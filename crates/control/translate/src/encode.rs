@@ -24,6 +24,16 @@ struct InUse {
 /// Entries up to which dead ones are left in peace.
 const FEW: usize = 4096;
 
+impl InUse {
+    /// Forgets dead ones when there are twice as many entries as after the last time.
+    fn sweep(&mut self) {
+        if self.resources.len() >= FEW.max(2 * self.swept) {
+            self.resources.retain(|_, resource| resource.strong_count() > 0);
+            self.swept = self.resources.len();
+        }
+    }
+}
+
 /// Encodes a resource.
 pub(crate) fn resource<T: Message>(name: &str, url: &'static str, message: &T) -> Arc<Resource> {
     let made = Arc::new(Resource::new(name, url, Bytes::from(message.encode_to_vec())));
@@ -32,10 +42,7 @@ pub(crate) fn resource<T: Message>(name: &str, url: &'static str, message: &T) -
     if let Some(same) = in_use.resources.get(&key).and_then(Weak::upgrade) {
         return same;
     }
-    if in_use.resources.len() >= FEW.max(2 * in_use.swept) {
-        in_use.resources.retain(|_, resource| resource.strong_count() > 0);
-        in_use.swept = in_use.resources.len();
-    }
+    in_use.sweep();
     in_use.resources.insert(key, Arc::downgrade(&made));
     made
 }
@@ -56,6 +63,26 @@ mod tests {
         let version = first.version;
         drop(first);
         assert_eq!(resource("one", type_url::CLUSTER, &cluster("one")).version, version);
+    }
+
+    #[test]
+    fn dead_ones_are_forgotten_when_there_are_many() {
+        let alive = Arc::new(Resource::new("alive", type_url::CLUSTER, Bytes::new()));
+        for (entries, swept, left) in [
+            (FEW - 1, 0, FEW - 1),
+            (FEW, 0, 2),
+            (FEW + 1, FEW, FEW + 1),
+            (2 * FEW - 1, FEW, 2 * FEW - 1),
+            (2 * FEW, FEW, 2),
+        ] {
+            let key = |n: usize| (type_url::CLUSTER, n.to_string().into(), alive.version);
+            let weak = |n: usize| if n < 2 { Arc::downgrade(&alive) } else { Weak::new() };
+            let resources = (0..entries).map(|n| (key(n), weak(n))).collect();
+            let mut in_use = InUse { resources, swept };
+            in_use.sweep();
+            assert_eq!(in_use.resources.len(), left, "{entries} {swept}");
+            assert_eq!(in_use.swept, if left == 2 { 2 } else { swept }, "{entries} {swept}");
+        }
     }
 
     /// Maps with many entries come out the same every time, and decode to the same message.

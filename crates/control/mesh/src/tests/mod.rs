@@ -1,6 +1,7 @@
 //! The model over small meshes written in YAML.
 
 mod changes;
+mod facts;
 mod policies;
 mod registries;
 mod virtual_services;

@@ -347,10 +347,41 @@ fn endpoints_of_services_with_one_host_are_united_in_order_of_address() {
 fn every_kind_of_the_model_is_taken_in_and_no_other() {
     let mut inputs = Inputs::default();
     let object = |kind: &str, spec: Value| json!({"kind": kind, "metadata": {"name": "x"}, "spec": spec});
-    inputs.insert(object("Namespace", json!({}))).unwrap();
-    inputs.insert(object("WorkloadEntry", json!({"address": "10.0.0.1"}))).unwrap();
+    for kind in ["Service", "Pod", "Namespace", "Node", "VirtualService", "DestinationRule", "Gateway"]
+        .into_iter()
+        .chain(["ServiceEntry", "WorkloadEntry", "Sidecar", "PeerAuthentication", "AuthorizationPolicy"])
+        .chain(["RequestAuthentication"])
+    {
+        let spec = match kind {
+            "Pod" => json!({"containers": []}),
+            "DestinationRule" => json!({"host": "x"}),
+            "WorkloadEntry" => json!({"address": "10.0.0.1"}),
+            _ => json!({}),
+        };
+        inputs.insert(object(kind, spec)).unwrap();
+    }
+    let slice = json!({"addressType": "IPv4", "endpoints": []});
+    let mut slice = slice.as_object().unwrap().clone();
+    slice.extend(object("EndpointSlice", json!({})).as_object().unwrap().clone());
+    inputs.insert(slice.into()).unwrap();
     let key = ObjectKey::new("", "x");
-    assert!(inputs.namespaces.contains_key(&key) && inputs.workload_entries.contains_key(&key));
+    let there = [
+        inputs.services.contains_key(&key),
+        inputs.pods.contains_key(&key),
+        inputs.endpoint_slices.contains_key(&key),
+        inputs.namespaces.contains_key(&key),
+        inputs.nodes.contains_key(&key),
+        inputs.virtual_services.contains_key(&key),
+        inputs.destination_rules.contains_key(&key),
+        inputs.gateways.contains_key(&key),
+        inputs.service_entries.contains_key(&key),
+        inputs.workload_entries.contains_key(&key),
+        inputs.sidecars.contains_key(&key),
+        inputs.peer_authentications.contains_key(&key),
+        inputs.authorization_policies.contains_key(&key),
+        inputs.request_authentications.contains_key(&key),
+    ];
+    assert_eq!(there, [true; 14]);
     assert!(
         matches!(inputs.insert(object("Secret", json!({}))), Err(InsertError::UnknownKind(kind)) if kind == "Secret")
     );

@@ -79,6 +79,7 @@ impl Asked {
         use rbac::permission::Rule as R;
         match p.rule.as_ref().unwrap() {
             R::Any(any) => *any,
+            R::AndRules(set) | R::OrRules(set) if set.rules.is_empty() => panic!("Envoy refuses it"),
             R::AndRules(set) => set.rules.iter().all(|p| self.permission(p)),
             R::OrRules(set) => set.rules.iter().any(|p| self.permission(p)),
             R::NotRule(p) => !self.permission(p),
@@ -99,6 +100,7 @@ impl Asked {
         use rbac::principal::Identifier as I;
         match p.identifier.as_ref().unwrap() {
             I::Any(any) => *any,
+            I::AndIds(set) | I::OrIds(set) if set.ids.is_empty() => panic!("Envoy refuses it"),
             I::AndIds(set) => set.ids.iter().all(|p| self.principal(p)),
             I::OrIds(set) => set.ids.iter().any(|p| self.principal(p)),
             I::NotId(p) => !self.principal(p),
@@ -152,6 +154,33 @@ fn mesh(yaml: &str) -> portolan_mesh::Mesh {
     let objects: Vec<Value> = serde_saphyr::from_multiple(yaml).unwrap();
     objects.into_iter().for_each(|o| inputs.insert(o).unwrap());
     portolan_mesh::Mesh::from(&inputs)
+}
+
+/// The first RBAC filter for HTTP of a workload in namespace `shop`.
+fn http_rules(mesh: &portolan_mesh::Mesh) -> rbac::Rbac {
+    let node = fixture::node("sidecar", "shop", "x", "10.64.0.5", &[("app", "x")], true);
+    let made = authz::of_proxy(&Context::new(mesh.model(), &node));
+    let Some(hcm::http_filter::ConfigType::TypedConfig(config)) = &made.http[0].config_type else {
+        panic!("no configuration")
+    };
+    http_rbac::Rbac::decode(config.value.as_slice()).unwrap().rules.unwrap()
+}
+
+/// A rule for HTTP as RBAC says it.
+fn made(rule: &str) -> rbac::Policy {
+    let rules = http_rules(&mesh(&policy("ALLOW", &format!("[{rule}]"))));
+    rules.policies.into_values().next().unwrap()
+}
+
+#[test]
+fn a_single_condition_stands_by_itself() {
+    use rbac::{permission::Rule, principal::Identifier};
+    let one = made("{from: [{source: {namespaces: [shop]}}], to: [{operation: {paths: [/a]}}]}");
+    assert!(matches!(one.permissions[0].rule, Some(Rule::UrlPath(_))));
+    assert!(matches!(one.principals[0].identifier, Some(Identifier::Authenticated(_))));
+    let all = made("{}");
+    assert_eq!(all.permissions[0].rule, Some(Rule::Any(true)));
+    assert_eq!(all.principals[0].identifier, Some(Identifier::Any(true)));
 }
 
 /// Whether a request to a workload in namespace `shop` gets through these policies, HTTP or TCP.
@@ -391,27 +420,38 @@ fn an_attribute_that_nobody_knows_never_allows_and_denies_what_the_rest_covers()
     assert!(may(&policy("DENY", rule), &post, false, true));
 }
 
+/// `cluster.local` means the mesh's own trust domain whatever that is called; a peer's is nobody else's.
 #[test]
 fn principals_hold_for_the_other_names_of_our_trust_domain() {
-    let yaml = policy("ALLOW", "[{from: [{source: {principals: ['new.local/ns/shop/sa/web']}}]}]");
-    let mut inputs = Inputs::default();
-    inputs.insert(serde_saphyr::from_str(&yaml).unwrap()).unwrap();
-    let mesh = portolan_resources::MeshConfig {
-        trust_domain: "new.local".to_owned(),
-        trust_domain_aliases: vec!["cluster.local".to_owned()],
-        ..Default::default()
-    };
-    inputs.mesh_config = std::sync::Arc::new(mesh);
-    let mesh = portolan_mesh::Mesh::from(&inputs);
-    let node = fixture::node("sidecar", "shop", "x", "10.64.0.5", &[], true);
-    let made = authz::of_proxy(&Context::new(mesh.model(), &node));
-    let Some(hcm::http_filter::ConfigType::TypedConfig(config)) = &made.http[0].config_type else {
-        panic!("no configuration")
-    };
-    let rules = http_rbac::Rbac::decode(config.value.as_slice()).unwrap().rules.unwrap();
-    assert!(get().passes(&rules), "an alias");
-    assert!(Asked { principal: Some("spiffe://new.local/ns/shop/sa/web"), ..get() }.passes(&rules));
-    assert!(!Asked { principal: Some("spiffe://east.local/ns/shop/sa/web"), ..get() }.passes(&rules));
+    for (domain, aliases, named, expected) in [
+        ("new.local", &["cluster.local"][..], "new.local", ["cluster.local", "new.local"]),
+        ("new.local", &["cluster.local"], "cluster.local", ["cluster.local", "new.local"]),
+        ("new.local", &["old.local"], "cluster.local", ["new.local", "old.local"]),
+        ("new.local", &["old.local"], "east.local", ["east.local", "east.local"]),
+        ("cluster.local", &[], "east.local", ["east.local", "east.local"]),
+        ("cluster.local", &["old.local"], "east.local", ["east.local", "east.local"]),
+    ] {
+        let rule = format!("[{{from: [{{source: {{principals: ['{named}/ns/shop/sa/web']}}}}]}}]");
+        let mut inputs = Inputs::default();
+        inputs.insert(serde_saphyr::from_str(&policy("ALLOW", &rule)).unwrap()).unwrap();
+        let mesh = portolan_resources::MeshConfig {
+            trust_domain: domain.to_owned(),
+            trust_domain_aliases: aliases.iter().map(|alias| (*alias).to_owned()).collect(),
+            ..Default::default()
+        };
+        inputs.mesh_config = std::sync::Arc::new(mesh);
+        let rules = http_rules(&portolan_mesh::Mesh::from(&inputs));
+        for (client, identity) in [
+            ("cluster.local", "spiffe://cluster.local/ns/shop/sa/web"),
+            ("new.local", "spiffe://new.local/ns/shop/sa/web"),
+            ("old.local", "spiffe://old.local/ns/shop/sa/web"),
+            ("east.local", "spiffe://east.local/ns/shop/sa/web"),
+        ] {
+            let holds = Asked { principal: Some(identity), ..get() }.passes(&rules);
+            let itself = client == named;
+            assert_eq!(holds, itself || expected.contains(&client), "{domain} {aliases:?} {named} {client}");
+        }
+    }
 }
 
 /// Our own proxy verifies no tokens: requests that carry one are refused, all others go on as Istio has it.

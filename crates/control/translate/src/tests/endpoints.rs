@@ -265,3 +265,11 @@ fn shares_come_before_failover() {
     })));
     assert_eq!(groups(&mesh.seen_by_sidecar()), [json!(["q", null, 30]), json!(["r", null, 70])]);
 }
+
+/// Without any DestinationRule the place of a proxy matters if the mesh says so.
+#[test]
+fn shares_may_be_those_of_the_mesh() {
+    let shares = json!({"distribute": [{"from": "r", "to": {"q": 30, "r": 70}}]});
+    let mesh = Mesh::of(&pod(REGIONS)).and(two_regions()).with(json!({"localityLbSetting": shares}));
+    assert_eq!(groups(&mesh.seen_by_sidecar()), [json!(["q", null, 30]), json!(["r", null, 70])]);
+}

@@ -3,6 +3,7 @@
 //! that is made, with small meshes of its own.
 
 mod access_logs;
+mod audiences;
 mod authz;
 mod cluster_policy;
 mod clusters;
@@ -28,9 +29,12 @@ mod tcp_rules;
 mod tokens;
 mod trust;
 
-use std::sync::Arc;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
-use portolan_xds::type_url;
+use portolan_xds::{Resource, type_url};
 
 use given::sent;
 
@@ -69,4 +73,25 @@ fn virtual_hosts_come_by_themselves_for_our_proxies_only() {
         assert_eq!(names.contains(&"9080/allow_any"), apart, "{names:?}");
         assert_eq!(names.is_empty(), !apart);
     }
+}
+
+/// Whole or one by one: both kinds of proxies have the same virtual hosts in the end.
+#[test]
+fn a_table_has_the_virtual_hosts_that_come_by_themselves() {
+    use prost::Message as _;
+    let mesh = portolan_mesh::Mesh::from(&fixture::inputs());
+    let tables = |envoy: bool| -> BTreeMap<String, BTreeSet<String>> {
+        let node = fixture::node("sidecar", "bookinfo", "reviews-v1-1", "10.64.0.11", &[], envoy);
+        let decode =
+            |r: &Arc<Resource>| crate::pb::route::RouteConfiguration::decode(r.body.clone()).unwrap();
+        let all = given::given(&mesh, &node, type_url::ROUTE);
+        let hosts = all
+            .iter()
+            .map(decode)
+            .map(|table| (table.name, table.virtual_hosts.into_iter().map(|host| host.name).collect()));
+        hosts.collect()
+    };
+    let whole = tables(true);
+    assert!(whole["9080"].contains("reviews.bookinfo.svc.cluster.local:9080"), "{whole:?}");
+    assert_eq!(whole, tables(false));
 }

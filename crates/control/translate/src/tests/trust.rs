@@ -106,6 +106,19 @@ fn a_client_of_the_mesh_shows_its_certificate_and_accepts_the_identities_of_the_
 }
 
 #[test]
+fn plaintext_is_said_and_not_left_open() {
+    let socket = contexts::plaintext();
+    let Some(core::transport_socket::ConfigType::TypedConfig(config)) = &socket.config_type else {
+        panic!("no configuration")
+    };
+    let message = "type.googleapis.com/envoy.extensions.transport_sockets.raw_buffer.v3.RawBuffer";
+    assert_eq!(
+        (socket.name.as_str(), config.type_url.as_str()),
+        ("envoy.transport_sockets.raw_buffer", message)
+    );
+}
+
+#[test]
 fn a_server_of_the_mesh_asks_for_a_certificate_of_a_trust_domain_that_it_knows() {
     let mut inputs = fixture::inputs();
     let mesh = std::sync::Arc::make_mut(&mut inputs.mesh_config);

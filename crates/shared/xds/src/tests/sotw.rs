@@ -77,6 +77,16 @@ fn sotw_start_over_gets_everything_again() {
     assert_eq!(sent(&respond(&mut stream, CLUSTER, &[("a", "1")]).unwrap()), ["a"]);
 }
 
+#[test]
+fn sotw_start_over_by_name_gets_the_names_again() {
+    let mut stream = SotwStream::new("");
+    stream.on_request(&sotw(ROUTE, &["a", "b"], "")).unwrap();
+    respond(&mut stream, ROUTE, &[("a", "1"), ("b", "1")]).unwrap();
+    stream.on_request(&sotw(ROUTE, &["b"], "")).unwrap();
+    assert_eq!(stream.status(ROUTE).unwrap().resources, 0, "it has nothing");
+    assert_eq!(sent(&respond(&mut stream, ROUTE, &[("a", "1"), ("b", "1")]).unwrap()), ["b"]);
+}
+
 /// The nonce of another stream comes with the first request after a reconnect.
 #[test]
 fn sotw_reconnect_gets_everything() {
