@@ -6,7 +6,7 @@ use portolan_apimachinery::{ApiStatus, convert, defaults, managed, strategy, val
 use serde_json::{Value, json};
 
 use super::commit::{Commit, turn};
-use super::create::create;
+use super::create::create_as;
 use super::delete::may_go;
 use crate::admission::Operation;
 use crate::api::Api;
@@ -52,7 +52,7 @@ pub(crate) async fn update(
             if name_of(&object).is_empty() {
                 object["metadata"]["name"] = json!(name);
             }
-            let mut written = create(api, writing, object).await?;
+            let mut written = create_as(api, writing, object, mode).await?;
             written.warnings.extend(warnings);
             return Ok(written);
         };
