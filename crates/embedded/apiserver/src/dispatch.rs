@@ -57,6 +57,7 @@ async fn respond_to(
     info: RequestInfo,
 ) -> Result<Answer, ApiStatus> {
     let mut user = authn::authenticate(&api.store, &api.tokens, peer, request.headers())?;
+    peer.has_asked(!user.is_anonymous());
     if let Some(other) = authn::impersonate(&api.policy().1, &user, request.headers())? {
         tracing::debug!(user = user.name, acts_as = other.name, "impersonation");
         user = other;

@@ -12,6 +12,9 @@ pub const MAX_HEADERS: usize = 100;
 pub const MAX_STREAMS: u32 = 250;
 /// Connections that are open at once.
 pub const MAX_CONNECTIONS: usize = 4096;
+/// Connections that have proved no identity and one source address may have open: they are closed, the longest idle ones
+/// first, before anybody else is kept waiting.
+pub const MAX_ANONYMOUS_PER_ADDRESS: usize = 256;
 /// Ordinary requests in work at once; more are answered 429.
 pub const MAX_IN_FLIGHT: usize = 400;
 /// Watches and log streams open at once; more are answered 429.

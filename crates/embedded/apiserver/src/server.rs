@@ -3,7 +3,6 @@
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
-use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -65,7 +64,7 @@ impl Server {
         let server = format!("https://{address}");
         let text = kubeconfig(&pki, &config.cluster_name, &server);
         let tls = http::server_config(vec![pki.serving], pki.serving_key, pki.ca)?;
-        let connections = Arc::new(Semaphore::new(limits::MAX_CONNECTIONS));
+        let connections = http::Connections::new(limits::MAX_CONNECTIONS, limits::MAX_ANONYMOUS_PER_ADDRESS);
         let tasks = TaskTracker::new();
         tasks.spawn(definition_cleanup::run(api.store.clone(), stop.clone()));
         for listener in config.listeners {
