@@ -6,7 +6,7 @@ use std::sync::Arc;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::addresses::Addresses;
+use crate::addresses::{self, Addresses};
 use crate::api::{Api, Parts};
 use crate::authn::Tokens;
 use crate::config::Config;
@@ -48,6 +48,14 @@ impl Server {
         let store = Store::open(&config.store_path, config.window)?;
         let pki = Pki::load(&config.pki_dir, &names, &served)?;
         let tokens = Tokens::new(&pki.token_key, &config.cluster_domain)?;
+        let renumbered = addresses::renumber(&store, config.service_cidr).await?;
+        if renumbered > 0 {
+            tracing::warn!(
+                services = renumbered,
+                range = %config.service_cidr,
+                "the range of Service addresses is another than before: Services have new addresses in it"
+            );
+        }
         let addresses = Addresses::new(&store, config.service_cidr, config.node_ports.clone());
         let stop = CancellationToken::new();
         let api = Arc::new(Api::new(Parts {
