@@ -160,7 +160,8 @@ impl Zone {
 
     /// The address that a name spells.
     fn spelled_address(&self, name: &str) -> Option<Ipv4Addr> {
-        let (address, group) = name.strip_suffix(self.spelled.as_deref()?)?.strip_suffix('.')?.split_once('.')?;
+        let (address, group) =
+            name.strip_suffix(self.spelled.as_deref()?)?.strip_suffix('.')?.split_once('.')?;
         if group.is_empty() || group.contains('.') || address.contains('.') {
             return None;
         }

@@ -11,7 +11,8 @@ use crate::error::ServerError;
 
 /// Refuses a certificate that is not valid now.
 pub(super) fn clock(path: &Path, certificate: &CertificateDer<'_>) -> Result<(), ServerError> {
-    let (_, parsed) = X509Certificate::from_der(certificate).map_err(|error| ServerError::pki(path, &error))?;
+    let (_, parsed) =
+        X509Certificate::from_der(certificate).map_err(|error| ServerError::pki(path, &error))?;
     let validity = parsed.validity();
     if validity.is_valid() {
         return Ok(());

@@ -204,7 +204,10 @@ mod tests {
         let key = directory.path().join("ca.key");
         std::fs::remove_file(&key).unwrap();
         let error = load(directory.path()).err().unwrap();
-        assert!(matches!(error, ServerError::LostKey { .. }) && error.to_string().contains("ca.key"), "{error}");
+        assert!(
+            matches!(error, ServerError::LostKey { .. }) && error.to_string().contains("ca.key"),
+            "{error}"
+        );
         std::fs::write(&key, KeyPair::generate().unwrap().serialize_pem()).unwrap();
         let error = load(directory.path()).err().unwrap();
         assert!(matches!(error, ServerError::LostKey { .. }), "{error}");

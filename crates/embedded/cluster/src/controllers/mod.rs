@@ -7,6 +7,7 @@ mod endpoints;
 mod garbage;
 mod informer;
 mod meta;
+mod mirror;
 mod namespace;
 mod queue;
 mod replicaset;
