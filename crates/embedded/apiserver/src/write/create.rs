@@ -4,8 +4,8 @@ use portolan_apimachinery::strategy::{self, Fresh};
 use portolan_apimachinery::{ApiStatus, convert, defaults, managed, validate};
 use serde_json::Value;
 
+use super::Mode;
 use super::commit::{Commit, turn};
-use super::update::Mode;
 use crate::admission::Operation;
 use crate::api::Api;
 use crate::clock;

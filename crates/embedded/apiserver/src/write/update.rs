@@ -5,6 +5,7 @@ use std::sync::Arc;
 use portolan_apimachinery::{ApiStatus, convert, defaults, managed, strategy, validate};
 use serde_json::{Value, json};
 
+use super::Mode;
 use super::commit::{Commit, turn};
 use super::create::create_as;
 use super::delete::may_go;
@@ -15,17 +16,6 @@ use crate::kinds;
 use crate::limits;
 use crate::store::Object;
 use crate::writing::{Writing, Written, is_terminating, name_of};
-
-/// How an object is changed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Mode {
-    /// The whole object is sent; a revision in it is the one that it was made from.
-    Put,
-    /// It is made from the current object.
-    Patch,
-    /// As [`Mode::Patch`], and the fields' owners are already worked out.
-    Apply,
-}
 
 /// How an update makes the new object out of the one that is there.
 pub(crate) type Change<'a> =

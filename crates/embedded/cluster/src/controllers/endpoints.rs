@@ -16,14 +16,11 @@ use kube::api::{DeleteParams, PostParams};
 use kube::runtime::reflector::{ObjectRef, Store};
 use kube::{Api, Client, ResourceExt};
 
-use super::meta::{self, is_finished, is_ready, short_hash};
+use super::meta::{self, MANAGED_BY, SERVICE_NAME, is_finished, is_ready, short_hash};
 use super::mirror;
 use super::queue::{Key, Next};
 
-/// Label on a slice that names its Service.
-pub(crate) const SERVICE_NAME: &str = "kubernetes.io/service-name";
-/// Label that says who keeps a slice, with our value (the one of the Kubernetes controller).
-pub(super) const MANAGED_BY: &str = "endpointslice.kubernetes.io/managed-by";
+/// Our value of [`MANAGED_BY`] (the one of the Kubernetes controller).
 const MANAGER: &str = "endpointslice-controller.k8s.io";
 /// Marks slices and Endpoints of Services without a virtual address.
 const HEADLESS: &str = "service.kubernetes.io/headless";

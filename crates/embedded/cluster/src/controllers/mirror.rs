@@ -9,8 +9,7 @@ use k8s_openapi::api::discovery::v1::{Endpoint, EndpointConditions, EndpointPort
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::ResourceExt as _;
 
-use super::endpoints::{MANAGED_BY, SERVICE_NAME};
-use super::meta::{self, short_hash};
+use super::meta::{self, MANAGED_BY, SERVICE_NAME, short_hash};
 
 /// Value of [`MANAGED_BY`] on these slices (the one of the Kubernetes controller).
 pub(super) const MANAGER: &str = "endpointslicemirroring-controller.k8s.io";
