@@ -167,6 +167,9 @@ fn finish(
     duplicates: Vec<String>,
     validation: FieldValidation,
 ) -> Result<Vec<String>, String> {
+    if json_text::is_too_deep(object) {
+        return Err(json_text::TOO_DEEP.to_owned());
+    }
     let fit = fields::fit(schema, object);
     if let Some(error) = fit.error {
         return Err(error);
@@ -236,6 +239,31 @@ mod tests {
         let limits = json!({"spec": {"containers": [{"resources": {"limits": {"cpu": 2}}}]}});
         let pod = check("pods", limits, FieldValidation::Strict).unwrap().object;
         assert_eq!(pod["spec"]["containers"][0]["resources"]["limits"]["cpu"], "2");
+    }
+
+    #[test]
+    fn deep_bodies_are_refused() {
+        let nested = |n| (0..n).fold(json!({}), |inner, _| json!({"x": inner}));
+        assert!(check("configmaps", nested(99), FieldValidation::Warn).is_ok());
+        let why = check("configmaps", nested(110), FieldValidation::Warn).unwrap_err();
+        assert!(why.contains("nested too deep"), "{why}");
+    }
+
+    #[test]
+    fn nulls_among_values_are_zero_values() {
+        let data = json!({"data": {"a": null, "b": "eA=="}, "stringData": {"c": null}});
+        let secret = check("secrets", data, FieldValidation::Strict).unwrap().object;
+        assert_eq!(secret["data"], json!({"a": "", "b": "eA=="}));
+        assert_eq!(secret["stringData"], json!({"c": ""}));
+        let binary =
+            check("configmaps", json!({"binaryData": {"a": null}}), FieldValidation::Strict).unwrap();
+        assert_eq!(binary.object["binaryData"], json!({"a": ""}));
+        let pod = json!({"metadata": {"labels": {"a": null}, "finalizers": [null]},
+            "spec": {"containers": [{"args": [null], "resources": {"limits": {"cpu": null}}}]}});
+        let pod = check("pods", pod, FieldValidation::Strict).unwrap().object;
+        assert_eq!(pod["metadata"], json!({"labels": {"a": ""}, "finalizers": [""]}));
+        assert_eq!(pod["spec"]["containers"][0]["args"], json!([""]));
+        assert_eq!(pod["spec"]["containers"][0]["resources"]["limits"]["cpu"], "0");
     }
 
     #[test]

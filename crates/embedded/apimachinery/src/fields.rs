@@ -2,9 +2,9 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
-use crate::path::join;
+use crate::path::Path;
 use crate::schema::{ObjectSchema, Schema};
 use crate::{quantity, time};
 
@@ -24,13 +24,13 @@ pub(crate) struct Fit {
 pub(crate) fn fit(schema: &Schema, value: &mut Value) -> Fit {
     let mut walk = Walk { fit: Fit::default() };
     let strict_types = schema.as_object().is_none_or(|o| !o.name.is_empty());
-    walk.value(schema, value, Place { path: "", owner: "", strict_types });
+    walk.value(schema, value, Place { path: &Path::Root, owner: "", strict_types });
     walk.fit
 }
 
 #[derive(Clone, Copy)]
 struct Place<'a> {
-    path: &'a str,
+    path: &'a Path<'a>,
     /// Name of the type that holds the field, for error texts.
     owner: &'a str,
     strict_types: bool,
@@ -38,6 +38,20 @@ struct Place<'a> {
 
 struct Walk {
     fit: Fit,
+}
+
+/// What Go's decoder makes of a `null` among the values of a map or a list: the zero value of their type.
+fn zero(schema: &Schema) -> Option<Value> {
+    Some(match schema.resolve() {
+        Schema::String | Schema::Bytes => json!(""),
+        Schema::Int32 | Schema::Int64 | Schema::IntOrString => json!(0),
+        Schema::Double => json!(0.0),
+        Schema::Bool => json!(false),
+        Schema::Quantity => json!("0"),
+        Schema::Object(_) | Schema::Map(_) => json!({}),
+        Schema::List(_) => json!([]),
+        Schema::Any | Schema::Named(_) | Schema::Time | Schema::MicroTime => return None,
+    })
 }
 
 impl Walk {
@@ -48,17 +62,26 @@ impl Walk {
             Schema::Map(map) => {
                 let Some(entries) = self.as_map(value, "map[string]", place) else { return };
                 for (key, entry) in entries.iter_mut() {
-                    if entry.is_null() && map.values.resolve() == &Schema::String {
-                        *entry = Value::String(String::new());
+                    if entry.is_null()
+                        && place.strict_types
+                        && let Some(zero) = zero(&map.values)
+                    {
+                        *entry = zero;
                     }
-                    let path = join(place.path, key);
+                    let path = place.path.key(key);
                     self.value(&map.values, entry, Place { path: &path, ..place });
                 }
             }
             Schema::List(list) => {
                 let Value::Array(items) = value else { return self.wrong(value, "[]", place) };
                 for (i, item) in items.iter_mut().enumerate() {
-                    let path = format!("{}[{i}]", place.path);
+                    if item.is_null()
+                        && place.strict_types
+                        && let Some(zero) = zero(&list.items)
+                    {
+                        *item = zero;
+                    }
+                    let path = place.path.index(i);
                     self.value(&list.items, item, Place { path: &path, ..place });
                 }
             }
@@ -82,33 +105,26 @@ impl Walk {
         let short = object.name.rsplit('.').next().unwrap_or_default();
         let builtin = !object.name.is_empty();
         let Some(entries) = self.as_map(value, object.name, place) else { return };
-        let path_of = |key: &str| join(place.path, key);
-        let mut removed = Vec::new();
-        for (key, entry) in entries.iter_mut() {
+        // In the order of fields, after what is inside of them.
+        let mut unknown = Vec::new();
+        entries.retain(|key, entry| {
+            let path = place.path.key(key);
             let Some(field) = object.fields.get(key) else {
-                if !object.preserve_unknown {
-                    removed.push(key.clone());
+                if !object.preserve_unknown && self.fit.unknown.len() + unknown.len() < MAX_UNKNOWN {
+                    unknown.push(path.shown());
                 }
-                continue;
+                return object.preserve_unknown;
             };
             // Null means absence, unless a custom schema says that it is a value.
             if entry.is_null() && !field.nullable && field.schema != Schema::Any {
-                removed.push(key.clone());
-                continue;
+                return false;
             }
             let strict_types = field.schema.as_object().map_or(builtin, |o| !o.name.is_empty());
-            self.value(&field.schema, entry, Place { path: &path_of(key), owner: short, strict_types });
-        }
-        if removed.is_empty() {
-            return;
-        }
-        for key in &removed {
-            let dropped = entries.shift_remove(key);
-            let known = object.fields.contains_key(key);
-            if !known && dropped.is_some() && self.fit.unknown.len() < MAX_UNKNOWN {
-                self.fit.unknown.push(path_of(key));
-            }
-        }
+            self.value(&field.schema, entry, Place { path: &path, owner: short, strict_types });
+            true
+        });
+        unknown.truncate(MAX_UNKNOWN.saturating_sub(self.fit.unknown.len()));
+        self.fit.unknown.append(&mut unknown);
     }
 
     fn scalar(&mut self, schema: &Schema, value: &mut Value, place: Place<'_>) {

@@ -14,6 +14,8 @@
 //! [`defaults::apply`], admission, [`validate::create`] or [`validate::update`], [`managed::track_update`],
 //! the store.
 
+#[cfg(test)]
+mod attack;
 pub mod body;
 pub mod convert;
 pub mod crd;

@@ -3,10 +3,12 @@
 
 mod defaults;
 mod denial;
+mod escalation;
 mod policy;
 
 pub use defaults::default_objects;
 pub use denial::denial;
+pub use escalation::{Escalation, Granter};
 pub use policy::{Attributes, Policy, SUPERUSERS};
 
 #[cfg(test)]

@@ -1,6 +1,8 @@
 //! What the server itself decides about an object on its way to the store: metadata that clients may not set,
 //! which half of the object a write may change, and `metadata.generation`.
 
+use std::collections::HashMap;
+
 use serde_json::{Map, Value, json};
 
 use crate::resources::Resource;
@@ -156,6 +158,7 @@ pub fn prepare_for_update(
     }
     keep_other_half(resource, subresource, old, new);
     if resource.group.is_empty() && resource.kind == "Service" {
+        drop_allocations(old, new);
         keep_allocations(old, new);
     }
     bump_generation(resource, old, new);
@@ -245,6 +248,47 @@ fn keep_other_half(resource: &Resource, subresource: &str, old: &Value, new: &mu
     }
 }
 
+/// A Service that changes its type gives up what the new type has no use for, if the client has left it as it was: a
+/// patch of the type alone is enough.
+fn drop_allocations(old: &Value, new: &mut Value) {
+    let kind = |spec: &Map<String, Value>| {
+        spec.get("type")
+            .and_then(Value::as_str)
+            .filter(|kind| !kind.is_empty())
+            .unwrap_or("ClusterIP")
+            .to_owned()
+    };
+    let (Some(old), Some(new)) =
+        (old.get("spec").and_then(Value::as_object), new.get_mut("spec").and_then(Value::as_object_mut))
+    else {
+        return;
+    };
+    let (before, after) = (kind(old), kind(new));
+    if before != "ExternalName" && after == "ExternalName" && old.get("clusterIP") == new.get("clusterIP") {
+        new.retain(|key, _| {
+            !matches!(key.as_str(), "clusterIP" | "clusterIPs" | "ipFamilies" | "ipFamilyPolicy")
+        });
+    }
+    let has_node_ports = |kind: &str| matches!(kind, "NodePort" | "LoadBalancer");
+    if !has_node_ports(&before) || has_node_ports(&after) {
+        return;
+    }
+    let ports = |spec: &Map<String, Value>| spec.get("ports").and_then(Value::as_array).cloned();
+    let node_ports = |list: Option<Vec<Value>>| -> Vec<Option<i64>> {
+        list.iter().flatten().map(|port| port.as_object().and_then(node_port)).collect()
+    };
+    if node_ports(ports(old)) == node_ports(ports(new)) {
+        for port in new.get_mut("ports").and_then(Value::as_array_mut).into_iter().flatten() {
+            if let Some(port) = port.as_object_mut() {
+                port.shift_remove("nodePort");
+            }
+        }
+    }
+    if before == "LoadBalancer" {
+        new.shift_remove("allocateLoadBalancerNodePorts");
+    }
+}
+
 /// A Service that is replaced without saying its addresses and node ports keeps those it was given.
 fn keep_allocations(old: &Value, new: &mut Value) {
     let has_ip = |kind: Option<&Value>| kind.and_then(Value::as_str) != Some("ExternalName");
@@ -264,20 +308,31 @@ fn keep_allocations(old: &Value, new: &mut Value) {
         }
     }
     let old_ports = before("ports").and_then(|p| p.as_array().cloned()).unwrap_or_default();
-    let ports = spec.get_mut("ports").and_then(Value::as_array_mut).into_iter().flatten();
-    for port in ports.filter_map(Value::as_object_mut).filter(|_| same_type) {
-        let number = |p: Option<&Value>| p.and_then(Value::as_i64).unwrap_or(0);
-        if number(port.get("nodePort")) != 0 {
-            continue;
-        }
-        let protocol = |p: Option<&Value>| p.and_then(Value::as_str).unwrap_or("TCP").to_owned();
-        let same = old_ports.iter().find(|o| {
-            o.get("port") == port.get("port") && protocol(o.get("protocol")) == protocol(port.get("protocol"))
-        });
-        if let Some(node_port) = same.and_then(|o| o.get("nodePort")) {
-            port.insert("nodePort".into(), node_port.clone());
+    let mut node_ports = HashMap::new();
+    for port in old_ports.iter().filter_map(Value::as_object) {
+        if let Some(number) = node_port(port) {
+            node_ports.entry(served_port(port)).or_insert(number);
         }
     }
+    let ports = spec.get_mut("ports").and_then(Value::as_array_mut).into_iter().flatten();
+    for port in ports.filter_map(Value::as_object_mut).filter(|_| same_type) {
+        if node_port(port).is_none()
+            && let Some(number) = node_ports.get(&served_port(port))
+        {
+            port.insert("nodePort".into(), json!(number));
+        }
+    }
+}
+
+/// What tells the ports of a Service apart.
+fn served_port(port: &Map<String, Value>) -> (Option<i64>, String) {
+    let protocol = port.get("protocol").and_then(Value::as_str).unwrap_or("TCP");
+    (port.get("port").and_then(Value::as_i64), protocol.to_owned())
+}
+
+/// The node port of a Service's port, if it has one.
+fn node_port(port: &Map<String, Value>) -> Option<i64> {
+    port.get("nodePort").and_then(Value::as_i64).filter(|number| *number != 0)
 }
 
 /// `generation` rises when anything but metadata and status changes.
@@ -332,6 +387,31 @@ mod tests {
         prepare_for_update(&resource("services"), "", &old, &mut new).unwrap();
         assert_eq!(new["spec"]["clusterIP"], "10.0.0.1");
         assert_eq!(new["spec"]["ports"], json!([{"port": 80, "nodePort": 30001}, {"port": 81}]));
+    }
+
+    #[test]
+    fn services_give_up_what_their_new_type_has_no_use_for() {
+        let old = json!({"metadata": {"name": "s"}, "spec": {"type": "NodePort", "clusterIP": "10.0.0.1",
+            "clusterIPs": ["10.0.0.1"], "ipFamilies": ["IPv4"], "ports": [{"port": 80, "nodePort": 30001}]}});
+        let patched = |spec: Value| {
+            let mut new = old.clone();
+            for (key, value) in spec.as_object().unwrap() {
+                new["spec"][key] = value.clone();
+            }
+            prepare_for_update(&resource("services"), "", &old, &mut new).unwrap();
+            new["spec"].clone()
+        };
+        let spec = patched(json!({"type": "ExternalName", "externalName": "example.com"}));
+        assert_eq!(
+            spec,
+            json!({"type": "ExternalName", "externalName": "example.com", "ports": [{"port": 80}]})
+        );
+        let spec = patched(json!({"type": "ClusterIP"}));
+        assert_eq!(spec["clusterIP"], "10.0.0.1");
+        assert_eq!(spec["ports"], json!([{"port": 80}]));
+        // What the client has set itself is for validation to refuse.
+        let spec = patched(json!({"type": "ClusterIP", "ports": [{"port": 80, "nodePort": 30002}]}));
+        assert_eq!(spec["ports"], json!([{"port": 80, "nodePort": 30002}]));
     }
 
     #[test]

@@ -11,10 +11,39 @@ use portolan_apimachinery::status::FieldError;
 use serde_json::{Value, json};
 
 use crate::keys::SERVICES;
-use crate::store::Store;
+use crate::store::{Store, StoreError};
 
 /// The first addresses of the range are handed out by name only: kubernetes is .1, DNS is .10.
 const RESERVED: u32 = 16;
+
+/// Gives Services whose address is not in `range` one that is: the same place in the range where that is free. A cluster
+/// that starts with another range than before would have Services that nobody can reach.
+///
+/// # Errors
+/// What the store says.
+pub(crate) async fn renumber(store: &Store, range: Ipv4Net) -> Result<usize, StoreError> {
+    let services = store.list(SERVICES, None).1;
+    let mut taken: BTreeSet<Ipv4Addr> =
+        services.iter().flat_map(|service| addresses(&service.value)).filter(|a| range.contains(a)).collect();
+    let mut renumbered = 0;
+    for service in services {
+        let Some(old) = addresses(&service.value).next().filter(|address| !range.contains(address)) else {
+            continue;
+        };
+        let place = |offset: u32| Ipv4Addr::from(u32::from(range.network()) | offset);
+        let hosts = u32::from(range.hostmask());
+        let same = place(u32::from(old) & hosts);
+        let mut free = std::iter::once(same).chain((RESERVED..hosts).map(place));
+        let Some(new) = free.find(|address| !taken.contains(address)) else { continue };
+        taken.insert(new);
+        let mut value = service.value.clone();
+        value["spec"]["clusterIP"] = json!(new.to_string());
+        value["spec"]["clusterIPs"] = json!([new.to_string()]);
+        store.update(SERVICES, &service.namespace, &service.name, service.revision, value).await?;
+        renumbered += 1;
+    }
+    Ok(renumbered)
+}
 
 /// The addresses and ports of all Services, shared by all writes.
 #[derive(Clone)]
@@ -280,6 +309,29 @@ mod tests {
         assert_ne!(first["spec"]["clusterIP"], second["spec"]["clusterIP"]);
         assert_eq!(first["spec"]["ports"][0]["nodePort"], json!(30000));
         assert_eq!(second["spec"]["ports"][0]["nodePort"], json!(30001));
+    }
+
+    #[tokio::test]
+    async fn services_follow_the_range() {
+        let directory = tempfile::tempdir().unwrap();
+        let window = crate::store::Window::default();
+        let store = Store::open(&directory.path().join("store.db"), window).unwrap();
+        let made = [("dns", "10.104.0.10"), ("far", "10.104.7.7"), ("here", "10.98.7.7"), ("none", "None")];
+        for (name, address) in made {
+            let service = service(json!({"clusterIP": address, "clusterIPs": [address]}));
+            store.create(SERVICES, "ns", name, service, Vec::new()).await.unwrap();
+        }
+        let range: Ipv4Net = "10.98.0.0/16".parse().unwrap();
+        assert_eq!(renumber(&store, range).await.unwrap(), 2);
+        let address = |name: &str| {
+            let service = store.get(SERVICES, "ns", name).unwrap();
+            assert_eq!(service.value["spec"]["clusterIPs"][0], service.value["spec"]["clusterIP"]);
+            service.value["spec"]["clusterIP"].as_str().unwrap().to_owned()
+        };
+        assert_eq!(address("dns"), "10.98.0.10");
+        assert_eq!(address("far"), "10.98.0.16", "its place was taken");
+        assert_eq!((address("here").as_str(), address("none").as_str()), ("10.98.7.7", "None"));
+        assert_eq!(renumber(&store, range).await.unwrap(), 0);
     }
 
     #[test]

@@ -18,6 +18,7 @@ use crate::derived::Derived;
 use crate::keys::{CRDS, RBAC};
 use crate::limits;
 use crate::logs::PodLogs;
+use crate::long_running::LongRunning;
 use crate::store::{Object, Store};
 
 /// The API server's state; one per server.
@@ -36,7 +37,9 @@ pub(crate) struct Api {
     /// `host:port` by which clients outside reach us, for discovery.
     pub(crate) address: String,
     pub(crate) in_flight: Semaphore,
-    pub(crate) long_running: Arc<Semaphore>,
+    /// Taken by requests that keep a processor busy.
+    pub(crate) heavy: Arc<Semaphore>,
+    pub(crate) long_running: LongRunning,
     /// Cancelled when the server stops: ends watches and logs.
     pub(crate) stop: CancellationToken,
 }
@@ -75,7 +78,8 @@ impl Api {
             logs: parts.logs,
             address: parts.address,
             in_flight: Semaphore::new(limits::MAX_IN_FLIGHT),
-            long_running: Arc::new(Semaphore::new(limits::MAX_LONG_RUNNING)),
+            heavy: Arc::new(Semaphore::new(limits::MAX_HEAVY)),
+            long_running: LongRunning::new(limits::MAX_LONG_RUNNING, limits::MAX_LONG_RUNNING_PER_USER),
             stop: parts.stop,
         }
     }

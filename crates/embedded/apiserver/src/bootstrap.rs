@@ -49,7 +49,10 @@ pub(crate) async fn run(api: &Api, range: Ipv4Net, advertise: SocketAddr) -> Res
     replace(
         api,
         json!({
-            "apiVersion": "v1", "kind": "Endpoints", "metadata": {"name": "kubernetes", "namespace": "default"},
+            "apiVersion": "v1", "kind": "Endpoints",
+            // Its slice is made above.
+            "metadata": {"name": "kubernetes", "namespace": "default",
+                "labels": {"endpointslice.kubernetes.io/skip-mirror": "true"}},
             "subsets": [{"addresses": [{"ip": advertise.ip().to_string()}],
                 "ports": [{"name": "https", "protocol": "TCP", "port": advertise.port()}]}],
         }),

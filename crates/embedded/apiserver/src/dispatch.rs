@@ -14,6 +14,7 @@ use crate::authn;
 use crate::authz;
 use crate::call::Call;
 use crate::http::{Handler, Peer};
+use crate::keys::storage_key;
 use crate::limits;
 use crate::request::RequestInfo;
 use crate::respond::{self, Answer};
@@ -56,6 +57,7 @@ async fn respond_to(
     info: RequestInfo,
 ) -> Result<Answer, ApiStatus> {
     let mut user = authn::authenticate(&api.store, &api.tokens, peer, request.headers())?;
+    peer.has_asked(!user.is_anonymous());
     if let Some(other) = authn::impersonate(&api.policy().1, &user, request.headers())? {
         tracing::debug!(user = user.name, acts_as = other.name, "impersonation");
         user = other;
@@ -71,13 +73,47 @@ async fn respond_to(
     }
     let body = read_body(body).await?;
     let call = Call { info, path, resource, user, headers: parts.headers, body };
-    let outcome = verb(api, &call).await;
+    if is_heavy(api, &call) {
+        return off_the_workers(api.clone(), call).await;
+    }
+    carry_out(api, &call).await
+}
+
+async fn carry_out(api: &Arc<Api>, call: &Call) -> Result<Answer, ApiStatus> {
+    let outcome = verb(api, call).await;
     outcome.map_err(|error| {
         if error.code >= 500 {
             tracing::warn!(user = call.user.name, verb = call.info.verb, path = call.info.path, %error, "request failed");
         }
         error
     })
+}
+
+/// Whether decoding, merging and judging may keep a processor busy for longer than others should wait: what comes is large,
+/// or what it changes is.
+fn is_heavy(api: &Api, call: &Call) -> bool {
+    if call.info.is_long_running() || call.body.is_empty() {
+        return false;
+    }
+    let changed = || api.store.get(&storage_key(&call.resource), call.namespace(), &call.path.name);
+    call.body.len() > limits::HEAVY
+        || (call.info.verb == "patch" && changed().is_some_and(|object| object.json.len() > limits::HEAVY))
+}
+
+/// Carries out a request on a thread of its own, a few at a time: the others are still answered.
+async fn off_the_workers(api: Arc<Api>, call: Call) -> Result<Answer, ApiStatus> {
+    let permit = api.heavy.clone().acquire_owned().await;
+    let permit = permit.map_err(|_| ApiStatus::unavailable("the server is shutting down"))?;
+    let runtime = tokio::runtime::Handle::current();
+    let work = tokio::task::spawn_blocking(move || {
+        // Held until the work is done, also when nobody waits for it any more.
+        let _permit = permit;
+        runtime.block_on(async {
+            let limit = tokio::time::timeout(limits::REQUEST_TIMEOUT, carry_out(&api, &call)).await;
+            limit.map_err(|_| ApiStatus::timeout("request did not complete within the allotted time"))?
+        })
+    });
+    work.await.unwrap_or_else(|_| Err(ApiStatus::internal("the request could not be carried out")))
 }
 
 async fn verb(api: &Arc<Api>, call: &Call) -> Result<Answer, ApiStatus> {

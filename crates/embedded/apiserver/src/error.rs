@@ -18,6 +18,30 @@ pub enum ServerError {
         /// What is wrong.
         what: String,
     },
+    /// The clock and a certificate do not go together.
+    #[error("{path} is valid from {from} to {to}, and this machine's clock says {now}: set the clock")]
+    Clock {
+        /// The file.
+        path: PathBuf,
+        /// First moment.
+        from: String,
+        /// Last moment.
+        to: String,
+        /// The clock.
+        now: String,
+    },
+    /// A key that cannot be made anew is gone, or is another one.
+    #[error(
+        "{path} is missing, or is not the key of {certificate}: restore it from a copy, or remove the directory {directory} to have all keys made anew (kubeconfigs in use stop working then)"
+    )]
+    LostKey {
+        /// The key.
+        path: PathBuf,
+        /// Its certificate.
+        certificate: PathBuf,
+        /// Where both are.
+        directory: PathBuf,
+    },
     /// The key that signs tokens is unusable.
     #[error("the key of ServiceAccount tokens cannot be used: {0}")]
     TokenKey(String),

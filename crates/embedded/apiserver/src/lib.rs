@@ -28,6 +28,7 @@ mod keys;
 mod kinds;
 pub mod limits;
 mod logs;
+mod long_running;
 mod negotiate;
 mod pki;
 mod proxy;

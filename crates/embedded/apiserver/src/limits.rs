@@ -12,6 +12,9 @@ pub const MAX_HEADERS: usize = 100;
 pub const MAX_STREAMS: u32 = 250;
 /// Connections that are open at once.
 pub const MAX_CONNECTIONS: usize = 4096;
+/// Connections that have proved no identity and one source address may have open: they are closed, the longest idle ones
+/// first, before anybody else is kept waiting.
+pub const MAX_ANONYMOUS_PER_ADDRESS: usize = 256;
 /// Ordinary requests in work at once; more are answered 429.
 pub const MAX_IN_FLIGHT: usize = 400;
 /// Watches and log streams open at once; more are answered 429.
@@ -50,3 +53,16 @@ pub const MAX_WEBHOOK_ANSWER: usize = 3 << 20;
 pub const WEBHOOK_TIMEOUT: Duration = Duration::from_secs(10);
 /// Lines that a log request may ask for by `tailLines`.
 pub const MAX_TAIL_LINES: u64 = 1_000_000;
+/// Bytes of a body, or of an object that a patch is for, from which on a request is carried out off the async workers.
+pub const HEAVY: usize = 32 << 10;
+/// Heavy requests in work at once; others wait for their turn, within [`REQUEST_TIMEOUT`].
+pub const MAX_HEAVY: usize = 16;
+/// `Warning` fields of one answer. Clients stop reading at 100 header fields.
+pub const MAX_WARNINGS: usize = 40;
+/// Bytes of one `Warning` field.
+pub const MAX_WARNING: usize = 1024;
+/// Bytes of all `Warning` fields of one answer.
+pub const MAX_WARNINGS_TOTAL: usize = 8 << 10;
+/// Watches and log streams that one user may have open; more are answered 429. A node or a controller has some
+/// twenty.
+pub const MAX_LONG_RUNNING_PER_USER: usize = 500;

@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 
 use crate::clock;
 use crate::http::{Body, full};
+use crate::limits;
 use crate::negotiate::Form;
 use crate::request::Query;
 use crate::store::Object;
@@ -38,11 +39,13 @@ pub(crate) fn error(error: &ApiStatus) -> Answer {
     answer
 }
 
-/// Adds a `Warning` header for each text.
+/// Adds a `Warning` header for each text, as many and as long as clients take.
 pub(crate) fn warn(mut answer: Answer, warnings: &[String]) -> Answer {
-    for text in warnings {
+    let (mut room, mut left) = (limits::MAX_WARNINGS_TOTAL, warnings.len());
+    let add = |answer: &mut Answer, text: &str| {
         let clean: String = text
             .chars()
+            .take(limits::MAX_WARNING)
             .map(|c| match c {
                 '"' | '\\' => '\'',
                 c if c.is_ascii_graphic() || c == ' ' => c,
@@ -52,6 +55,17 @@ pub(crate) fn warn(mut answer: Answer, warnings: &[String]) -> Answer {
         if let Ok(header_value) = HeaderValue::try_from(format!("299 - \"{clean}\"")) {
             answer.headers_mut().append(header::WARNING, header_value);
         }
+        clean.len()
+    };
+    for text in warnings.iter().take(limits::MAX_WARNINGS) {
+        if room < text.len().min(limits::MAX_WARNING) {
+            break;
+        }
+        room -= add(&mut answer, text).min(room);
+        left -= 1;
+    }
+    if left > 0 {
+        add(&mut answer, &format!("{left} more warnings are not shown"));
     }
     answer
 }
@@ -186,5 +200,35 @@ pub(crate) fn list(
             let table = table::render(resource, &items, meta, include_object(query), true, clock::seconds());
             value(200, &table)
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn warnings_are_what_clients_can_read() {
+        let warned = |texts: &[String]| {
+            let answer = warn(value(200, &json!({})), texts);
+            let fields: Vec<String> = answer
+                .headers()
+                .get_all(header::WARNING)
+                .iter()
+                .map(|field| field.to_str().unwrap().to_owned())
+                .collect();
+            assert!(fields.len() <= limits::MAX_WARNINGS + 1);
+            assert!(fields.iter().all(|field| field.len() <= limits::MAX_WARNING + 8));
+            assert!(fields.iter().map(String::len).sum::<usize>() <= limits::MAX_WARNINGS_TOTAL * 2);
+            fields
+        };
+        assert_eq!(warned(&["a \"b\"\n".to_owned()]), ["299 - \"a 'b' \""]);
+        assert_eq!(
+            warned(&vec!["x".to_owned(); 100]).last().unwrap(),
+            "299 - \"60 more warnings are not shown\""
+        );
+        assert_eq!(warned(&["x".repeat(1 << 20)]).len(), 1);
+        let long = warned(&vec!["x".repeat(1000); 30]);
+        assert_eq!(long.last().unwrap(), "299 - \"22 more warnings are not shown\"");
     }
 }

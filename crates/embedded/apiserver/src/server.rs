@@ -3,11 +3,10 @@
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
-use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::addresses::Addresses;
+use crate::addresses::{self, Addresses};
 use crate::api::{Api, Parts};
 use crate::authn::Tokens;
 use crate::config::Config;
@@ -49,6 +48,14 @@ impl Server {
         let store = Store::open(&config.store_path, config.window)?;
         let pki = Pki::load(&config.pki_dir, &names, &served)?;
         let tokens = Tokens::new(&pki.token_key, &config.cluster_domain)?;
+        let renumbered = addresses::renumber(&store, config.service_cidr).await?;
+        if renumbered > 0 {
+            tracing::warn!(
+                services = renumbered,
+                range = %config.service_cidr,
+                "the range of Service addresses is another than before: Services have new addresses in it"
+            );
+        }
         let addresses = Addresses::new(&store, config.service_cidr, config.node_ports.clone());
         let stop = CancellationToken::new();
         let api = Arc::new(Api::new(Parts {
@@ -65,7 +72,7 @@ impl Server {
         let server = format!("https://{address}");
         let text = kubeconfig(&pki, &config.cluster_name, &server);
         let tls = http::server_config(vec![pki.serving], pki.serving_key, pki.ca)?;
-        let connections = Arc::new(Semaphore::new(limits::MAX_CONNECTIONS));
+        let connections = http::Connections::new(limits::MAX_CONNECTIONS, limits::MAX_ANONYMOUS_PER_ADDRESS);
         let tasks = TaskTracker::new();
         tasks.spawn(definition_cleanup::run(api.store.clone(), stop.clone()));
         for listener in config.listeners {

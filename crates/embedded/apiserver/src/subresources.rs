@@ -105,7 +105,7 @@ async fn write_scale(api: &Api, call: &Call, is_patch: bool) -> Result<Answer, A
         scale::write(&call.resource, &mut object, &wanted)?;
         Ok((object, Vec::new()))
     };
-    // Replicas are part of the spec: what is written is the object itself.
+    // Replicas are part of the spec: what is written is the object itself, and owned through `scale`.
     let mut writing = Writing::of(call)?;
     writing.subresource.clear();
     let written = write::update(api, &writing, &call.path.name, false, Mode::Patch, &change).await?;
@@ -268,9 +268,7 @@ fn bound(api: &Api, call: &Call, request: &Value) -> Result<(Option<Bound>, Opti
 }
 
 async fn log(api: &Arc<Api>, call: &Call) -> Result<Answer, ApiStatus> {
-    let permit = api.long_running.clone().try_acquire_owned().map_err(|_| {
-        ApiStatus::too_many_requests("too many logs are being read, please try again later", 1)
-    })?;
+    let permit = api.long_running.take(&call.user.name)?;
     let pod = existing(api, call)?;
     let query = call.query();
     let container = container(&pod, query.get("container"))?;

@@ -23,6 +23,8 @@ pub(crate) struct Writing {
     pub(crate) namespace: String,
     /// Empty for the object itself.
     pub(crate) subresource: String,
+    /// The sub-resource that owners of fields are noted with.
+    pub(crate) tracked_as: String,
     pub(crate) user: User,
     pub(crate) manager: String,
     pub(crate) dry_run: bool,
@@ -45,6 +47,7 @@ impl Writing {
             key: storage_key(&call.resource),
             namespace: call.namespace().to_owned(),
             subresource: call.path.subresource.clone(),
+            tracked_as: call.path.subresource.clone(),
             user: call.user.clone(),
             manager: call.manager(),
             dry_run: call.query().dry_run()?,
@@ -61,6 +64,7 @@ impl Writing {
             key: storage_key(&resource),
             namespace: namespace.to_owned(),
             subresource: String::new(),
+            tracked_as: String::new(),
             user: User { name: format!("system:{manager}"), ..User::default() },
             manager: manager.to_owned(),
             dry_run: false,
@@ -70,7 +74,7 @@ impl Writing {
     }
 
     pub(crate) fn writer<'a>(&'a self, now: &'a str) -> Writer<'a> {
-        Writer { manager: &self.manager, subresource: &self.subresource, time: now }
+        Writer { manager: &self.manager, subresource: &self.tracked_as, time: now }
     }
 
     fn review<'a>(&'a self, operation: Operation, name: &'a str, old: Option<&'a Value>) -> Review<'a> {

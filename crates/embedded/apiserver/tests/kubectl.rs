@@ -2,6 +2,8 @@
 
 #![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used, reason = "a test reports by panicking")]
 
+mod attack;
+
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 

@@ -6,7 +6,7 @@
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read as _, Seek as _, Write as _};
 use std::os::linux::net::SocketAddrExt as _;
-use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::os::unix::net::{SocketAddr, UnixListener};
 use std::path::{Path, PathBuf};
 
@@ -49,6 +49,16 @@ pub enum StateError {
         "a cluster named {0} runs on this machine already, from another state directory: choose another --name"
     )]
     NameTaken(String),
+    /// Others may look into it, and it is not a cluster's alone.
+    #[error(
+        "others than its owner may look into {path} (mode {mode:o}), where the cluster's keys and Secrets would be, and other files are in it: choose a --state-dir of its own, or `chmod 700 {path}` if nobody else needs it"
+    )]
+    Open {
+        /// The directory.
+        path: PathBuf,
+        /// Its rights.
+        mode: u32,
+    },
     /// The record is damaged.
     #[error("{path} is damaged ({reason}): restore it, or remove the whole state directory to start afresh")]
     Damaged {
@@ -87,6 +97,25 @@ pub struct Record {
     pub mesh: Option<mesh::Options>,
 }
 
+/// Rights of the directory.
+const PRIVATE_DIR: u32 = 0o700;
+/// Folders that a cluster makes in it.
+const DIRECTORIES: &[&str] = &["pki", "pods", "logs"];
+/// Files that a cluster makes in it. The lock of the store says that there was one: it goes with it.
+const FILES: &[&str] = &[
+    "store.db",
+    "store.db-wal",
+    "store.db-shm",
+    "store.db.lock",
+    "kubeconfig",
+    "slot",
+    "images.json",
+    "cluster.log",
+    "up.progress",
+    "cluster.pid",
+    "cluster.json",
+];
+
 /// A state directory.
 #[derive(Debug, Clone)]
 pub struct StateDir {
@@ -107,10 +136,33 @@ impl StateDir {
         Self { root: std::path::absolute(root).unwrap_or_else(|_| root.to_owned()) }
     }
 
-    /// Makes the directory if it is missing; only its owner may look into it.
+    /// Makes the directory if it is missing; only its owner may look into it: all Secrets and keys of the cluster are in it.
+    /// A directory of ours that others may look into is closed; one with other things in it is refused.
     pub fn create(&self) -> Result<(), StateError> {
-        fs::DirBuilder::new().recursive(true).mode(0o755).create(&self.root).map_err(io_error(&self.root))?;
+        fs::DirBuilder::new()
+            .recursive(true)
+            .mode(PRIVATE_DIR)
+            .create(&self.root)
+            .map_err(io_error(&self.root))?;
+        self.close()?;
         fs::DirBuilder::new().recursive(true).mode(0o700).create(self.pki()).map_err(io_error(&self.pki()))
+    }
+
+    /// Takes the rights of others away.
+    fn close(&self) -> Result<(), StateError> {
+        let failed = || io_error(&self.root);
+        let mode = fs::metadata(&self.root).map_err(failed())?.permissions().mode() & 0o7777;
+        if mode & 0o077 == 0 {
+            return Ok(());
+        }
+        for entry in fs::read_dir(&self.root).map_err(failed())? {
+            let name = entry.map_err(failed())?.file_name();
+            let ours = DIRECTORIES.iter().chain(FILES).any(|ours| name.to_str() == Some(ours));
+            if !ours && self.record()?.is_none() {
+                return Err(StateError::Open { path: self.root.clone(), mode });
+            }
+        }
+        fs::set_permissions(&self.root, fs::Permissions::from_mode(PRIVATE_DIR)).map_err(failed())
     }
 
     /// The directory itself.
@@ -159,7 +211,7 @@ impl StateDir {
             .write(true)
             .create(true)
             .truncate(false)
-            .mode(0o644)
+            .mode(0o600)
             .open(&path)
             .map_err(io_error(&path))?;
         match flock(&file, FlockOperation::NonBlockingLockExclusive) {
@@ -205,8 +257,8 @@ impl StateDir {
     /// Replaces what the directory remembers, whole or not at all.
     pub fn set_record(&self, record: &Record) -> Result<(), StateError> {
         let text = serde_json::to_string_pretty(record).unwrap_or_default();
-        self.write(&self.record_file(), text.as_bytes(), 0o644)?;
-        self.write(&self.root.join("slot"), format!("{}\n", record.slot).as_bytes(), 0o644)
+        self.write(&self.record_file(), text.as_bytes(), 0o600)?;
+        self.write(&self.root.join("slot"), format!("{}\n", record.slot).as_bytes(), 0o600)
     }
 
     /// Writes a file in one step: readers see the old or the new content.
@@ -228,25 +280,14 @@ impl StateDir {
         if self.record()?.is_none() {
             return Err(StateError::Missing(self.root.clone()));
         }
-        for name in ["pki", "pods", "logs"] {
+        for name in DIRECTORIES {
             let path = self.root.join(name);
             match fs::remove_dir_all(&path) {
                 Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(io_error(&path)(error)),
                 _ => {}
             }
         }
-        for name in [
-            "store.db",
-            "store.db-wal",
-            "store.db-shm",
-            "kubeconfig",
-            "slot",
-            "images.json",
-            "cluster.log",
-            "up.progress",
-            "cluster.pid",
-            "cluster.json",
-        ] {
+        for name in FILES {
             let path = self.root.join(name);
             match fs::remove_file(&path) {
                 Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(io_error(&path)(error)),
@@ -332,6 +373,53 @@ mod tests {
         fs::write(state.record_file(), "{\"name\": 1").unwrap();
         assert!(matches!(state.record(), Err(StateError::Damaged { .. })));
         fs::remove_dir_all(state.root()).unwrap();
+    }
+
+    fn mode(path: &Path) -> u32 {
+        fs::metadata(path).unwrap().permissions().mode() & 0o777
+    }
+
+    fn open_to_all(state: &StateDir) {
+        fs::set_permissions(state.root(), fs::Permissions::from_mode(0o755)).unwrap();
+    }
+
+    #[test]
+    fn only_the_owner_looks_into_it() {
+        let state = scratch("closed");
+        assert_eq!(mode(state.root()), 0o700);
+        state.set_record(&Record { name: "x".into(), slot: 0, api_port: 1, mesh: None }).unwrap();
+        assert_eq!(mode(&state.record_file()), 0o600);
+        // As an older program left it, with something of the user's in it.
+        open_to_all(&state);
+        fs::write(state.root().join("mine.txt"), "keep").unwrap();
+        state.create().unwrap();
+        assert_eq!(mode(state.root()), 0o700);
+        fs::remove_dir_all(state.root()).unwrap();
+    }
+
+    #[test]
+    fn what_is_not_a_clusters_alone_is_left_open_and_not_used() {
+        let state = scratch("open");
+        open_to_all(&state);
+        fs::write(state.root().join("mine.txt"), "keep").unwrap();
+        let refused = state.create().unwrap_err();
+        assert!(matches!(refused, StateError::Open { mode: 0o755, .. }), "{refused}");
+        assert_eq!(mode(state.root()), 0o755);
+        fs::remove_file(state.root().join("mine.txt")).unwrap();
+        state.create().unwrap();
+        assert_eq!(mode(state.root()), 0o700);
+        fs::remove_dir_all(state.root()).unwrap();
+    }
+
+    #[test]
+    fn a_purge_leaves_nothing_that_a_new_cluster_would_miss() {
+        let state = scratch("purged");
+        state.set_record(&Record { name: "x".into(), slot: 0, api_port: 1, mesh: None }).unwrap();
+        for name in FILES {
+            fs::write(state.root().join(name), "{\"name\": \"x\", \"slot\": 0, \"apiPort\": 1}").unwrap();
+        }
+        state.purge().unwrap();
+        assert!(!state.root().exists(), "the lock of the store would say that its database is lost");
     }
 
     #[test]

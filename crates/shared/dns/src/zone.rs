@@ -1,7 +1,7 @@
 //! What is known by name: pure data.
 
 use std::collections::HashMap;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 
 use crate::limits::MAX_HOST_LINES;
 
@@ -67,9 +67,16 @@ pub struct Zone {
     own: Vec<String>,
     own_single_labels: bool,
     search: Vec<String>,
+    /// The domain of [`ZoneBuilder::spelled_addresses`].
+    spelled: Option<String>,
 }
 
 impl ZoneBuilder {
+    /// Names such as `10-64-0-3.GROUP.domain` are the address that they spell, whatever the group.
+    pub fn spelled_addresses(&mut self, domain: impl Into<String>) {
+        self.0.spelled = Some(domain.into());
+    }
+
     /// Names below `domain`, and itself, are ours alone: what is unknown there does not exist.
     pub fn own(&mut self, domain: impl Into<String>) {
         self.0.own.push(domain.into());
@@ -142,10 +149,23 @@ impl Zone {
         if let Some(data) = self.names.get(name).or_else(|| self.wildcard(name)) {
             return pick(name, data, kind);
         }
+        if let Some(address) = self.spelled_address(name) {
+            return pick(name, &[Data::Address(address.into())], kind);
+        }
         if let Some(answer) = self.searched(name, kind) {
             return answer;
         }
         if self.owns(name) { Answer::NoName } else { Answer::Forward }
+    }
+
+    /// The address that a name spells.
+    fn spelled_address(&self, name: &str) -> Option<Ipv4Addr> {
+        let (address, group) =
+            name.strip_suffix(self.spelled.as_deref()?)?.strip_suffix('.')?.split_once('.')?;
+        if group.is_empty() || group.contains('.') || address.contains('.') {
+            return None;
+        }
+        address.replace('-', ".").parse().ok()
     }
 
     /// The nearest wildcard above a name.

@@ -45,6 +45,7 @@ spec:
               port: {x-kubernetes-int-or-string: true}
               replicas: {type: integer}
               note: {type: string, nullable: true}
+              mood: {type: string, nullable: true, default: calm}
               free: {type: object, x-kubernetes-preserve-unknown-fields: true}
               labels: {type: object, additionalProperties: {type: string}}
               items:
@@ -157,7 +158,7 @@ fn unknown_fields_are_pruned_and_defaults_filled_in() {
     crate::defaults::apply(&resource, &mut object);
     assert_eq!(
         object["spec"],
-        json!({"size": 1, "note": null, "free": {"any": {"thing": null}}, "items": [{"key": "k", "weight": 1}], "mode": "Slow"})
+        json!({"size": 1, "note": null, "free": {"any": {"thing": null}}, "items": [{"key": "k", "weight": 1}], "mode": "Slow", "mood": "calm"})
     );
     assert_eq!(object["metadata"], json!({"name": "a"}));
     let strict =
@@ -452,4 +453,21 @@ fn a_definition_that_is_deleted_keeps_its_condition() {
         (&refused["conditions"][0]["message"], &refused["conditions"][0]["status"]),
         (&json!("why"), &json!("False"))
     );
+}
+
+#[test]
+fn a_null_that_the_schema_allows_is_not_defaulted() {
+    let gadgets = gadgets();
+    let made = |spec: Value| {
+        let body = json!({"metadata": {"name": "x", "namespace": "ns"}, "spec": spec}).to_string();
+        let strict = crate::body::FieldValidation::Strict;
+        let decoded =
+            crate::body::decode(&gadgets, None, "application/json", body.as_bytes(), strict).unwrap();
+        let mut object = decoded.object;
+        crate::defaults::apply(&gadgets, &mut object);
+        object["spec"].clone()
+    };
+    assert_eq!(made(json!({"size": 1, "port": 1, "mood": null}))["mood"], Value::Null);
+    assert_eq!(made(json!({"size": 1, "port": 1}))["mood"], "calm");
+    assert_eq!(made(json!({"size": 1, "port": 1, "mode": null}))["mode"], "Slow");
 }

@@ -12,7 +12,7 @@ use indexmap::IndexMap;
 use regex::Regex;
 use serde_json::{Map, Value};
 
-use crate::path::join;
+use crate::path::Path;
 use crate::status::{FieldError, FieldErrorKind};
 use crate::time;
 
@@ -129,18 +129,18 @@ impl Rules {
     /// Everything that is wrong with `object`.
     pub(super) fn check(&self, object: &Value) -> Vec<FieldError> {
         let mut errors = Vec::new();
-        self.walk(object, "", &mut errors);
+        self.walk(object, &Path::Root, &mut errors);
         errors.truncate(MAX_ERRORS);
         errors
     }
 
     fn holds(&self, value: &Value) -> bool {
         let mut errors = Vec::new();
-        self.walk(value, "", &mut errors);
+        self.walk(value, &Path::Root, &mut errors);
         errors.is_empty()
     }
 
-    fn walk(&self, value: &Value, path: &str, errors: &mut Vec<FieldError>) {
+    fn walk(&self, value: &Value, path: &Path<'_>, errors: &mut Vec<FieldError>) {
         if errors.len() > MAX_ERRORS || (value.is_null() && self.nullable) {
             return;
         }
@@ -170,7 +170,7 @@ impl Rules {
         self.junctors(value, path, errors);
     }
 
-    fn text(&self, text: &str, path: &str, errors: &mut Vec<FieldError>) {
+    fn text(&self, text: &str, path: &Path<'_>, errors: &mut Vec<FieldError>) {
         let length = text.chars().count() as u64;
         if let Some(min) = self.length.min.filter(|min| length < *min) {
             errors.push(FieldError::invalid(
@@ -208,7 +208,7 @@ impl Rules {
         }
     }
 
-    fn number(&self, number: f64, value: &Value, path: &str, errors: &mut Vec<FieldError>) {
+    fn number(&self, number: f64, value: &Value, path: &Path<'_>, errors: &mut Vec<FieldError>) {
         let mut fail = |why: String| {
             errors.push(FieldError::invalid(path, value.clone(), format!("{path} in body {why}")))
         };
@@ -237,7 +237,7 @@ impl Rules {
         }
     }
 
-    fn array(&self, items: &[Value], path: &str, errors: &mut Vec<FieldError>) {
+    fn array(&self, items: &[Value], path: &Path<'_>, errors: &mut Vec<FieldError>) {
         let count = items.len() as u64;
         if let Some(min) = self.items_count.min.filter(|min| count < *min) {
             let why = format!("{path} in body should have at least {min} items");
@@ -253,7 +253,7 @@ impl Rules {
         }
         if let Some(rules) = &self.items {
             for (i, item) in items.iter().enumerate() {
-                rules.walk(item, &format!("{path}[{i}]"), errors);
+                rules.walk(item, &path.index(i), errors);
             }
         }
         let Some(keys) = &self.unique_by else { return };
@@ -272,9 +272,9 @@ impl Rules {
         }
     }
 
-    fn object(&self, map: &Map<String, Value>, value: &Value, path: &str, errors: &mut Vec<FieldError>) {
+    fn object(&self, map: &Map<String, Value>, value: &Value, path: &Path<'_>, errors: &mut Vec<FieldError>) {
         for name in self.required.iter().filter(|n| !map.contains_key(*n)) {
-            errors.push(FieldError::required(join(path, name), ""));
+            errors.push(FieldError::required(path.key(name).shown(), ""));
         }
         let count = map.len() as u64;
         if let Some(min) = self.properties_count.min.filter(|min| count < *min) {
@@ -291,12 +291,12 @@ impl Rules {
         for (name, child) in map {
             let rules = self.properties.get(name).or(self.values.as_deref());
             if let Some(rules) = rules {
-                rules.walk(child, &join(path, name), errors);
+                rules.walk(child, &path.key(name), errors);
             }
         }
     }
 
-    fn junctors(&self, value: &Value, path: &str, errors: &mut Vec<FieldError>) {
+    fn junctors(&self, value: &Value, path: &Path<'_>, errors: &mut Vec<FieldError>) {
         let mut fail = |why: String| {
             errors.push(FieldError::invalid(path, value.clone(), format!("{path} in body {why}")));
         };

@@ -1,5 +1,7 @@
 //! The list in `metadata.managedFields`.
 
+use std::collections::HashSet;
+
 use serde_json::{Value, json};
 
 use super::Writer;
@@ -106,7 +108,7 @@ impl Entries {
                 && e.id.manager == id.manager
                 && e.id.subresource == id.subresource;
             if own {
-                set = set.union(&e.set);
+                set.add(&e.set);
                 time = Some(e.time.clone());
             }
             !own
@@ -122,7 +124,9 @@ impl Entries {
 
     /// Everything that anybody owns.
     pub(super) fn union(&self) -> Set {
-        self.entries.iter().fold(Set::default(), |all, e| all.union(&e.set))
+        let mut all = Set::default();
+        self.entries.iter().for_each(|entry| all.add(&entry.set));
+        all
     }
 
     /// Who owns something of `touched`.
@@ -174,13 +178,15 @@ impl Entries {
         }
         updates.sort_by_key(|i| self.entries.get(*i).map(|e| e.time.clone()));
         let excess = updates.len() - MAX_UPDATE_MANAGERS + 1;
-        let mut old: Vec<usize> = updates.into_iter().take(excess).collect();
-        old.sort_unstable_by(|a, b| b.cmp(a));
-        let removed: Vec<Entry> = old.into_iter().map(|i| self.entries.remove(i)).collect();
+        let old: HashSet<usize> = updates.into_iter().take(excess).collect();
+        let entries = std::mem::take(&mut self.entries).into_iter().enumerate();
+        let (removed, kept): (Vec<_>, Vec<_>) = entries.partition(|(at, _)| old.contains(at));
+        self.entries = kept.into_iter().map(|(_, entry)| entry).collect();
+        let removed: Vec<Entry> = removed.into_iter().map(|(_, entry)| entry).rev().collect();
         let Some(mut folded) = removed.first().cloned() else { return };
         folded.id.manager = ANCIENT_CHANGES.into();
         for entry in &removed {
-            folded.set = folded.set.union(&entry.set);
+            folded.set.add(&entry.set);
             folded.time = folded.time.max(entry.time.clone());
         }
         self.entries.push(folded);

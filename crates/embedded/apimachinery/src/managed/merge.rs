@@ -1,6 +1,8 @@
 //! The value half of server-side apply: merging a configuration into the live object, removing what its applier
 //! gave up, and putting the result back into the whole object.
 
+use std::collections::{HashMap, HashSet};
+
 use serde_json::{Map, Value, json};
 
 use super::set::Set;
@@ -35,10 +37,15 @@ fn merge_items(list: &ListSchema, live: &[Value], config: &[Value]) -> Vec<Value
     };
     let (live_elements, config_elements) = (elements(live), elements(config));
     let mut out = Vec::with_capacity(live.len().max(config.len()));
-    let live_only = |element: &String| !config_elements.contains(element);
+    let in_config: HashSet<&String> = config_elements.iter().collect();
+    let mut in_live = HashMap::with_capacity(live.len());
+    for (at, element) in live_elements.iter().enumerate() {
+        in_live.entry(element).or_insert(at);
+    }
+    let live_only = |element: &String| !in_config.contains(element);
     let mut rest = live_elements.iter().zip(live).enumerate().peekable();
     for (element, item) in config_elements.iter().zip(config) {
-        let found = live_elements.iter().position(|e| e == element);
+        let found = in_live.get(element).copied();
         // Up to the same item of the live list; without one, up to the next item that both have.
         let before = |at: usize, e: &String| found.map_or_else(|| live_only(e), |found| at < found);
         while let Some((_, (e, value))) = rest.next_if(|(at, (e, _))| before(*at, e)) {

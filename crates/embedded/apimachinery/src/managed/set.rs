@@ -40,12 +40,17 @@ impl Set {
 
     pub(super) fn union(&self, other: &Self) -> Self {
         let mut out = self.clone();
-        for (element, node) in &other.nodes {
-            let slot = out.nodes.entry(element.clone()).or_default();
-            slot.member |= node.member;
-            slot.children = slot.children.union(&node.children);
-        }
+        out.add(other);
         out
+    }
+
+    /// Takes in all of `other`.
+    pub(super) fn add(&mut self, other: &Self) {
+        for (element, node) in &other.nodes {
+            let slot = self.nodes.entry(element.clone()).or_default();
+            slot.member |= node.member;
+            slot.children.add(&node.children);
+        }
     }
 
     pub(super) fn intersection(&self, other: &Self) -> Self {

@@ -4,6 +4,8 @@
 //! Behaviour: Kubernetes' "Update API objects in place using kubectl patch" and the design note
 //! "preserve order in strategic merge patch" (Kubernetes design proposals, api-machinery).
 
+use std::collections::{HashMap, HashSet};
+
 use serde_json::{Map, Value};
 
 use crate::schema::{ListPatch, Schema};
@@ -33,16 +35,21 @@ fn merge_map(schema: &Schema, mut original: Object, mut patch: Object) -> Result
         }
     }
     retain_keys(&mut original, &mut patch)?;
-    merge_ordered_lists(schema, &mut original, &mut patch)?;
+    let done = merge_ordered_lists(schema, &mut original, &mut patch)?;
+    let mut removed = HashSet::new();
     for (key, value) in patch {
         if let Some(list) = key.strip_prefix(DELETE_FROM) {
             if let (Some(Value::Array(items)), Value::Array(gone)) = (original.get_mut(list), &value) {
-                items.retain(|i| !gone.contains(i));
+                let gone: HashSet<String> = gone.iter().map(canonical).collect();
+                items.retain(|i| !gone.contains(&canonical(i)));
             }
             continue;
         }
+        if done.contains(&key) {
+            continue;
+        }
         if value.is_null() {
-            original.shift_remove(&key);
+            removed.insert(key);
             continue;
         }
         let merged = match (original.get_mut(&key).map(Value::take), value) {
@@ -56,6 +63,10 @@ fn merge_map(schema: &Schema, mut original: Object, mut patch: Object) -> Result
         };
         original.insert(key, merged);
     }
+    // Together: one removal alone moves everything behind it.
+    if !removed.is_empty() {
+        original.retain(|key, _| !removed.contains(key));
+    }
     Ok(original)
 }
 
@@ -63,7 +74,8 @@ fn merge_map(schema: &Schema, mut original: Object, mut patch: Object) -> Result
 fn retain_keys(original: &mut Object, patch: &mut Object) -> Result<(), String> {
     let Some(keys) = patch.shift_remove(RETAIN_KEYS) else { return Ok(()) };
     let Value::Array(keys) = keys else { return Err("$retainKeys must be a list of field names".into()) };
-    let listed = |key: &str| keys.iter().any(|k| k.as_str() == Some(key));
+    let keys: HashSet<&str> = keys.iter().filter_map(Value::as_str).collect();
+    let listed = |key: &str| keys.contains(key);
     if let Some(key) = patch.keys().find(|k| !k.starts_with('$') && !listed(k)) {
         return Err(format!("field {key} of the patch is not in its $retainKeys list"));
     }
@@ -71,39 +83,52 @@ fn retain_keys(original: &mut Object, patch: &mut Object) -> Result<(), String> 
     Ok(())
 }
 
-/// Lists that come with `$setElementOrder/<list>`: merged, then put in the order that the client wants.
-fn merge_ordered_lists(schema: &Schema, original: &mut Object, patch: &mut Object) -> Result<(), String> {
+/// Lists that come with `$setElementOrder/<list>`: merged, then put in the order that the client wants. Answers the
+/// keys of the patch that are done with.
+fn merge_ordered_lists(
+    schema: &Schema,
+    original: &mut Object,
+    patch: &mut Object,
+) -> Result<HashSet<String>, String> {
     let directives: Vec<String> = patch.keys().filter(|k| k.starts_with(SET_ORDER)).cloned().collect();
+    let mut done = HashSet::new();
     for directive in directives {
         let Some(list) = directive.strip_prefix(SET_ORDER) else { continue };
-        let Some(Value::Array(order)) = patch.shift_remove(&directive) else {
+        let Some(Value::Array(order)) = patch.get_mut(&directive).map(Value::take) else {
             return Err(format!("{directive} must be a list"));
         };
-        let old = match original.get(list) {
-            Some(Value::Array(items)) => Some(items.clone()),
+        let old = match original.get_mut(list) {
+            Some(Value::Array(items)) => Some(std::mem::take(items)),
             _ => None,
         };
-        let new = match patch.shift_remove(list) {
+        let new = match patch.get_mut(list) {
             None => None,
-            Some(Value::Array(items)) => Some(items),
+            Some(Value::Array(items)) => {
+                done.insert(list.to_owned());
+                Some(std::mem::take(items))
+            }
             // Something else than a list (null, for a deleted one) is merged like any other field.
-            Some(other) => {
-                patch.insert(list.to_owned(), other);
+            Some(_) => {
+                done.insert(directive);
                 continue;
             }
         };
         let field = schema.child(list);
-        let before = old.clone().unwrap_or_default();
-        let merged = match (old, new) {
-            (None, None) => continue,
-            (Some(old), None) => old,
-            (None, Some(new)) => without_directives_list(new),
-            (Some(old), Some(new)) => merge_list(field, list, old, new)?,
-        };
         let id = Identity::of(field);
-        original.insert(list.to_owned(), Value::Array(put_in_order(&id, merged, &order, &before)));
+        let before = Positions::of(&id, old.as_deref().unwrap_or_default());
+        let merged = match (old, new) {
+            (None, None) => None,
+            (Some(old), None) => Some(old),
+            (None, Some(new)) => Some(without_directives_list(new)),
+            (Some(old), Some(new)) => Some(merge_list(field, list, old, new)?),
+        };
+        if let Some(merged) = merged {
+            let ordered = put_in_order(&id, merged, &Positions::of(&id, &order), &before);
+            original.insert(list.to_owned(), Value::Array(ordered));
+        }
+        done.insert(directive);
     }
-    Ok(())
+    Ok(done)
 }
 
 fn merge_list(schema: &Schema, name: &str, old: Vec<Value>, new: Vec<Value>) -> Result<Vec<Value>, String> {
@@ -111,13 +136,12 @@ fn merge_list(schema: &Schema, name: &str, old: Vec<Value>, new: Vec<Value>) -> 
     match &list.patch {
         ListPatch::Replace => Ok(without_directives_list(new)),
         ListPatch::MergeScalars => {
-            let mut merged = old.clone();
-            for item in &new {
-                if !merged.contains(item) {
-                    merged.push(item.clone());
-                }
-            }
-            Ok(put_in_order(&Identity::Value, merged, &new, &old))
+            let id = Identity::Value;
+            let (before, order) = (Positions::of(&id, &old), Positions::of(&id, &new));
+            let mut known: HashSet<String> = old.iter().map(canonical).collect();
+            let mut merged = old;
+            merged.extend(new.into_iter().filter(|item| known.insert(canonical(item))));
+            Ok(put_in_order(&id, merged, &order, &before))
         }
         ListPatch::MergeBy(key) => merge_objects(&list.items, name, key, old, new),
     }
@@ -130,8 +154,10 @@ fn merge_objects(
     old: Vec<Value>,
     new: Vec<Value>,
 ) -> Result<Vec<Value>, String> {
-    let mut merged = old.clone();
+    let id = Identity::Key(key.to_owned());
+    let before = Positions::of(&id, &old);
     let mut additions = Vec::new();
+    let mut deleted = HashSet::new();
     let mut replace = false;
     for item in new {
         let Value::Object(mut item) = item else {
@@ -142,34 +168,44 @@ fn merge_objects(
                 let Some(value) = item.get(key) else {
                     return Err(format!("a $patch: delete item of {name} must have the merge key {key}"));
                 };
-                merged.retain(|i| i.get(key) != Some(value));
+                deleted.insert(canonical(value));
             }
             Some("replace") => {
                 replace = true;
                 item.shift_remove(PATCH);
                 if !item.is_empty() {
-                    additions.push(item);
+                    additions.push(Value::Object(item));
                 }
             }
-            Some("merge") | None => additions.push(item),
+            Some("merge") | None => additions.push(Value::Object(item)),
             Some(other) => return Err(format!("unknown patch type {other:?} in {name}")),
         }
     }
     if replace {
-        return Ok(without_directives_list(additions.into_iter().map(Value::Object).collect()));
+        return Ok(without_directives_list(additions));
     }
-    let order: Vec<Value> = additions.iter().cloned().map(Value::Object).collect();
+    let mut merged = old;
+    if !deleted.is_empty() {
+        merged.retain(|item| item.get(key).is_none_or(|value| !deleted.contains(&canonical(value))));
+    }
+    let order = Positions::of(&id, &additions);
+    let mut places = Positions::of(&id, &merged);
     for item in additions {
-        let Some(value) = item.get(key).cloned() else {
+        let Some(value) = item.get(key).map(canonical) else {
             return Err(format!("an item of {name} does not contain the merge key {key}"));
         };
-        let found = merged.iter_mut().find(|i| i.get(key) == Some(&value));
-        match found.map(|slot| (slot.as_object().cloned().unwrap_or_default(), slot)) {
-            Some((original, slot)) => *slot = Value::Object(merge_map(items, original, item)?),
-            None => merged.push(without_directives(Value::Object(item))),
+        match (places.0.get(&value).and_then(|at| merged.get_mut(*at)), item) {
+            (Some(slot), Value::Object(item)) => {
+                let Value::Object(original) = slot.take() else { continue };
+                *slot = Value::Object(merge_map(items, original, item)?);
+            }
+            (_, item) => {
+                places.0.insert(value, merged.len());
+                merged.push(without_directives(item));
+            }
         }
     }
-    Ok(put_in_order(&Identity::Key(key.to_owned()), merged, &order, &old))
+    Ok(put_in_order(&id, merged, &order, &before))
 }
 
 /// What makes two list items the same.
@@ -189,24 +225,58 @@ impl Identity {
         }
     }
 
-    fn same(&self, a: &Value, b: &Value) -> bool {
+    /// Equal for items that are the same, and for no others.
+    fn text(&self, item: &Value) -> String {
         match self {
-            Self::Value => a == b,
-            Self::Key(key) => a.get(key) == b.get(key),
+            Self::Value => canonical(item),
+            Self::Key(key) => item.get(key).map(canonical).unwrap_or_default(),
         }
     }
+}
 
-    fn position(&self, item: &Value, list: &[Value]) -> Option<usize> {
-        list.iter().position(|other| self.same(item, other))
+/// Where the items of a list stand, by what identifies them; the first of several that are the same.
+struct Positions(HashMap<String, usize>);
+
+impl Positions {
+    fn of(id: &Identity, list: &[Value]) -> Self {
+        let mut positions = HashMap::with_capacity(list.len());
+        for (at, item) in list.iter().enumerate() {
+            positions.entry(id.text(item)).or_insert(at);
+        }
+        Self(positions)
+    }
+}
+
+/// A text that equal values have, whatever the order of their fields, and no others.
+fn canonical(value: &Value) -> String {
+    fn sorted(value: &Value) -> Value {
+        match value {
+            Value::Object(fields) => {
+                let mut fields: Vec<_> = fields.iter().map(|(k, v)| (k.clone(), sorted(v))).collect();
+                fields.sort_by(|a, b| a.0.cmp(&b.0));
+                Value::Object(fields.into_iter().collect())
+            }
+            Value::Array(items) => Value::Array(items.iter().map(sorted).collect()),
+            scalar => scalar.clone(),
+        }
+    }
+    match value {
+        Value::Object(_) | Value::Array(_) => sorted(value).to_string(),
+        scalar => scalar.to_string(),
     }
 }
 
 /// Items that the client names come in its order; the others keep their place relative to those that both know.
-fn put_in_order(id: &Identity, merged: Vec<Value>, client: &[Value], server: &[Value]) -> Vec<Value> {
-    let (mut named, mut others): (Vec<Value>, Vec<Value>) =
-        merged.into_iter().partition(|i| id.position(i, client).is_some());
-    named.sort_by_key(|i| id.position(i, client));
-    others.sort_by_key(|i| id.position(i, server).unwrap_or(usize::MAX));
+fn put_in_order(id: &Identity, merged: Vec<Value>, client: &Positions, server: &Positions) -> Vec<Value> {
+    /// An item, and its places in the two lists.
+    type Placed = (Value, Option<usize>, Option<usize>);
+    let placed = merged.into_iter().map(|item| {
+        let text = id.text(&item);
+        (item, client.0.get(&text).copied(), server.0.get(&text).copied())
+    });
+    let (mut named, mut others): (Vec<Placed>, Vec<Placed>) = placed.partition(|(_, at, _)| at.is_some());
+    named.sort_by_key(|(_, client, _)| *client);
+    others.sort_by_key(|(_, _, server)| server.unwrap_or(usize::MAX));
     let mut out = Vec::with_capacity(named.len() + others.len());
     let (mut named, mut others) = (named.into_iter().peekable(), others.into_iter().peekable());
     loop {
@@ -214,12 +284,12 @@ fn put_in_order(id: &Identity, merged: Vec<Value>, client: &[Value], server: &[V
             (None, None) => return out,
             (Some(_), None) => true,
             (None, Some(_)) => false,
-            (Some(o), Some(n)) => match (id.position(o, server), id.position(n, server)) {
-                (Some(o), Some(n)) => o < n,
+            (Some((_, _, other)), Some((_, _, named))) => match (other, named) {
+                (Some(other), Some(named)) => other < named,
                 _ => false,
             },
         };
-        out.extend(if other_first { others.next() } else { named.next() });
+        out.extend(if other_first { others.next() } else { named.next() }.map(|(item, _, _)| item));
     }
 }
 

@@ -39,6 +39,10 @@ pub struct Policy {
     bindings: Vec<Binding>,
     /// Bindings by `u:<user>` or `g:<group>`, so that a decision looks only at the asker's own.
     by_subject: HashMap<String, Vec<usize>>,
+    /// The rules of ClusterRoles by name.
+    cluster_roles: HashMap<String, Arc<[Rule]>>,
+    /// The rules of Roles by namespace and name.
+    roles: HashMap<(String, String), Arc<[Rule]>>,
 }
 
 #[derive(Clone, Debug)]
@@ -51,12 +55,12 @@ struct Binding {
 }
 
 #[derive(Clone, Debug, Default, PartialEq)]
-struct Rule {
-    verbs: Vec<String>,
-    groups: Vec<String>,
-    resources: Vec<String>,
-    names: Vec<String>,
-    paths: Vec<String>,
+pub(super) struct Rule {
+    pub(super) verbs: Vec<String>,
+    pub(super) groups: Vec<String>,
+    pub(super) resources: Vec<String>,
+    pub(super) names: Vec<String>,
+    pub(super) paths: Vec<String>,
 }
 
 impl Policy {
@@ -94,6 +98,11 @@ impl Policy {
                 policy.bind(binding, Some(namespace), rules);
             }
         }
+        policy.cluster_roles = cluster.into_iter().map(|(name, rules)| (name.to_owned(), rules)).collect();
+        policy.roles = local
+            .into_iter()
+            .map(|((namespace, name), rules)| ((namespace.to_owned(), name.to_owned()), rules))
+            .collect();
         policy
     }
 
@@ -134,6 +143,25 @@ impl Policy {
             .into_iter()
             .filter_map(|i| self.bindings.get(i))
             .filter(move |b| b.namespace.as_ref().is_none_or(|n| !namespace.is_empty() && *n == namespace))
+    }
+
+    /// The rules that a user has in `namespace`.
+    pub(super) fn held<'p>(
+        &'p self,
+        user: &str,
+        groups: &[String],
+        namespace: &str,
+    ) -> impl Iterator<Item = &'p Rule> {
+        self.of(user, groups, namespace).flat_map(|binding| binding.rules.iter())
+    }
+
+    /// The rules of a role, `None` if there is no such role.
+    pub(super) fn rules_of(&self, kind: &str, namespace: &str, name: &str) -> Option<Arc<[Rule]>> {
+        match kind {
+            "ClusterRole" => self.cluster_roles.get(name).cloned(),
+            "Role" => self.roles.get(&(namespace.to_owned(), name.to_owned())).cloned(),
+            _ => None,
+        }
     }
 
     /// Whether the request is allowed; `Some(reason)` says by which binding. `system:masters` may do anything.
@@ -179,6 +207,11 @@ impl Policy {
 }
 
 impl Rule {
+    /// The rules that a role states itself.
+    pub(super) fn all_of(role: &Value) -> Vec<Rule> {
+        rules_of(role)
+    }
+
     fn allows(&self, a: &Attributes<'_>) -> bool {
         let has = |list: &[String], what: &str| list.iter().any(|x| x == "*" || x == what);
         if !has(&self.verbs, a.verb) {

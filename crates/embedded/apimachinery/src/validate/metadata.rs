@@ -1,5 +1,7 @@
 //! Rules of `metadata`, the same for every kind but for the name's syntax.
 
+use std::collections::HashSet;
+
 use serde_json::Value;
 
 use super::{list, text};
@@ -54,7 +56,7 @@ pub(super) fn check_update(old: &Value, new: &Value, errors: &mut Vec<FieldError
     if old.pointer("/metadata/deletionTimestamp").is_none() {
         return;
     }
-    let before = list(old, "/metadata/finalizers");
+    let before: HashSet<&Value> = list(old, "/metadata/finalizers").iter().collect();
     let added: Vec<String> = list(new, "/metadata/finalizers")
         .iter()
         .filter(|f| !before.contains(f))

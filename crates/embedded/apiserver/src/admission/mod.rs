@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use portolan_apimachinery::ApiStatus;
+use portolan_apimachinery::{ApiStatus, patch};
 use serde_json::{Value, json};
 
 use crate::config::Dialer;
@@ -29,7 +29,8 @@ pub(crate) struct Webhooks {
 
 /// What a webhook said.
 struct Verdict {
-    patch: Option<json_patch::Patch>,
+    /// The text of a JSON patch.
+    patch: Option<Vec<u8>>,
 }
 
 impl Webhooks {
@@ -132,22 +133,22 @@ impl Webhooks {
         let Some(patch) = response.get("patch").and_then(Value::as_str).filter(|_| hook.mutating) else {
             return Ok(Verdict { patch: None });
         };
-        let decoded = STANDARD.decode(patch).ok().and_then(|bytes| serde_json::from_slice(&bytes).ok());
-        match decoded {
-            Some(patch) => Ok(Verdict { patch: Some(patch) }),
-            None => failed(hook, "the answer's patch is not a JSON patch"),
+        match STANDARD.decode(patch) {
+            Ok(patch) => Ok(Verdict { patch: Some(patch) }),
+            Err(_) => failed(hook, "the answer's patch is not base64"),
         }
     }
 }
 
 fn apply(hook: &Webhook, verdict: Verdict, object: &mut Value) -> Result<(), ApiStatus> {
     let Some(patch) = verdict.patch else { return Ok(()) };
-    json_patch::patch(object, &patch).map_err(|error| {
+    *object = patch::json_patch(object, &patch).map_err(|error| {
         ApiStatus::internal(format!(
             "admission webhook {:?} answered with a patch that does not fit: {error}",
             hook.name
         ))
-    })
+    })?;
+    Ok(())
 }
 
 /// A webhook that cannot be asked: `failurePolicy` decides.

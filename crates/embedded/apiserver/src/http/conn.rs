@@ -18,12 +18,12 @@ use hyper_util::server::conn::auto;
 use rustls_pki_types::CertificateDer;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::Body;
+use super::admitted::{Connections, Place};
 use super::head::{Clocked, HeadClock, OpenRequest};
 use crate::limits;
 
@@ -33,12 +33,24 @@ const IDLE_CHECK: Duration = Duration::from_secs(15);
 const ACCEPT_BACKOFF: Duration = Duration::from_millis(100);
 
 /// Who is at the other end of a connection.
-#[derive(Debug)]
 pub(crate) struct Peer {
     /// Its address.
     pub(crate) address: SocketAddr,
     /// Its verified client certificate.
     pub(crate) certificate: Option<CertificateDer<'static>>,
+    /// Its place among the open connections.
+    pub(crate) place: Option<Arc<Place>>,
+}
+
+impl Peer {
+    /// A request of this connection was made by `known` user, or by nobody in particular.
+    pub(crate) fn has_asked(&self, known: bool) {
+        match &self.place {
+            Some(place) if known => place.proved(),
+            Some(place) => place.alive(),
+            None => {}
+        }
+    }
 }
 
 /// Answers requests.
@@ -56,17 +68,12 @@ pub(crate) async fn serve<H: Handler>(
     listener: TcpListener,
     tls: Arc<rustls::ServerConfig>,
     handler: Arc<H>,
-    connections: Arc<Semaphore>,
+    connections: Connections,
     stop: CancellationToken,
     tasks: TaskTracker,
 ) {
     let acceptor = TlsAcceptor::from(tls);
     loop {
-        let permit = tokio::select! {
-            () = stop.cancelled() => return,
-            permit = connections.clone().acquire_owned() => permit,
-        };
-        let Ok(permit) = permit else { return };
         let accepted = tokio::select! {
             () = stop.cancelled() => return,
             accepted = listener.accept() => accepted,
@@ -79,14 +86,22 @@ pub(crate) async fn serve<H: Handler>(
                 continue;
             }
         };
+        let Some(place) = connections.take(address.ip()) else {
+            tracing::debug!(peer = %address, "too many connections: a new one is closed");
+            continue;
+        };
         let acceptor = acceptor.clone();
         let handler = handler.clone();
         let stop = stop.clone();
         tasks.spawn(async move {
-            if let Err(error) = connection(socket, address, acceptor, handler, stop).await {
+            let served = connection(socket, address, acceptor, handler, place.clone(), stop);
+            let ended = tokio::select! {
+                ended = served => ended,
+                () = place.closed() => Err("it was silent, and its place was needed".into()),
+            };
+            if let Err(error) = ended {
                 tracing::debug!(peer = %address, %error, "connection ended");
             }
-            drop(permit);
         });
     }
 }
@@ -98,6 +113,7 @@ async fn connection<H: Handler>(
     address: SocketAddr,
     acceptor: TlsAcceptor,
     handler: Arc<H>,
+    place: Arc<Place>,
     stop: CancellationToken,
 ) -> Result<(), AnyError> {
     socket.set_nodelay(true)?;
@@ -109,7 +125,11 @@ async fn connection<H: Handler>(
         .and_then(|chain| chain.first())
         .map(|leaf| leaf.clone().into_owned());
     let http2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
-    let peer = Arc::new(Peer { address, certificate });
+    if certificate.is_some() {
+        // It was verified in the handshake.
+        place.proved();
+    }
+    let peer = Arc::new(Peer { address, certificate, place: Some(place) });
     requests(stream, http2, peer, handler, stop).await
 }
 
@@ -222,7 +242,7 @@ mod tests {
     /// The client's end of a connection, and the task that serves it.
     fn connected() -> (DuplexStream, JoinHandle<Result<(), AnyError>>) {
         let (client, server) = tokio::io::duplex(1 << 10);
-        let peer = Arc::new(Peer { address: ([127, 0, 0, 1], 1).into(), certificate: None });
+        let peer = Arc::new(Peer { address: ([127, 0, 0, 1], 1).into(), certificate: None, place: None });
         let served = requests(server, false, peer, Arc::new(Echo), CancellationToken::new());
         (client, tokio::spawn(served))
     }

@@ -7,6 +7,7 @@
 mod crd;
 mod namespace;
 mod pod;
+mod rbac;
 mod service;
 mod steps;
 
@@ -27,6 +28,8 @@ pub(crate) fn of(resource: &Resource) -> &'static dyn Kind {
         ("", "Service") => &service::Services,
         ("", "Namespace") => &namespace::Namespaces,
         ("apiextensions.k8s.io", "CustomResourceDefinition") => &crd::Definitions,
+        ("rbac.authorization.k8s.io", "Role" | "ClusterRole") => &rbac::Roles,
+        ("rbac.authorization.k8s.io", "RoleBinding" | "ClusterRoleBinding") => &rbac::Bindings,
         _ => &Plain,
     }
 }

@@ -7,6 +7,9 @@ use super::steps::Kind;
 use crate::api::Api;
 use crate::writing::Writing;
 
+/// What the server itself lives in; the same as Kubernetes'.
+const KEPT: [&str; 3] = ["default", "kube-system", "kube-public"];
+
 pub(super) struct Namespaces;
 
 impl Kind for Namespaces {
@@ -22,6 +25,14 @@ impl Kind for Namespaces {
             && writing.subresource.is_empty()
         {
             new["spec"] = old.get("spec").cloned().unwrap_or_else(|| json!({}));
+        }
+        Ok(())
+    }
+
+    fn delete(&self, writing: &Writing, name: &str) -> Result<(), ApiStatus> {
+        if KEPT.contains(&name) && !writing.internal {
+            let why = "this namespace may not be deleted";
+            return Err(ApiStatus::forbidden("", "namespaces", name, why));
         }
         Ok(())
     }

@@ -50,6 +50,14 @@ pub(crate) trait Kind: Send + Sync {
     /// The store shows the change; `new` is `None` when the object is gone.
     fn stored(&self, _addresses: &Addresses, _old: &Value, _new: Option<&Value>) {}
 
+    /// Whether the object may be deleted at all.
+    ///
+    /// # Errors
+    /// What the client is to be told; nothing is deleted then.
+    fn delete(&self, _writing: &Writing, _name: &str) -> Result<(), ApiStatus> {
+        Ok(())
+    }
+
     /// Seconds that a deleted object gets to end.
     fn grace(&self, _object: &Value, _options: &Value) -> i64 {
         0

@@ -4,6 +4,7 @@
 //! ServiceAccount tokens. The serving certificate is made anew at every start, because the addresses may
 //! have changed. Private keys are readable by the owner only and never logged.
 
+mod check;
 mod files;
 mod kubeconfig;
 
@@ -53,9 +54,18 @@ impl Pki {
     /// Loads what is in `directory`, makes what is missing.
     pub(crate) fn load(directory: &Path, names: &[String], addresses: &[IpAddr]) -> Result<Pki, ServerError> {
         files::make_directory(directory)?;
-        let ca_key = key(&directory.join("ca.key"))?;
-        let ca_path = directory.join("ca.crt");
-        let ca_pem = match files::read(&ca_path)? {
+        let (ca_key_path, ca_path) = (directory.join("ca.key"), directory.join("ca.crt"));
+        let lost = || ServerError::LostKey {
+            path: ca_key_path.clone(),
+            certificate: ca_path.clone(),
+            directory: directory.to_owned(),
+        };
+        let known = files::read(&ca_path)?;
+        if known.is_some() && files::read(&ca_key_path)?.is_none() {
+            return Err(lost());
+        }
+        let ca_key = key(&ca_key_path)?;
+        let ca_pem = match known {
             Some(pem) => pem,
             None => {
                 let pem = ca_params()
@@ -67,6 +77,10 @@ impl Pki {
             }
         };
         let ca = parse_certificate(&ca_path, &ca_pem)?;
+        check::clock(&ca_path, &ca)?;
+        if !check::is_key_of(&ca_key, &ca) {
+            return Err(lost());
+        }
         let issuer =
             Issuer::from_ca_cert_pem(&ca_pem, &ca_key).map_err(|error| ServerError::pki(&ca_path, &error))?;
 
@@ -85,7 +99,16 @@ impl Pki {
 
         let admin_path = directory.join("admin.crt");
         let admin_key = key(&directory.join("admin.key"))?;
-        let admin_pem = match files::read(&admin_path)? {
+        let known = match files::read(&admin_path)? {
+            Some(pem) => {
+                let certificate = parse_certificate(&admin_path, &pem)?;
+                check::clock(&admin_path, &certificate)?;
+                // Of another key it proves nothing; the CA can sign a new one.
+                check::is_key_of(&admin_key, &certificate).then_some(pem)
+            }
+            None => None,
+        };
+        let admin_pem = match known {
             Some(pem) => pem,
             None => {
                 let pem = leaf(ADMIN_NAME, Some(MASTERS), ExtendedKeyUsagePurpose::ClientAuth)
@@ -163,4 +186,55 @@ fn validity(years: i16) -> CertificateParams {
     params.not_before = date(yesterday, 0);
     params.not_after = date(yesterday, years);
     params
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn load(directory: &Path) -> Result<Pki, ServerError> {
+        Pki::load(directory, &[], &[])
+    }
+
+    #[test]
+    fn a_lost_key_is_named() {
+        let directory = tempfile::tempdir().unwrap();
+        load(directory.path()).unwrap();
+        load(directory.path()).unwrap();
+        let key = directory.path().join("ca.key");
+        std::fs::remove_file(&key).unwrap();
+        let error = load(directory.path()).err().unwrap();
+        assert!(
+            matches!(error, ServerError::LostKey { .. }) && error.to_string().contains("ca.key"),
+            "{error}"
+        );
+        std::fs::write(&key, KeyPair::generate().unwrap().serialize_pem()).unwrap();
+        let error = load(directory.path()).err().unwrap();
+        assert!(matches!(error, ServerError::LostKey { .. }), "{error}");
+    }
+
+    #[test]
+    fn a_lost_key_of_the_administrator_is_made_anew_with_its_certificate() {
+        let directory = tempfile::tempdir().unwrap();
+        let before = load(directory.path()).unwrap().admin_pem;
+        assert_eq!(load(directory.path()).unwrap().admin_pem, before);
+        std::fs::remove_file(directory.path().join("admin.key")).unwrap();
+        let after = load(directory.path()).unwrap();
+        assert_ne!(after.admin_pem, before);
+        let certificate = parse_certificate(Path::new("admin.crt"), &after.admin_pem).unwrap();
+        assert!(check::is_key_of(&KeyPair::from_pem(&after.admin_key_pem).unwrap(), &certificate));
+    }
+
+    #[test]
+    fn a_clock_before_the_certificate_is_named() {
+        let directory = tempfile::tempdir().unwrap();
+        let key = KeyPair::generate_for(&rcgen::PKCS_ECDSA_P256_SHA256).unwrap();
+        let mut params = ca_params();
+        params.not_before = date_time_ymd(2200, 1, 1);
+        params.not_after = date_time_ymd(2210, 1, 1);
+        std::fs::write(directory.path().join("ca.key"), key.serialize_pem()).unwrap();
+        std::fs::write(directory.path().join("ca.crt"), params.self_signed(&key).unwrap().pem()).unwrap();
+        let error = load(directory.path()).err().unwrap();
+        assert!(matches!(error, ServerError::Clock { .. }) && error.to_string().contains("clock"), "{error}");
+    }
 }

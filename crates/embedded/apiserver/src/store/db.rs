@@ -1,7 +1,8 @@
 //! The database file: format, checks at open, and the commit.
 
-use std::fs::{File, OpenOptions, TryLockError};
+use std::fs::{File, OpenOptions, Permissions, TryLockError};
 use std::io::{Read, Seek, SeekFrom, Write};
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -14,12 +15,17 @@ use super::error::StoreError;
 use super::object::{Event, Object};
 use super::state::Loaded;
 
+/// Rights of the store's files.
+const PRIVATE: u32 = 0o600;
 /// Marks the file as ours (SQLite's `application_id`): "PTLN".
 const APPLICATION_ID: i64 = 0x5054_4c4e;
 /// The format that this program writes (SQLite's `user_version`).
 const FORMAT: i64 = 1;
 /// Pages in the write-ahead log before they are moved into the file: 4 MiB.
 const CHECKPOINT_PAGES: i64 = 1000;
+
+/// Revisions for which the lock file is written at once: writing it costs as much as a commit.
+const MARK_STEP: u64 = 10_000;
 
 const SCHEMA: &str = "
     CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
@@ -36,6 +42,8 @@ pub(super) struct Database {
     connection: Connection,
     /// Held for as long as the database is open.
     lock: Lock,
+    /// No revision above this has been given out, says the lock file.
+    mark: u64,
 }
 
 /// The lock file, locked.
@@ -52,34 +60,45 @@ impl Drop for Lock {
 impl Database {
     pub(super) fn open(path: &Path) -> Result<(Database, Loaded), StoreError> {
         let io = |source| StoreError::Io { path: path.to_owned(), source };
-        let (lock, known_id) = take_lock(path)?;
+        let (lock, known_id, mark) = take_lock(path)?;
         let length = match std::fs::metadata(path) {
             Ok(meta) => meta.len(),
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => 0,
             Err(error) => return Err(io(error)),
         };
         let damaged = |what: String| StoreError::Damaged { path: path.to_owned(), what };
+        let sql = |error: rusqlite::Error| StoreError::of_sqlite(path, &error);
+        make_private(path)?;
+        if let Some(lost) = super::wal::check(path).map_err(io)? {
+            tracing::error!(
+                path = %path.display(),
+                "the write-ahead log {}-wal is damaged: {lost} commits behind the damage cannot be read and are lost; the \
+                 cluster starts with the state before them. Check the disk's health, and compare with a copy if you have one",
+                path.display()
+            );
+        }
         if length == 0 {
             if known_id.is_some() {
                 return Err(damaged("the file is missing or empty, but it was in use before".into()));
             }
-            let connection = create(path).map_err(|error| StoreError::Io {
-                path: path.to_owned(),
-                source: std::io::Error::other(error.to_string()),
-            })?;
-            let database = Database { path: path.to_owned(), connection, lock };
+            let connection = create(path).map_err(sql)?;
+            let mut database = Database { path: path.to_owned(), connection, lock, mark: 0 };
             let loaded = database.load(known_id.as_deref())?;
+            database.mark = loaded.revision;
             return Ok((database, loaded));
         }
-        let mut connection = existing(path).map_err(|error| damaged(error.to_string()))?;
+        let mut connection = existing(path).map_err(sql)?;
         if known_id.is_none() && is_blank(&connection) {
             // The very first start was cut off before it had written anything.
             drop(connection);
-            connection = create(path).map_err(|error| damaged(error.to_string()))?;
+            connection = create(path).map_err(sql)?;
         }
-        let database = Database { path: path.to_owned(), connection, lock };
-        let loaded = database.load(known_id.as_deref())?;
-        database.prepare().map_err(|error| damaged(error.to_string()))?;
+        let mut database = Database { path: path.to_owned(), connection, lock, mark };
+        let mut loaded = database.load(known_id.as_deref())?;
+        database.prepare().map_err(sql)?;
+        // Versions that may have been given out before a crash or a loss are not given out again.
+        loaded.revision = loaded.revision.max(mark);
+        database.mark = loaded.revision;
         Ok((database, loaded))
     }
 
@@ -90,7 +109,7 @@ impl Database {
     /// Checks everything, reads everything.
     fn load(&self, known_id: Option<&str>) -> Result<Loaded, StoreError> {
         let damaged = |what: String| StoreError::Damaged { path: self.path.clone(), what };
-        let sql = |error: rusqlite::Error| damaged(error.to_string());
+        let sql = |error: rusqlite::Error| StoreError::of_sqlite(&self.path, &error);
         let number = |pragma: &str| -> Result<i64, StoreError> {
             self.connection.query_row(pragma, [], |row| row.get(0)).map_err(sql)
         };
@@ -119,7 +138,7 @@ impl Database {
                 )));
             }
             Some(_) => {}
-            None => self.remember(&id)?,
+            None => self.remember(&id, 0)?,
         }
         let revision: u64 =
             meta("revision")?.parse().map_err(|error| damaged(format!("revision: {error}")))?;
@@ -139,7 +158,7 @@ impl Database {
 
     fn load_objects(&self, newest: u64) -> Result<Vec<Arc<Object>>, StoreError> {
         let damaged = |what: String| StoreError::Damaged { path: self.path.clone(), what };
-        let sql = |error: rusqlite::Error| damaged(error.to_string());
+        let sql = |error: rusqlite::Error| StoreError::of_sqlite(&self.path, &error);
         let mut statement = self
             .connection
             .prepare("SELECT resource, namespace, name, revision, body, digest FROM objects")
@@ -173,14 +192,27 @@ impl Database {
         Ok(objects)
     }
 
-    /// Notes the store's id in the lock file, so that a vanished database is noticed.
-    fn remember(&self, id: &str) -> Result<(), StoreError> {
+    /// Notes the store's id in the lock file, so that a vanished database is noticed, and the revision up to which
+    /// versions may have been given out, so that none comes twice.
+    fn remember(&self, id: &str, mark: u64) -> Result<(), StoreError> {
         let mut lock = &self.lock.0;
-        lock.set_len(0)
-            .and_then(|()| lock.seek(SeekFrom::Start(0)))
-            .and_then(|_| lock.write_all(id.as_bytes()))
+        // In place and of one length: a write that is cut off leaves the old text or the new one.
+        let text = format!("{id} {mark:020}\n");
+        lock.seek(SeekFrom::Start(0))
+            .and_then(|_| lock.write_all(text.as_bytes()))
+            .and_then(|()| lock.set_len(text.len() as u64))
             .and_then(|()| lock.sync_all())
             .map_err(|source| StoreError::Io { path: lock_path(&self.path), source })
+    }
+
+    /// Raises the mark in the lock file to `mark`.
+    fn raise(&mut self, mark: u64) -> Result<(), String> {
+        let id: rusqlite::Result<String> =
+            self.connection.query_row("SELECT value FROM meta WHERE key = 'id'", [], |row| row.get(0));
+        let id = id.map_err(|error| error.to_string())?;
+        self.remember(&id, mark).map_err(|error| error.to_string())?;
+        self.mark = mark;
+        Ok(())
     }
 
     /// Settings for writing; nothing before this changes an existing file.
@@ -191,6 +223,9 @@ impl Database {
 
     /// Writes a batch in one transaction. When it answers `Ok`, the batch is on the disk.
     pub(super) fn commit(&mut self, events: &[Arc<Event>], revision: u64) -> Result<(), String> {
+        if revision > self.mark {
+            self.raise(revision + MARK_STEP)?;
+        }
         self.try_commit(events, revision).map_err(|error| error.to_string())
     }
 
@@ -230,9 +265,15 @@ impl Database {
         transaction.commit()
     }
 
-    pub(super) fn close(self) {
+    pub(super) fn close(mut self, revision: u64) {
+        // After an orderly end the numbers go on without a gap.
+        if self.mark > revision
+            && let Err(error) = self.raise(revision)
+        {
+            tracing::warn!(path = %self.path.display(), %error, "noting the last version");
+        }
         // The lock goes last.
-        let Database { connection, path, lock: _lock } = self;
+        let Database { connection, path, lock: _lock, .. } = self;
         if let Err((_, error)) = connection.close() {
             tracing::warn!(path = %path.display(), %error, "closing the store");
         }
@@ -259,8 +300,9 @@ fn lock_path(path: &Path) -> PathBuf {
     name.into()
 }
 
-/// Locks the store for this process; answers the id of the store that was used here before.
-fn take_lock(path: &Path) -> Result<(Lock, Option<String>), StoreError> {
+/// Locks the store for this process; answers the id of the store that was used here before,
+/// and the revision up to which versions may have been given out.
+fn take_lock(path: &Path) -> Result<(Lock, Option<String>, u64), StoreError> {
     let lock_path = lock_path(path);
     let io = |source| StoreError::Io { path: lock_path.clone(), source };
     let lock = OpenOptions::new()
@@ -268,6 +310,7 @@ fn take_lock(path: &Path) -> Result<(Lock, Option<String>), StoreError> {
         .truncate(false)
         .read(true)
         .write(true)
+        .mode(PRIVATE)
         .open(&lock_path)
         .map_err(io)?;
     match lock.try_lock() {
@@ -276,10 +319,33 @@ fn take_lock(path: &Path) -> Result<(Lock, Option<String>), StoreError> {
         Err(TryLockError::Error(error)) => return Err(io(error)),
     }
     let lock = Lock(lock);
-    let mut id = String::new();
-    (&lock.0).take(64).read_to_string(&mut id).map_err(io)?;
-    let id = id.trim().to_owned();
-    Ok((lock, (!id.is_empty()).then_some(id)))
+    let mut text = String::new();
+    (&lock.0).take(128).read_to_string(&mut text).map_err(io)?;
+    let mut words = text.split_whitespace();
+    let id = words.next().map(str::to_owned);
+    let mark = words.next().and_then(|mark| mark.parse().ok()).unwrap_or(0);
+    Ok((lock, id, mark))
+}
+
+/// Makes the files readable for their owner only: all Secrets are in them. SQLite gives its log the rights of the database.
+fn make_private(path: &Path) -> Result<(), StoreError> {
+    let io = |source| StoreError::Io { path: path.to_owned(), source };
+    OpenOptions::new().create(true).truncate(false).write(true).mode(PRIVATE).open(path).map_err(io)?;
+    for suffix in ["", "-wal", "-shm", ".lock"] {
+        let mut name = path.as_os_str().to_owned();
+        name.push(suffix);
+        let path = PathBuf::from(name);
+        let io = |source| StoreError::Io { path: path.clone(), source };
+        match std::fs::metadata(&path) {
+            Ok(meta) if meta.permissions().mode() & 0o077 != 0 => {
+                std::fs::set_permissions(&path, Permissions::from_mode(PRIVATE)).map_err(io)?;
+                tracing::warn!(path = %path.display(), "others could read the store's file: now its owner only can");
+            }
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(io(error)),
+            _ => {}
+        }
+    }
+    Ok(())
 }
 
 fn write_settings(connection: &Connection) -> rusqlite::Result<()> {
@@ -332,8 +398,51 @@ mod tests {
         let (database, _) = Database::open(&path).unwrap();
         assert!(matches!(Database::open(&path), Err(StoreError::Locked { .. })));
         let inherited = database.lock.0.try_clone().unwrap();
-        database.close();
+        database.close(0);
         Database::open(&path).unwrap();
         drop(inherited);
+    }
+
+    fn mode(path: &Path) -> u32 {
+        std::fs::metadata(path).unwrap().permissions().mode() & 0o777
+    }
+
+    #[test]
+    fn only_the_owner_reads_the_files() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("store.db");
+        let all =
+            ["store.db", "store.db-wal", "store.db-shm", "store.db.lock"].map(|n| directory.path().join(n));
+        let (database, _) = Database::open(&path).unwrap();
+        for file in &all {
+            assert_eq!(mode(file), 0o600, "{}", file.display());
+            std::fs::set_permissions(file, Permissions::from_mode(0o644)).unwrap();
+        }
+        // As a process that was killed leaves them.
+        drop(database);
+        let (_database, _) = Database::open(&path).unwrap();
+        for file in all.iter().filter(|file| file.exists()) {
+            assert_eq!(mode(file), 0o600, "{}", file.display());
+        }
+    }
+
+    #[test]
+    fn versions_do_not_come_twice_when_commits_are_lost() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("store.db");
+        Database::open(&path).unwrap().0.close(0);
+        let (mut database, _) = Database::open(&path).unwrap();
+        database.commit(&[], 7).unwrap();
+        // A copy without the log: the commit is lost.
+        let copy = tempfile::tempdir().unwrap();
+        for name in ["store.db", "store.db.lock"] {
+            std::fs::copy(directory.path().join(name), copy.path().join(name)).unwrap();
+        }
+        let path = copy.path().join("store.db");
+        let (database, loaded) = Database::open(&path).unwrap();
+        assert!(loaded.revision >= 7, "version {} was given out before", loaded.revision);
+        database.close(loaded.revision);
+        let (_, again) = Database::open(&path).unwrap();
+        assert_eq!(again.revision, loaded.revision, "an orderly end leaves no gap");
     }
 }

@@ -1,6 +1,8 @@
 //! What can go wrong in the store.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+
+use rusqlite::ErrorCode;
 
 /// What can go wrong in the store.
 #[derive(Debug, thiserror::Error)]
@@ -49,6 +51,16 @@ pub enum StoreError {
         /// Which check failed.
         what: String,
     },
+    /// The system does not let the database be opened: a full disk, mostly. It says nothing about what is in it.
+    #[error(
+        "store {path} cannot be opened: {what}; its content is not in doubt. Check the disk's free space (SQLite needs some beside the file to open it) and health, and who owns the file"
+    )]
+    Unusable {
+        /// The database file.
+        path: PathBuf,
+        /// What the database says.
+        what: String,
+    },
     /// The file was written by a newer program.
     #[error("store {path} has format {found}, this program knows {known}: use a newer program")]
     Newer {
@@ -78,4 +90,50 @@ pub enum StoreError {
     /// The store has been closed.
     #[error("the store is closed: the server is shutting down")]
     Closed,
+}
+
+impl StoreError {
+    /// What an error of SQLite means while the store is opened.
+    pub(super) fn of_sqlite(path: &Path, error: &rusqlite::Error) -> StoreError {
+        let (path, what) = (path.to_owned(), error.to_string());
+        match error.sqlite_error_code() {
+            Some(
+                ErrorCode::DiskFull
+                | ErrorCode::SystemIoFailure
+                | ErrorCode::CannotOpen
+                | ErrorCode::PermissionDenied
+                | ErrorCode::ReadOnly
+                | ErrorCode::OutOfMemory
+                | ErrorCode::DatabaseBusy
+                | ErrorCode::DatabaseLocked,
+            ) => StoreError::Unusable { path, what },
+            _ => StoreError::Damaged { path, what },
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rusqlite::ffi;
+
+    use super::*;
+
+    #[test]
+    fn a_full_disk_is_no_damage() {
+        let told = |code| {
+            let error = rusqlite::Error::SqliteFailure(ffi::Error::new(code), None);
+            StoreError::of_sqlite(Path::new("/x/store.db"), &error)
+        };
+        for code in [ffi::SQLITE_FULL, ffi::SQLITE_IOERR, ffi::SQLITE_IOERR_SHMSIZE, ffi::SQLITE_CANTOPEN] {
+            let error = told(code);
+            assert!(matches!(error, StoreError::Unusable { .. }), "{error}");
+            assert!(
+                error.to_string().contains("free space") && !error.to_string().contains("move"),
+                "{error}"
+            );
+        }
+        for code in [ffi::SQLITE_CORRUPT, ffi::SQLITE_NOTADB] {
+            assert!(matches!(told(code), StoreError::Damaged { .. }));
+        }
+    }
 }

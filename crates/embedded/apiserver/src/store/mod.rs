@@ -13,6 +13,7 @@ mod db;
 mod error;
 mod object;
 mod state;
+mod wal;
 mod writer;
 
 use std::path::Path;

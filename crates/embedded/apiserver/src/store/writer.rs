@@ -49,7 +49,7 @@ pub(super) fn run(mut database: Database, state: &RwLock<State>, mut queue: mpsc
         }
         revision = batch.commit(&mut database, state);
     }
-    database.close();
+    database.close(revision);
     if let Some(done) = closing {
         let _ = done.send(());
     }

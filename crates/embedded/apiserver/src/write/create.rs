@@ -4,6 +4,7 @@ use portolan_apimachinery::strategy::{self, Fresh};
 use portolan_apimachinery::{ApiStatus, convert, defaults, managed, validate};
 use serde_json::Value;
 
+use super::Mode;
 use super::commit::{Commit, turn};
 use crate::admission::Operation;
 use crate::api::Api;
@@ -18,11 +19,21 @@ use crate::writing::{Writing, Written, is_terminating, name_of};
 
 /// Creates an object that was decoded from a request.
 pub(crate) async fn create(api: &Api, writing: &Writing, object: Value) -> Result<Written, ApiStatus> {
+    create_as(api, writing, object, Mode::Put).await
+}
+
+/// As [`create`]; of an object that was applied the fields' owners are already worked out.
+pub(super) async fn create_as(
+    api: &Api,
+    writing: &Writing,
+    object: Value,
+    mode: Mode,
+) -> Result<Written, ApiStatus> {
     let generated = name_of(&object).is_empty();
     let attempts = if generated { limits::MAX_NAME_ATTEMPTS } else { 1 };
     let mut outcome = Err(ApiStatus::internal("no name was tried"));
     for _ in 0..attempts {
-        outcome = create_once(api, writing, object.clone()).await;
+        outcome = create_once(api, writing, object.clone(), mode).await;
         match &outcome {
             Err(error) if error.reason == "AlreadyExists" => {}
             _ => break,
@@ -31,7 +42,12 @@ pub(crate) async fn create(api: &Api, writing: &Writing, object: Value) -> Resul
     outcome
 }
 
-async fn create_once(api: &Api, writing: &Writing, mut object: Value) -> Result<Written, ApiStatus> {
+async fn create_once(
+    api: &Api,
+    writing: &Writing,
+    mut object: Value,
+    mode: Mode,
+) -> Result<Written, ApiStatus> {
     let resource = &writing.resource;
     let kind = kinds::of(resource);
     let now = clock::text();
@@ -51,7 +67,9 @@ async fn create_once(api: &Api, writing: &Writing, mut object: Value) -> Result<
         return Err(ApiStatus::invalid(resource, &name, &errors));
     }
     writing.confirm(api, Operation::Create, &name, None, Some(&object), &mut warnings).await?;
-    managed::track_update(resource, None, &mut object, writing.writer(&now));
+    if mode != Mode::Apply {
+        managed::track_update(resource, None, &mut object, writing.writer(&now));
+    }
     let turn = turn(api, kind).await;
     kind.complete(api, writing, &mut object, &now);
     if writing.dry_run {

@@ -35,6 +35,7 @@ pub(crate) async fn delete(
             .get(&writing.key, &writing.namespace, name)
             .ok_or_else(|| ApiStatus::not_found(&writing.resource, name))?;
         let before = writing.serve(&old);
+        kinds::of(&writing.resource).delete(writing, name)?;
         preconditions(writing, name, &before, options)?;
         writing.confirm(api, Operation::Delete, name, Some(&before), None, warnings).await?;
         let marked = mark(writing, &before, options);

@@ -6,13 +6,13 @@ use std::time::Duration;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use futures::FutureExt as _;
-use portolan_apimachinery::ApiStatus;
+use portolan_apimachinery::{ApiStatus, managed};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
-use super::{Deleted, create, delete};
+use super::{Deleted, Mode, create, delete, update};
 use crate::addresses::Addresses;
 use crate::api::{Api, Parts};
 use crate::authn::Tokens;
@@ -82,6 +82,25 @@ impl Bed {
     /// As a client would, past webhooks.
     async fn create_admitted(&self, object: Value) -> Result<Written, ApiStatus> {
         create(&self.api, &self.writing(&object, false), object).await
+    }
+
+    /// As a user of these groups would.
+    async fn create_by(&self, user: &str, groups: &[&str], object: Value) -> Result<Written, ApiStatus> {
+        let mut writing = self.writing(&object, false);
+        writing.user.name = user.to_owned();
+        writing.user.groups = groups.iter().map(|group| (*group).to_owned()).collect();
+        create(&self.api, &writing, object).await
+    }
+
+    /// Server-side apply.
+    async fn apply(&self, object: Value) -> Result<Value, ApiStatus> {
+        let writing = self.writing(&object, true);
+        let name = object.pointer("/metadata/name").and_then(Value::as_str).unwrap();
+        let change = |current: Option<&Value>| {
+            let writer = writing.writer("2020-01-01T00:00:00Z");
+            Ok((managed::apply(&writing.resource, current, &object, writer, false)?, Vec::new()))
+        };
+        update(&self.api, &writing, name, true, Mode::Apply, &change).await.map(|written| written.object)
     }
 
     async fn delete(&self, object: &Value) -> Result<Deleted, ApiStatus> {
@@ -250,4 +269,86 @@ async fn an_object_with_a_finalizer_holds_its_deleted_definition() {
     until(&store, CRDS, || store.count(CRDS) == 0).await;
     bed.api.stop.cancel();
     cleanup.await.unwrap();
+}
+
+#[tokio::test]
+async fn who_applies_an_object_into_being_may_apply_it_again() {
+    let bed = Bed::new().await;
+    let map = |data: Value| json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "m", "namespace": "ns"}, "data": data});
+    let made = bed.apply(map(json!({"a": "1", "b": "1"}))).await.unwrap();
+    let owners = made["metadata"]["managedFields"].as_array().unwrap();
+    assert_eq!(owners.len(), 1);
+    assert_eq!(owners[0]["operation"], "Apply");
+    assert_eq!(owners[0]["fieldsV1"], json!({"f:data": {"f:a": {}, "f:b": {}}}));
+    // No conflict with itself, and what it gives up goes.
+    let changed = bed.apply(map(json!({"a": "2"}))).await.unwrap();
+    assert_eq!(changed["data"], json!({"a": "2"}));
+}
+
+fn binding(role: &str) -> Value {
+    json!({"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "RoleBinding",
+        "metadata": {"name": format!("to-{role}"), "namespace": "ns"},
+        "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": role},
+        "subjects": [{"kind": "User", "name": "eve", "apiGroup": "rbac.authorization.k8s.io"}]})
+}
+
+#[tokio::test]
+async fn nobody_grants_what_he_does_not_have() {
+    let bed = Bed::new().await;
+    let role = |name: &str, resource: &str| {
+        json!({"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRole", "metadata": {"name": name},
+            "rules": [{"apiGroups": [""], "resources": [resource], "verbs": ["get"]}]})
+    };
+    bed.create(role("pods", "pods")).await.unwrap();
+    bed.create(role("secrets", "secrets")).await.unwrap();
+    bed.create(binding("pods")).await.unwrap();
+    let refused = bed
+        .create_by("eve", &[], binding("secrets"))
+        .await
+        .err()
+        .expect("eve made herself a reader of Secrets");
+    assert_eq!(refused.code, 403);
+    assert!(refused.message.contains("attempting to grant RBAC permissions not currently held"), "{refused}");
+    assert_eq!(bed.create_by("eve", &[], binding("none")).await.err().unwrap().code, 404);
+    let mut own = binding("pods");
+    own["metadata"]["name"] = json!("again");
+    bed.create_by("eve", &[], own).await.unwrap();
+    let mut local = role("r", "secrets");
+    local["kind"] = json!("Role");
+    local["metadata"] = json!({"name": "r", "namespace": "ns"});
+    assert_eq!(bed.create_by("eve", &[], local.clone()).await.err().unwrap().code, 403);
+    local["rules"][0]["resources"] = json!(["pods"]);
+    bed.create_by("eve", &[], local.clone()).await.unwrap();
+    bed.create_by("root", &["system:masters"], binding("secrets")).await.unwrap();
+
+    // Changing is granting, too; what garbage collection does is not.
+    local["rules"][0]["verbs"] = json!(["get", "delete"]);
+    let mut writing = bed.writing(&local, false);
+    writing.user.name = "eve".into();
+    let to = |new: Value| move |_: Option<&Value>| Ok((new.clone(), Vec::new()));
+    let refused = update(&bed.api, &writing, "r", false, Mode::Put, &to(local)).await.err().unwrap();
+    assert_eq!(refused.code, 403);
+    let stored = bed.api.store.get("rbac.authorization.k8s.io/rolebindings", "ns", "to-secrets").unwrap();
+    let mut owned = stored.value.clone();
+    owned["metadata"]["finalizers"] = json!(["example.com/x"]);
+    let mut writing = bed.writing(&owned, false);
+    writing.user.name = "eve".into();
+    update(&bed.api, &writing, "to-secrets", false, Mode::Put, &to(owned)).await.unwrap();
+}
+
+#[tokio::test]
+async fn the_namespaces_of_the_server_itself_stay() {
+    let bed = Bed::new().await;
+    for name in ["default", "kube-system", "kube-public"] {
+        let namespace = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}});
+        bed.create(namespace.clone()).await.unwrap();
+        let writing = bed.writing(&namespace, false);
+        let refused = delete(&bed.api, &writing, name, &json!({}), &mut Vec::new()).await.err().unwrap();
+        assert_eq!(refused.code, 403);
+        assert_eq!(
+            refused.message,
+            format!("namespaces {name:?} is forbidden: this namespace may not be deleted")
+        );
+    }
+    bed.delete(&json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "ns"}})).await.unwrap();
 }

@@ -5,8 +5,9 @@ use std::sync::Arc;
 use portolan_apimachinery::{ApiStatus, convert, defaults, managed, strategy, validate};
 use serde_json::{Value, json};
 
+use super::Mode;
 use super::commit::{Commit, turn};
-use super::create::create;
+use super::create::create_as;
 use super::delete::may_go;
 use crate::admission::Operation;
 use crate::api::Api;
@@ -15,17 +16,6 @@ use crate::kinds;
 use crate::limits;
 use crate::store::Object;
 use crate::writing::{Writing, Written, is_terminating, name_of};
-
-/// How an object is changed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Mode {
-    /// The whole object is sent; a revision in it is the one that it was made from.
-    Put,
-    /// It is made from the current object.
-    Patch,
-    /// As [`Mode::Patch`], and the fields' owners are already worked out.
-    Apply,
-}
 
 /// How an update makes the new object out of the one that is there.
 pub(crate) type Change<'a> =
@@ -52,7 +42,7 @@ pub(crate) async fn update(
             if name_of(&object).is_empty() {
                 object["metadata"]["name"] = json!(name);
             }
-            let mut written = create(api, writing, object).await?;
+            let mut written = create_as(api, writing, object, mode).await?;
             written.warnings.extend(warnings);
             return Ok(written);
         };

@@ -16,13 +16,11 @@ use kube::api::{DeleteParams, PostParams};
 use kube::runtime::reflector::{ObjectRef, Store};
 use kube::{Api, Client, ResourceExt};
 
-use super::meta::{self, is_finished, is_ready, short_hash};
+use super::meta::{self, MANAGED_BY, SERVICE_NAME, is_finished, is_ready, short_hash};
+use super::mirror;
 use super::queue::{Key, Next};
 
-/// Label on a slice that names its Service.
-pub(crate) const SERVICE_NAME: &str = "kubernetes.io/service-name";
-/// Label that says who keeps a slice, with our value (the one of the Kubernetes controller).
-const MANAGED_BY: &str = "endpointslice.kubernetes.io/managed-by";
+/// Our value of [`MANAGED_BY`] (the one of the Kubernetes controller).
 const MANAGER: &str = "endpointslice-controller.k8s.io";
 /// Marks slices and Endpoints of Services without a virtual address.
 const HEADLESS: &str = "service.kubernetes.io/headless";
@@ -237,7 +235,8 @@ impl Controller {
     /// Makes the slices and Endpoints of one Service true.
     pub(crate) async fn reconcile(&self, key: Key) -> kube::Result<Next> {
         let reference = ObjectRef::new(&key.name).within(&key.namespace);
-        let Some(service) = self.services.get(&reference) else { return Ok(Next::Idle) };
+        let Some(service) = self.services.get(&reference) else { return self.forget_mirrored(&key).await };
+        self.mirror(&key, &service).await?;
         let spec = service.spec.clone().unwrap_or_default();
         let selector = spec.selector.filter(|selector| !selector.is_empty());
         // Without a selector somebody else keeps the endpoints; an ExternalName has none.
@@ -251,18 +250,44 @@ impl Controller {
             pod.namespace().as_deref() == Some(&key.namespace)
                 && selector.iter().all(|(name, value)| pod.labels().get(name) == Some(value))
         });
-        self.keep_slices(&key, desired_slices(&service, &pods)).await?;
+        self.keep_slices(&key, MANAGER, desired_slices(&service, &pods)).await?;
         self.keep_endpoints(&key, desired_endpoints(&service, &pods)).await?;
         Ok(Next::Idle)
     }
 
-    async fn keep_slices(&self, key: &Key, desired: Vec<EndpointSlice>) -> kube::Result<()> {
-        let api: Api<EndpointSlice> = Api::namespaced(self.client.clone(), &key.namespace);
-        let existing = self.slices.state_filter(|slice| {
+    /// Slices of the Endpoints that a person wrote for the Service.
+    async fn mirror(&self, key: &Key, service: &Service) -> kube::Result<()> {
+        let written = self.endpoints.get(&ObjectRef::new(&key.name).within(&key.namespace));
+        let desired = match written {
+            Some(endpoints) if mirror::is_hand_written(service) => mirror::desired(&endpoints),
+            _ => Vec::new(),
+        };
+        self.keep_slices(key, mirror::MANAGER, desired).await
+    }
+
+    /// Endpoints that were mirrored for a Service go with it. Those that wait for their Service were not, and stay.
+    async fn forget_mirrored(&self, key: &Key) -> kube::Result<Next> {
+        if self.slices_of(key, mirror::MANAGER).is_empty() {
+            return Ok(Next::Idle);
+        }
+        let api: Api<Endpoints> = Api::namespaced(self.client.clone(), &key.namespace);
+        meta::gone_is_fine(api.delete(&key.name, &DeleteParams::background()).await)?;
+        self.keep_slices(key, mirror::MANAGER, Vec::new()).await?;
+        Ok(Next::Idle)
+    }
+
+    /// The slices of a Service that `manager` keeps.
+    fn slices_of(&self, key: &Key, manager: &str) -> Vec<Arc<EndpointSlice>> {
+        self.slices.state_filter(|slice| {
             slice.namespace().as_deref() == Some(&key.namespace)
                 && slice.labels().get(SERVICE_NAME) == Some(&key.name)
-                && slice.labels().get(MANAGED_BY).map(String::as_str) == Some(MANAGER)
-        });
+                && slice.labels().get(MANAGED_BY).map(String::as_str) == Some(manager)
+        })
+    }
+
+    async fn keep_slices(&self, key: &Key, manager: &str, desired: Vec<EndpointSlice>) -> kube::Result<()> {
+        let api: Api<EndpointSlice> = Api::namespaced(self.client.clone(), &key.namespace);
+        let existing = self.slices_of(key, manager);
         let names: BTreeSet<String> = desired.iter().map(ResourceExt::name_any).collect();
         for mut slice in desired {
             let name = slice.name_any();

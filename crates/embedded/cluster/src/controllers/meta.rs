@@ -7,6 +7,11 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, ObjectMeta, 
 use k8s_openapi::jiff::Timestamp;
 use kube::core::{Selector, SelectorExt};
 
+/// Label on a slice that names its Service.
+pub(crate) const SERVICE_NAME: &str = "kubernetes.io/service-name";
+/// Label that says who keeps a slice.
+pub(crate) const MANAGED_BY: &str = "endpointslice.kubernetes.io/managed-by";
+
 /// The owner that is the controller of the object, if it has one.
 pub(crate) fn controller_of(meta: &ObjectMeta) -> Option<&OwnerReference> {
     meta.owner_references.as_deref()?.iter().find(|owner| owner.controller == Some(true))

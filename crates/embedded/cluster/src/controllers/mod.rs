@@ -7,6 +7,7 @@ mod endpoints;
 mod garbage;
 mod informer;
 mod meta;
+mod mirror;
 mod namespace;
 mod queue;
 mod replicaset;
@@ -91,7 +92,7 @@ fn owner(meta: &ObjectMeta) -> Option<Key> {
 
 /// The Service that a slice belongs to.
 fn service(slice: &EndpointSlice) -> Option<Key> {
-    let service = slice.metadata.labels.as_ref()?.get(endpoints::SERVICE_NAME)?;
+    let service = slice.metadata.labels.as_ref()?.get(meta::SERVICE_NAME)?;
     Some(Key::new(slice.metadata.namespace.clone().unwrap_or_default(), service.clone()))
 }
 

@@ -25,6 +25,9 @@ pub(super) fn build(services: &[Arc<Service>], slices: &[Arc<EndpointSlice>], ho
     zone.own_single_labels();
     zone.exists(CLUSTER_DOMAIN);
     zone.exists(format!("svc.{CLUSTER_DOMAIN}"));
+    zone.exists(format!("pod.{CLUSTER_DOMAIN}"));
+    // Pods by their address, as the mode `insecure` of CoreDNS has them, which clusters use by default.
+    zone.spelled_addresses(format!("pod.{CLUSTER_DOMAIN}"));
     let mut by_service: HashMap<(String, String), Vec<&EndpointSlice>> = HashMap::new();
     for slice in slices.iter().filter(|s| s.address_type == "IPv4") {
         if let Some(name) = slice.labels().get("kubernetes.io/service-name") {
@@ -171,6 +174,12 @@ mod tests {
             ("cluster.local", Kind::A, "NoData"),
             ("example.com", Kind::A, "Forward"),
             ("notcluster.local", Kind::A, "Forward"),
+            ("10-65-0-15.b.pod.cluster.local", Kind::A, "Address(10.65.0.15)"),
+            ("10-65-0-15.b.pod.cluster.local", Kind::Aaaa, "NoData"),
+            ("10-65-0.b.pod.cluster.local", Kind::A, "NoName"),
+            ("10-65-0-15.pod.cluster.local", Kind::A, "NoName"),
+            ("10.65.0.15.b.pod.cluster.local", Kind::A, "NoName"),
+            ("10-65-0-256.b.pod.cluster.local", Kind::A, "NoName"),
             ("db", Kind::A, "NoName"),
             (
                 "_https._tcp.kubernetes.default.svc.cluster.local",
