@@ -238,7 +238,7 @@ fn each_of_many_names_is_its_own() {
     let many: Vec<String> = (0..2_000).map(|n| format!("name-{n}")).collect();
     let source: Collected = many.iter().map(|name| resource(name, "1")).collect();
     let mut stream = DeltaStream::new("");
-    stream.on_request(&request(CLUSTER)).unwrap();
+    stream.on_request(request(CLUSTER)).unwrap();
     let response = stream.respond(CLUSTER, &source, "v").unwrap();
     assert_eq!(response.resources.len(), many.len());
     assert_eq!(stream.status(CLUSTER).unwrap().resources, many.len());

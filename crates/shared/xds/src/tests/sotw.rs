@@ -80,9 +80,9 @@ fn sotw_start_over_gets_everything_again() {
 #[test]
 fn sotw_start_over_by_name_gets_the_names_again() {
     let mut stream = SotwStream::new("");
-    stream.on_request(&sotw(ROUTE, &["a", "b"], "")).unwrap();
+    stream.on_request(sotw(ROUTE, &["a", "b"], "")).unwrap();
     respond(&mut stream, ROUTE, &[("a", "1"), ("b", "1")]).unwrap();
-    stream.on_request(&sotw(ROUTE, &["b"], "")).unwrap();
+    stream.on_request(sotw(ROUTE, &["b"], "")).unwrap();
     assert_eq!(stream.status(ROUTE).unwrap().resources, 0, "it has nothing");
     assert_eq!(sent(&respond(&mut stream, ROUTE, &[("a", "1"), ("b", "1")]).unwrap()), ["b"]);
 }
