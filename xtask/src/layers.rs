@@ -19,6 +19,7 @@ use tree::Tree;
 pub(crate) const PURE: &[&str] = &[
     "names",
     "envoy-api",
+    "re2",
     "resources",
     "identity",
     "derive",
