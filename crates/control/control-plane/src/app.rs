@@ -216,6 +216,7 @@ impl Shared {
             metrics: self.metrics.clone(),
             proxy_image: self.args.proxy_image.clone(),
             revision: self.args.revision.clone(),
+            turns: Default::default(),
         };
         let accepted = accept_tls(bind(&self.args, self.args.webhook_port).await?, tls.https.clone());
         tokio::spawn(serve_http(accepted, webhook::router(Arc::new(webhooks))));

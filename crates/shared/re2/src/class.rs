@@ -11,8 +11,8 @@ pub(crate) struct Set {
 
 /// Classes by name, as in `[[:alpha:]]`.
 const NAMED: [&str; 14] = [
-    "alnum", "alpha", "ascii", "blank", "cntrl", "digit", "graph", "lower", "print", "punct", "space", "upper",
-    "word", "xdigit",
+    "alnum", "alpha", "ascii", "blank", "cntrl", "digit", "graph", "lower", "print", "punct", "space",
+    "upper", "word", "xdigit",
 ];
 
 /// What a class costs by itself; one that is negated has the rest of Unicode.

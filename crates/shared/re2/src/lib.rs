@@ -13,6 +13,7 @@ mod scan;
 #[cfg(test)]
 mod tests;
 
+pub use regex_syntax::escape;
 use scan::Scanner;
 
 /// Longest expression, in bytes.
@@ -55,7 +56,9 @@ pub enum Error {
     #[error("{0:?}: a repetition cannot be repeated; put it into a group")]
     RepeatedRepetition(String),
     /// `{1001}`, `{2,1}`, or nested ones that come to more.
-    #[error("{0:?}: at most {MAX_REPETITIONS} repetitions, those of groups multiplied, and no maximum below its minimum")]
+    #[error(
+        "{0:?}: at most {MAX_REPETITIONS} repetitions, those of groups multiplied, and no maximum below its minimum"
+    )]
     Repetitions(String),
     /// `(?x)`, `(?=a)`, `(?>a)`.
     #[error("{0:?} is not of RE2's syntax: groups are (…), (?:…), (?P<name>…), and flags are i, m, s, U")]
@@ -76,7 +79,9 @@ pub enum Error {
     #[error("{0:?} is no class of characters")]
     Class(String),
     /// `\p{Nothing}`.
-    #[error("{0:?} is no class of Unicode characters that RE2 knows: general categories and scripts by their names")]
+    #[error(
+        "{0:?} is no class of Unicode characters that RE2 knows: general categories and scripts by their names"
+    )]
     Unicode(String),
     /// `\C`.
     #[error("\\C (a single byte) is not supported: use a dot")]

@@ -277,9 +277,12 @@ impl<'a> Scanner<'a> {
                     self.folds = folds;
                 }
                 // Written anew: what is said twice is an error elsewhere.
-                let of = |wanted| KNOWN.iter().zip(set).filter(move |(_, flag)| *flag == Some(wanted)).map(|(c, _)| *c);
+                let of = |wanted| {
+                    KNOWN.iter().zip(set).filter(move |(_, flag)| *flag == Some(wanted)).map(|(c, _)| *c)
+                };
                 let off: String = of(false).collect();
-                let text: String = of(true).chain((!off.is_empty()).then_some('-')).chain(off.chars()).collect();
+                let text: String =
+                    of(true).chain((!off.is_empty()).then_some('-')).chain(off.chars()).collect();
                 if c == ':' || !text.is_empty() {
                     self.out.extend(["(?", &text]);
                     self.out.push(c);

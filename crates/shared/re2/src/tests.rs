@@ -47,7 +47,9 @@ fn what_means_the_same_everywhere_matches() {
     ] {
         assert!(matches(pattern, text), "{pattern} should match {text:?}");
     }
-    for (pattern, text) in [("a(?i)b|c", "AB"), ("(?i:a)b", "AB"), ("(?i-i)a", "A"), (".", "\n"), ("(?-s).", "\n")] {
+    for (pattern, text) in
+        [("a(?i)b|c", "AB"), ("(?i:a)b", "AB"), ("(?i-i)a", "A"), (".", "\n"), ("(?-s).", "\n")]
+    {
         assert!(!matches(pattern, text), "{pattern} should not match {text:?}");
     }
 }
@@ -160,7 +162,10 @@ fn what_re2_refuses_is_refused() {
 fn expressions_have_a_largest_size() {
     assert_eq!(rewrite(&"a".repeat(MAX_LENGTH + 1)), Err(Error::TooLong(MAX_LENGTH + 1)));
     assert_eq!(rewrite(&"(".repeat(MAX_DEPTH + 1)), Err(Error::TooDeep));
-    assert_eq!(rewrite(&format!("{}a{}", "(".repeat(MAX_DEPTH), ")".repeat(MAX_DEPTH))).map(|r| r.cost > 0), Ok(true));
+    assert_eq!(
+        rewrite(&format!("{}a{}", "(".repeat(MAX_DEPTH), ")".repeat(MAX_DEPTH))).map(|r| r.cost > 0),
+        Ok(true)
+    );
     for large in [r"\pL{400}", r"(?i)[\p{L}]{50}", "(.{100}){10}.{1000}.{1000}", "((?i)é{1000})"] {
         assert_eq!(rewrite(&large.repeat(20)), Err(Error::TooLarge), "{large}");
     }
@@ -173,9 +178,55 @@ fn expressions_have_a_largest_size() {
 /// Pieces of expressions, good and bad.
 fn piece() -> impl Strategy<Value = String> {
     let fixed = prop::sample::select(vec![
-        "a", "é", ".", "^", "$", "|", "(", ")", "(?:", "(?i)", "(?i:", "(?s-i:", "(?P<n>", "*", "+", "?", "*?", "{2}",
-        "{2,}", "{0,30}", "{100}", "{", "}", ",", "-", "[", "]", "[^", "[a-z]", "[[:alpha:]]", "[^\\d]", "&&", "~", "#",
-        " ", "\n", "\\d", "\\W", "\\pL", "\\p{Greek}", "\\b", "\\B", "\\Q", "\\E", "\\x41", "\\101", "\\.", "\\", "\\z",
+        "a",
+        "é",
+        ".",
+        "^",
+        "$",
+        "|",
+        "(",
+        ")",
+        "(?:",
+        "(?i)",
+        "(?i:",
+        "(?s-i:",
+        "(?P<n>",
+        "*",
+        "+",
+        "?",
+        "*?",
+        "{2}",
+        "{2,}",
+        "{0,30}",
+        "{100}",
+        "{",
+        "}",
+        ",",
+        "-",
+        "[",
+        "]",
+        "[^",
+        "[a-z]",
+        "[[:alpha:]]",
+        "[^\\d]",
+        "&&",
+        "~",
+        "#",
+        " ",
+        "\n",
+        "\\d",
+        "\\W",
+        "\\pL",
+        "\\p{Greek}",
+        "\\b",
+        "\\B",
+        "\\Q",
+        "\\E",
+        "\\x41",
+        "\\101",
+        "\\.",
+        "\\",
+        "\\z",
     ]);
     prop_oneof![8 => fixed.prop_map(str::to_owned), 1 => any::<char>().prop_map(|c| c.to_string())]
 }
@@ -183,7 +234,11 @@ fn piece() -> impl Strategy<Value = String> {
 /// Automata take a while to be made; more are tried where `PROPTEST_CASES` says so.
 fn cases(usual: u32) -> ProptestConfig {
     let default = ProptestConfig::default();
-    ProptestConfig { cases: usual.max(if default.cases == 256 { 0 } else { default.cases }), failure_persistence: None, ..default }
+    ProptestConfig {
+        cases: usual.max(if default.cases == 256 { 0 } else { default.cases }),
+        failure_persistence: None,
+        ..default
+    }
 }
 
 proptest! {

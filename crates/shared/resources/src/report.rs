@@ -24,9 +24,17 @@ pub struct Report {
     pub errors: Vec<Finding>,
     /// The object is accepted; the user is told.
     pub warnings: Vec<Finding>,
+    /// What the automata of the object's regular expressions cost so far.
+    regex_cost: u64,
 }
 
 impl Report {
+    /// Counts the automaton of one more regular expression; returns what they cost together.
+    pub(crate) fn add_regex_cost(&mut self, cost: u64) -> u64 {
+        self.regex_cost = self.regex_cost.saturating_add(cost);
+        self.regex_cost
+    }
+
     /// No errors.
     pub fn is_valid(&self) -> bool {
         self.errors.is_empty()
@@ -43,6 +51,7 @@ impl Report {
     pub fn extend(&mut self, more: Self) {
         self.errors.extend(more.errors);
         self.warnings.extend(more.warnings);
+        self.regex_cost = self.regex_cost.saturating_add(more.regex_cost);
     }
     /// The object as a result, for callers that only pass it on.
     pub fn into_result(self) -> Result<Vec<Finding>, ValidationError> {

@@ -2,7 +2,7 @@
 
 mod ca_bundle;
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use axum::{
     Json, Router,
@@ -13,6 +13,7 @@ use axum::{
 };
 use base64::{Engine, engine::general_purpose::STANDARD};
 use serde_json::{Value, json};
+use tokio::sync::Semaphore;
 
 use crate::{
     inject::{self, InjectSettings, NamespaceLabels, Outcome},
@@ -26,6 +27,13 @@ pub use ca_bundle::keep_ca_bundles;
 /// Largest review that is read: objects are at most 1.5 MiB in etcd, a review may hold two.
 const MAX_REVIEW_BYTES: usize = 4 * 1024 * 1024;
 
+/// Reviews that are judged at the same time: what they cost is the callers' choice, and the rest of the control plane has
+/// to go on.
+const MAX_REVIEWS: usize = 4;
+
+/// Longest wait for a turn. The API server gives up after ten seconds.
+const TURN_TIMEOUT: Duration = Duration::from_secs(8);
+
 /// What the handlers need.
 pub struct Webhooks {
     /// Namespaces and settings.
@@ -36,6 +44,18 @@ pub struct Webhooks {
     pub proxy_image: String,
     /// Revision of this control plane.
     pub revision: String,
+    /// Turns of reviews.
+    pub turns: Turns,
+}
+
+/// Bounds the reviews that are judged at the same time.
+#[derive(Debug)]
+pub struct Turns(Arc<Semaphore>);
+
+impl Default for Turns {
+    fn default() -> Self {
+        Self(Arc::new(Semaphore::new(MAX_REVIEWS)))
+    }
 }
 
 impl Webhooks {
@@ -70,6 +90,31 @@ pub fn router(webhooks: Arc<Webhooks>) -> Router {
 
 type Answer = Result<Json<Value>, (StatusCode, String)>;
 
+/// Judges a review off the threads that everything else runs on, when it is its turn.
+async fn in_turn(
+    webhooks: Arc<Webhooks>,
+    body: Bytes,
+    judge: impl FnOnce(&Webhooks, &Bytes) -> Answer + Send + 'static,
+) -> Answer {
+    let unavailable = |text: &str| (StatusCode::SERVICE_UNAVAILABLE, text.to_owned());
+    let turn = tokio::time::timeout(TURN_TIMEOUT, webhooks.turns.0.clone().acquire_owned());
+    let Ok(Ok(turn)) = turn.await else {
+        return Err(unavailable("too many reviews are being judged; try again"));
+    };
+    let judged = tokio::task::spawn_blocking(move || {
+        let answer = judge(&webhooks, &body);
+        drop(turn);
+        answer
+    });
+    judged.await.unwrap_or_else(|error| {
+        tracing::error!(%error, "a review could not be judged for a defect");
+        Err((
+            StatusCode::INTERNAL_SERVER_ERROR,
+            "the review could not be judged; see the control plane's log".to_owned(),
+        ))
+    })
+}
+
 /// The request in a review, and the review's version, which the answer repeats.
 fn read(body: &Bytes) -> Result<(Value, Value), (StatusCode, String)> {
     let mut review: Value = serde_json::from_slice(body)
@@ -86,8 +131,12 @@ fn answer(version: &Value, response: Value) -> Json<Value> {
 }
 
 async fn inject_pod(State(webhooks): State<Arc<Webhooks>>, body: Bytes) -> Answer {
+    in_turn(webhooks, body, inject_one).await
+}
+
+fn inject_one(webhooks: &Webhooks, body: &Bytes) -> Answer {
     webhooks.metrics.count(Metric::InjectionRequests, &[]);
-    let (version, request) = read(&body).inspect_err(|_| {
+    let (version, request) = read(body).inspect_err(|_| {
         webhooks.metrics.count(Metric::InjectionFailure, &[]);
     })?;
     let uid = &request["uid"];
@@ -129,7 +178,11 @@ async fn inject_pod(State(webhooks): State<Arc<Webhooks>>, body: Bytes) -> Answe
 }
 
 async fn validate_object(State(webhooks): State<Arc<Webhooks>>, body: Bytes) -> Answer {
-    let (version, request) = read(&body).inspect_err(|_| {
+    in_turn(webhooks, body, validate_one).await
+}
+
+fn validate_one(webhooks: &Webhooks, body: &Bytes) -> Answer {
+    let (version, request) = read(body).inspect_err(|_| {
         webhooks.metrics.count(Metric::ValidationHttpError, &[("status", "400")]);
     })?;
     let kind = request["kind"]["kind"].as_str().unwrap_or_default();
@@ -179,6 +232,7 @@ mod tests {
             metrics: Arc::default(),
             proxy_image: "portolan/proxy".into(),
             revision: "default".into(),
+            turns: Turns::default(),
         };
         let request = http::Request::post(path).body(Body::from(review.to_string())).unwrap();
         let response = router(Arc::new(webhooks)).oneshot(request).await.unwrap();
@@ -192,6 +246,62 @@ mod tests {
             "apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview",
             "request": {"uid": "u-1", "namespace": "bookinfo", "kind": {"kind": object["kind"]}, "object": object},
         })
+    }
+
+    /// Thousands of expressions, and one that would be a huge automaton, are judged by their text.
+    #[tokio::test]
+    async fn what_is_dear_to_judge_is_refused_at_once() {
+        let with = |matches: Vec<Value>| {
+            json!({"kind": "VirtualService", "apiVersion": "networking.istio.io/v1beta1", "metadata": {"name": "a"},
+                "spec": {"hosts": ["a"], "http": [{"match": matches, "route": [{"destination": {"host": "b"}}]}]}})
+        };
+        let regex = |text: &str| json!({"uri": {"regex": text}});
+        for (matches, says) in [
+            (vec![regex("/a.*"); 20_000], "divide it"),
+            (vec![regex(&format!("(?i)[{}]", r"\p{L}".repeat(3_000)))], "too large an automaton"),
+            (vec![regex(r"[\p{L}]{50}"); 1_000], "too large an automaton"),
+        ] {
+            let (status, answer) = post("/validate", review(with(matches))).await;
+            assert_eq!(status, StatusCode::OK);
+            assert_eq!(answer["response"]["allowed"], false);
+            let message = answer["response"]["status"]["message"].as_str().unwrap();
+            assert!(message.contains(says), "{message}");
+        }
+    }
+
+    #[tokio::test]
+    async fn reviews_take_turns() {
+        let webhooks = Arc::new(Webhooks {
+            settings: Arc::default(),
+            metrics: Arc::default(),
+            proxy_image: String::new(),
+            revision: String::new(),
+            turns: Turns::default(),
+        });
+        let (started, mut starts) = tokio::sync::mpsc::unbounded_channel();
+        let (go, stop) = std::sync::mpsc::channel::<()>();
+        let stop = Arc::new(std::sync::Mutex::new(stop));
+        let judged: Vec<_> = (0..=MAX_REVIEWS)
+            .map(|_| {
+                let (started, stop) = (started.clone(), stop.clone());
+                let judge = move |_: &Webhooks, _: &Bytes| {
+                    started.send(()).unwrap();
+                    stop.lock().unwrap().recv().unwrap();
+                    Ok(Json(Value::Null))
+                };
+                tokio::spawn(in_turn(webhooks.clone(), Bytes::new(), judge))
+            })
+            .collect();
+        for _ in 0..MAX_REVIEWS {
+            starts.recv().await.unwrap();
+        }
+        assert_eq!(webhooks.turns.0.available_permits(), 0);
+        assert!(starts.try_recv().is_err(), "one waits");
+        (0..=MAX_REVIEWS).for_each(|_| go.send(()).unwrap());
+        for one in judged {
+            assert!(one.await.unwrap().is_ok());
+        }
+        assert_eq!(webhooks.turns.0.available_permits(), MAX_REVIEWS);
     }
 
     #[tokio::test]

@@ -155,7 +155,7 @@ pub(super) fn principals(ctx: &Context<'_>, key: &str, values: &[String]) -> rba
             .map(|ns| {
                 authenticated(Some(regex_matcher(format!(
                     ".*/ns/{}/.*",
-                    ns.replace('.', "\\.").replace('*', ".*")
+                    portolan_re2::escape(ns).replace(r"\*", ".*")
                 ))))
             })
             .collect(),

@@ -2,7 +2,6 @@
 
 use http::HeaderName;
 use regex_automata::meta::Regex;
-use regex_automata::util::syntax;
 
 use super::Request;
 use crate::pb::{matcher, route};
@@ -11,21 +10,30 @@ use crate::value::{At as _, Invalid, Valid};
 /// Largest compiled automaton of one expression; RE2's default budget in Envoy is of this order.
 const MAX_REGEX_BYTES: usize = 1024 * 1024;
 
-/// A regular expression that must match the whole text.
+/// A regular expression in RE2's syntax that must match the whole text.
 pub fn full_regex(pattern: &str) -> Valid<Regex> {
-    Regex::builder()
-        .configure(Regex::config().nfa_size_limit(Some(MAX_REGEX_BYTES)))
-        .syntax(syntax::Config::new().unicode(true))
-        .build(&format!("^(?:{pattern})$"))
-        .map_err(|error| Invalid(format!("regular expression {pattern:?}: {error}")))
+    automaton(pattern, |text| format!(r"\A(?:{text})\z"))
 }
 
-/// A regular expression to search with, for rewrites.
+/// A regular expression in RE2's syntax to search with, for rewrites.
 pub fn search_regex(pattern: &str) -> Valid<Regex> {
+    automaton(pattern, |text| text)
+}
+
+fn automaton(pattern: &str, around: impl Fn(String) -> String) -> Valid<Regex> {
+    let invalid = |reason: String| Invalid(format!("regular expression {}: {reason}", shown(pattern)));
+    let rewritten = portolan_re2::rewrite(pattern).map_err(|error| invalid(error.to_string()))?;
     Regex::builder()
         .configure(Regex::config().nfa_size_limit(Some(MAX_REGEX_BYTES)))
-        .build(pattern)
-        .map_err(|error| Invalid(format!("regular expression {pattern:?}: {error}")))
+        .build(&around(rewritten.text))
+        .map_err(|error| invalid(error.to_string()))
+}
+
+/// The beginning of an expression, for people.
+fn shown(pattern: &str) -> String {
+    const MOST: usize = 80;
+    let more = if pattern.chars().nth(MOST).is_some() { "..." } else { "" };
+    format!("{:?}{more}", pattern.chars().take(MOST).collect::<String>())
 }
 
 /// A condition on a text.

@@ -87,11 +87,23 @@ pub(super) fn int_percent(report: &mut Report, path: &str, value: Option<i64>) {
     }
 }
 
+/// What the regular expressions of one object may cost together: ten of the largest, or thousands of usual ones. Every
+/// proxy that sees the object makes an automaton of each.
+const MAX_REGEX_COST: u64 = 10 * portolan_re2::MAX_COST;
+
 pub(super) fn regex(report: &mut Report, path: &str, value: &str) {
     if value.is_empty() {
-        report.error(path, "regex must not be empty");
-    } else if let Err(e) = regex::Regex::new(value) {
-        report.error(path, format!("regex does not compile: {}", e.to_string().replace('\n', " ")));
+        return report.error(path, "regex must not be empty");
+    }
+    match portolan_re2::rewrite(value) {
+        Err(error) => report.error(path, format!("is no regular expression: {error}")),
+        Ok(rewritten) => {
+            let together = report.add_regex_cost(rewritten.cost);
+            // Said once, where it became too much.
+            if together > MAX_REGEX_COST && together - rewritten.cost <= MAX_REGEX_COST {
+                report.error(path, "the regular expressions of one object ask for too large automata: divide it, or match by prefix");
+            }
+        }
     }
 }
 

@@ -170,6 +170,11 @@ fn condition(r: &mut Report, path: &str, c: &RuleCondition) {
     if !known {
         r.error(format!("{path}.key"), format!("{:?} is not a known attribute", c.key));
     }
+    for keyed in ["request.headers[", "request.regex.headers["] {
+        if let Some(name) = c.key.strip_prefix(keyed).and_then(|rest| rest.strip_suffix(']')) {
+            common::header_name(r, &format!("{path}.key"), name, true);
+        }
+    }
     if c.values.is_empty() && c.not_values.is_empty() {
         r.error(path, "values or notValues is required");
     }

@@ -198,6 +198,10 @@ fn http_match(r: &mut Report, path: &str, m: &HttpMatchRequest) {
             if FORBIDDEN_MATCH_HEADERS.contains(&name.to_ascii_lowercase().as_str()) {
                 r.warn(&path, "use the field of this name instead of headers; the entry is ignored");
             }
+            // Here this is Istio's way to say that the header must be missing; it is not read as an expression.
+            if field == "withoutHeaders" && value.regex.as_deref() == Some("*") {
+                continue;
+            }
             common::string_match(r, &path, value, true);
         }
     }

@@ -141,9 +141,11 @@ fn percentages_are_0_to_100() {
 fn regular_expressions_compile() {
     assert_eq!(errors(|r| regex(r, "p", "a+")), NONE);
     assert_eq!(errors(|r| regex(r, "p", "")), ["p: regex must not be empty"]);
-    let found = errors(|r| regex(r, "p", "("));
-    assert!(found.len() == 1 && found[0].starts_with("p: regex does not compile: "), "{found:?}");
-    assert!(!found[0].contains('\n'), "{found:?}");
+    assert_eq!(errors(|r| regex(r, "p", "(")), ["p: is no regular expression: a group is not closed"]);
+    // RE2's syntax is what counts, in both directions.
+    assert_eq!(errors(|r| regex(r, "p", r"/\Qa.b\E{|\101")), NONE);
+    let verbose = errors(|r| regex(r, "p", "(?x)a b"));
+    assert!(verbose.len() == 1 && verbose[0].contains("is not of RE2's syntax"), "{verbose:?}");
 }
 
 #[test]
@@ -232,4 +234,12 @@ fn one_of_several_fields() {
     }
     assert_eq!(check(false, false, false), NONE);
     assert_eq!(check(false, false, true), ["p: one of a, b is required"]);
+}
+
+#[test]
+fn the_expressions_of_one_object_have_a_largest_size_together() {
+    let many = |count: usize| errors(|r| (0..count).for_each(|n| regex(r, &format!("p{n}"), "/a.*")));
+    assert_eq!(many(5_000), NONE);
+    let found = many(20_000);
+    assert!(found.len() == 1 && found[0].contains("divide it"), "{found:?}");
 }

@@ -191,6 +191,10 @@ fn conditions_name_attributes_that_exist() {
         let unknown = format!("$.key: {key:?} is not a known attribute");
         check_condition(&[(&format!("key: '{key}', values: [a]"), &[&unknown])]);
     }
+    for keyed in ["request.headers", "request.regex.headers"] {
+        let key = format!("{keyed}[a b]");
+        check_condition(&[(&format!("key: '{key}', values: [a]"), &["$.key: \"a b\" is not a header name"])]);
+    }
 }
 
 #[test]
