@@ -323,6 +323,25 @@ mod tests {
     }
 
     #[test]
+    fn who_is_free_is_so_by_group_and_by_name() {
+        let free = json!({"apiGroups": [GROUP], "resources": ["clusterroles"], "verbs": ["bind"], "resourceNames": ["admin"]});
+        let role = json!({"metadata": {"name": "binders"}, "rules": [free]});
+        let admin = json!({"metadata": {"name": "admin"}, "rules": [rule("*", "*", &["*"])]});
+        let other = json!({"metadata": {"name": "other"}, "rules": [rule("", "pods", &["get"])]});
+        let binding = json!({"metadata": {"name": "b", "namespace": "ns"}, "roleRef": {"kind": "ClusterRole", "name": "binders"},
+            "subjects": [{"kind": "Group", "name": "devs"}]});
+        let policy = Policy::new([], [&role, &admin, &other], [&binding], []);
+        let bind = |groups: &[String], name: &str| {
+            let granter = Granter { user: "u", groups, namespace: "ns" };
+            policy.may_bind(granter, &json!({"roleRef": {"kind": "ClusterRole", "name": name}})).is_ok()
+        };
+        let (devs, others) = (["devs".to_owned()], ["ops".to_owned()]);
+        assert!(bind(&devs, "admin"), "a group of his may");
+        assert!(!bind(&devs, "other"), "only what is named may be bound");
+        assert!(!bind(&others, "admin") && !bind(&[], "admin"));
+    }
+
+    #[test]
     fn bindings_are_judged_by_their_role() {
         let has_pods = policy(json!([rule("", "pods", &["get"])]), false);
         let bind = |kind: &str, name: &str| {
