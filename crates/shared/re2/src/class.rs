@@ -1,13 +1,6 @@
 //! Classes in brackets.
 
-use crate::{Error, escape};
-
-/// Several characters, as what stands between brackets.
-#[derive(Debug, Default, PartialEq, Eq)]
-pub(crate) struct Set {
-    pub(crate) text: String,
-    pub(crate) cost: u64,
-}
+use crate::{Error, Set, escape};
 
 /// Classes by name, as in `[[:alpha:]]`.
 const NAMED: [&str; 14] = [

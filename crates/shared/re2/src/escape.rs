@@ -1,6 +1,6 @@
 //! What follows a backslash.
 
-use crate::{Error, class::Set};
+use crate::{Error, Set};
 
 /// What an escape stands for.
 #[derive(Debug, PartialEq, Eq)]

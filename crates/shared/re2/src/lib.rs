@@ -88,6 +88,13 @@ pub enum Error {
     Byte,
 }
 
+/// Several characters, as what stands between brackets.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Set {
+    text: String,
+    cost: u64,
+}
+
 /// Rewrites an expression in RE2's syntax.
 ///
 /// # Errors
