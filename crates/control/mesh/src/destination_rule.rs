@@ -72,6 +72,26 @@ impl Relation for DestinationRulesIn {
     }
 }
 
+/// The hosts of DestinationRules that some namespaces see and others do not, by those that do.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) struct ConfinedRules;
+
+impl Relation for ConfinedRules {
+    type Entry = String;
+    type Value = Arc<BTreeSet<String>>;
+    fn derive(&self, read: &Reader<'_>) -> BTreeMap<String, Self::Value> {
+        let mut by_namespace: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+        for key in read.keys::<DestinationRuleFact>().iter() {
+            let Some(rule) = read.get(&Named(key.clone())) else { continue };
+            let Visibility::Namespaces(namespaces) = &rule.meta.visibility else { continue };
+            for namespace in namespaces {
+                by_namespace.entry(namespace.clone()).or_default().insert(rule.host.clone());
+            }
+        }
+        by_namespace.into_iter().map(|(namespace, hosts)| (namespace, Arc::new(hosts))).collect()
+    }
+}
+
 fn merge(first: &mut ResolvedDestinationRule, later: &ResolvedDestinationRule) {
     if first.spec.traffic_policy.is_none() {
         first.spec.traffic_policy.clone_from(&later.spec.traffic_policy);

@@ -8,6 +8,7 @@
 //! ([`Scope`], [`Model::gateways_of`]): `translate` only says it in xDS.
 
 mod addresses;
+mod apart;
 mod authn;
 mod authz;
 mod destination_rule;
@@ -37,6 +38,7 @@ mod visible;
 mod workload;
 
 pub use addresses::{AUTO_VIP_FEDERATION, AUTO_VIP_SERVICE_ENTRY};
+pub use apart::{Apart, Asked};
 pub use authn::MtlsModes;
 pub use authz::WorkloadPolicies;
 pub use destination_rule::ResolvedDestinationRule;

@@ -2,8 +2,10 @@
 //! it says, for what is read is written down: whoever has read something is asked again when it differs.
 
 use std::{
+    cell::RefCell,
     collections::{BTreeMap, BTreeSet},
     net::IpAddr,
+    rc::Rc,
     sync::Arc,
 };
 
@@ -12,6 +14,7 @@ use portolan_names::{labels, names};
 use portolan_resources::{MeshConfig, networking::GatewaySpec};
 
 use crate::{
+    apart::{Apart, ApartOf, Asked},
     authn::{ModesOf, MtlsModes},
     authz::{PoliciesOf, WorkloadPolicies},
     destination_rule::{self, ResolvedDestinationRule},
@@ -28,7 +31,7 @@ use crate::{
     service::{Service, ServiceEndpoints},
     settings, sidecar,
     virtual_service::{ResolvedVirtualService, VirtualServices},
-    visible::{self, AllowAny, ByGateway, HostsByAge, RuleFor, VisibleHosts, VisibleServices},
+    visible::{self, AllowAny, ByGateway, HostsByAge, RuleFor, VisibleHosts},
     workload::{Workload, WorkloadAt, WorkloadOf},
 };
 
@@ -222,7 +225,7 @@ impl<'a> Model<'a> {
 
     /// What the proxies of a scope see, for reading.
     pub fn scope(self, key: ScopeKey) -> Scope<'a> {
-        Scope { model: self, key }
+        Scope { model: self, key, asked: None }
     }
 }
 
@@ -231,6 +234,8 @@ impl<'a> Model<'a> {
 pub struct Scope<'a> {
     model: Model<'a>,
     key: ScopeKey,
+    /// What was asked, where that is written down.
+    asked: Option<Rc<RefCell<Asked>>>,
 }
 
 impl<'a> Scope<'a> {
@@ -244,18 +249,52 @@ impl<'a> Scope<'a> {
         self.model
     }
 
+    /// Where it differs from its common scope; nothing when it has none.
+    pub fn apart(&self) -> Option<Arc<Apart>> {
+        self.key.common()?;
+        Some(self.model.read.get(&ApartOf(self.key.namespace.clone())))
+    }
+
+    /// The same, keeping account of what is asked from now on.
+    pub fn accounting(self) -> Self {
+        Self { asked: Some(Rc::default()), ..self }
+    }
+
+    /// What was asked of it and its clones, if it keeps account.
+    pub fn asked(&self) -> Option<Asked> {
+        self.asked.as_ref().map(|asked| asked.borrow().clone())
+    }
+
+    /// Writes down that something was asked that depends on whose scope it is and is not about a host.
+    pub fn ask_more(&self) {
+        if let Some(asked) = &self.asked {
+            asked.borrow_mut().more = true;
+        }
+    }
+
+    fn ask(&self, host: &str) {
+        if let Some(asked) = &self.asked
+            && !asked.borrow().hosts.contains(host)
+        {
+            asked.borrow_mut().hosts.insert(host.to_owned());
+        }
+    }
+
     /// All visible services, by host. Who needs one asks for that one.
     pub fn services(&self) -> Arc<BTreeMap<String, Arc<Service>>> {
-        self.model.read.whole(&VisibleServices(self.key.clone()))
+        self.ask_more();
+        visible::all(&self.model.read, &self.key)
     }
 
     /// The hosts of all visible services, sorted; nothing of the services themselves is read.
     pub fn hosts(&self) -> Arc<[String]> {
+        self.ask_more();
         self.model.read.get(&VisibleHosts(self.key.clone()))
     }
 
     /// The hosts of all visible services, oldest service first, equally old ones sorted.
     pub fn hosts_by_age(&self) -> Arc<[String]> {
+        self.ask_more();
         self.model.read.get(&HostsByAge(self.key.clone()))
     }
 
@@ -266,22 +305,26 @@ impl<'a> Scope<'a> {
 
     /// The visible service with exactly this host.
     pub fn visible_exact(&self, host: &str) -> Option<Arc<Service>> {
-        self.model.read.entry(&VisibleServices(self.key.clone()), &host.to_owned())
+        self.ask(host);
+        visible::exact(&self.model.read, &self.key, host)
     }
 
     /// The visible service of a host: its own, else the most specific wildcard that covers it.
     pub fn visible_service(&self, host: &str) -> Option<Arc<Service>> {
+        self.ask(host);
         visible::service(&self.model.read, &self.key, host)
     }
 
     /// Visible VirtualServices bound to `gateway` (`mesh` or `namespace/name`), oldest first.
     pub fn virtual_services_of(&self, gateway: &str) -> Vec<Arc<ResolvedVirtualService>> {
+        self.ask_more();
         let of_gateway = self.model.read.entry(&ByGateway(self.key.clone()), &gateway.to_owned());
         of_gateway.map(|all| all.to_vec()).unwrap_or_default()
     }
 
     /// The VirtualService that holds for a host in the mesh: the most specific one, then the oldest.
     pub fn virtual_service_for(&self, host: &str) -> Option<Arc<ResolvedVirtualService>> {
+        self.ask(host);
         visible::virtual_service_for(&self.model.read, &self.key, host)
     }
 
@@ -291,7 +334,7 @@ impl<'a> Scope<'a> {
         self.model.read.get(&RuleFor { client: self.key.namespace.clone(), host: visible.host.clone() })
     }
 
-    /// Unknown destinations are passed through.
+    /// Unknown destinations are passed through. A scope and its common one agree on that: only Sidecar objects differ.
     pub fn allow_any(&self) -> bool {
         self.model.read.get(&AllowAny(self.key.clone()))
     }

@@ -5,10 +5,11 @@ use std::{
     sync::Arc,
 };
 
-use portolan_derive::{Derived, Reader};
+use portolan_derive::{Derived, Reader, Relation};
 
 use crate::{
     addresses::AutoAddresses,
+    export_to::Visibility,
     facts::{ImportEndpointsFact, ServiceEntryFact, ServiceFact, SliceFact, Tag, WorkloadEntryFact},
     kubernetes,
     object::ObjectKey,
@@ -122,7 +123,7 @@ impl Derived for IdentitiesAt {
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct Services;
 
-impl portolan_derive::Relation for Services {
+impl Relation for Services {
     type Entry = String;
     type Value = Arc<Service>;
     fn derive(&self, read: &Reader<'_>) -> BTreeMap<String, Arc<Service>> {
@@ -132,6 +133,51 @@ impl portolan_derive::Relation for Services {
         let added = read.get(&AddedHosts);
         let hosts: BTreeSet<String> = names.chain(added.iter().cloned()).collect();
         hosts.into_iter().filter_map(|host| Some((host.clone(), read.get(&ServiceAt(host))?))).collect()
+    }
+}
+
+/// The services that all namespaces see, by host.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) struct PublicServices;
+
+impl Relation for PublicServices {
+    type Entry = String;
+    type Value = Arc<Service>;
+    fn derive(&self, read: &Reader<'_>) -> BTreeMap<String, Arc<Service>> {
+        let all = read.whole(&Services);
+        let public = all.iter().filter(|(_, service)| service.visibility == Visibility::Public);
+        public.map(|(host, service)| (host.clone(), service.clone())).collect()
+    }
+}
+
+/// The services that some namespaces see and others do not, by those that do.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+struct Confined;
+
+impl Relation for Confined {
+    type Entry = String;
+    type Value = Arc<BTreeMap<String, Arc<Service>>>;
+    fn derive(&self, read: &Reader<'_>) -> BTreeMap<String, Self::Value> {
+        let mut by_namespace: BTreeMap<String, BTreeMap<String, Arc<Service>>> = BTreeMap::new();
+        for (host, service) in read.whole(&Services).iter() {
+            let Visibility::Namespaces(namespaces) = &service.visibility else { continue };
+            for namespace in namespaces {
+                by_namespace.entry(namespace.clone()).or_default().insert(host.clone(), service.clone());
+            }
+        }
+        by_namespace.into_iter().map(|(namespace, services)| (namespace, Arc::new(services))).collect()
+    }
+}
+
+/// The services that a namespace sees and some others do not, by host.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) struct ConfinedTo(pub(crate) String);
+
+impl Relation for ConfinedTo {
+    type Entry = String;
+    type Value = Arc<Service>;
+    fn derive(&self, read: &Reader<'_>) -> BTreeMap<String, Arc<Service>> {
+        read.entry(&Confined, &self.0).map(|services| (*services).clone()).unwrap_or_default()
     }
 }
 

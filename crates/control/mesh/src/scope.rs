@@ -19,6 +19,21 @@ pub struct ScopeKey {
     pub router: bool,
 }
 
+impl ScopeKey {
+    /// The scope of a namespace that nobody has: it sees what all namespaces see, and nothing else. Scopes that no Sidecar
+    /// object restricts see the same but for little ([`crate::Scope::apart`]). Nothing for others, for gateways, and for
+    /// itself.
+    pub fn common(&self) -> Option<Self> {
+        let has = self.sidecar.is_none() && !self.router && !self.namespace.is_empty();
+        has.then(Self::of_nobody)
+    }
+
+    /// The scope of a namespace that nobody has.
+    pub(crate) fn of_nobody() -> Self {
+        Self { namespace: String::new(), sidecar: None, router: false }
+    }
+}
+
 /// A service that a proxy's own workload serves.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ServiceInstance {

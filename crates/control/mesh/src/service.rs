@@ -45,7 +45,7 @@ pub struct ServicePort {
 }
 
 /// A service.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Service {
     /// Full host name, lower case; a ServiceEntry's may be a wildcard.
     pub host: String,

@@ -15,7 +15,7 @@ use crate::{
     host::{host_matches, host_specificity, is_wildcard},
     object::Resolved,
     objects::SidecarsIn,
-    registry::{ServiceAt, Services},
+    registry::{ConfinedTo, PublicServices, ServiceAt, Services},
     scope::ScopeKey,
     service::Service,
     settings,
@@ -170,11 +170,11 @@ impl Derived for Destinations {
     }
 }
 
-/// Visible services, by host.
+/// Visible services, by host, where a Sidecar object says which hosts are seen.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(crate) struct VisibleServices(pub(crate) ScopeKey);
+struct LetThrough(ScopeKey);
 
-impl Relation for VisibleServices {
+impl Relation for LetThrough {
     type Entry = String;
     type Value = Arc<Service>;
     fn derive(&self, read: &Reader<'_>) -> BTreeMap<String, Arc<Service>> {
@@ -195,6 +195,34 @@ impl Relation for VisibleServices {
     }
 }
 
+fn is_restricted(read: &Reader<'_>, scope: &ScopeKey) -> bool {
+    scope.sidecar.is_some() && read.get(&EgressOf(scope.clone())).is_some()
+}
+
+/// The visible service with exactly this host. What everybody sees is looked for where everybody looks.
+pub(crate) fn exact(read: &Reader<'_>, scope: &ScopeKey, host: &str) -> Option<Arc<Service>> {
+    let host = host.to_owned();
+    if is_restricted(read, scope) {
+        return read.entry(&LetThrough(scope.clone()), &host);
+    }
+    let confined = || read.entry(&ConfinedTo(scope.namespace.clone()), &host);
+    read.entry(&PublicServices, &host).or_else(confined)
+}
+
+/// Visible services, by host.
+pub(crate) fn all(read: &Reader<'_>, scope: &ScopeKey) -> Arc<BTreeMap<String, Arc<Service>>> {
+    if is_restricted(read, scope) {
+        return read.whole(&LetThrough(scope.clone()));
+    }
+    let mut all = read.whole(&PublicServices);
+    let confined = read.whole(&ConfinedTo(scope.namespace.clone()));
+    if !confined.is_empty() {
+        let more = confined.iter().map(|(host, service)| (host.clone(), service.clone()));
+        Arc::make_mut(&mut all).extend(more);
+    }
+    all
+}
+
 /// A service with the ports that a Sidecar object lets through.
 fn restricted(service: &Arc<Service>, egress: Option<&[EgressHost]>) -> Arc<Service> {
     let Some(egress) = egress else { return service.clone() };
@@ -213,7 +241,7 @@ pub(crate) struct VisibleHosts(pub(crate) ScopeKey);
 impl Derived for VisibleHosts {
     type Value = Arc<[String]>;
     fn derive(&self, read: &Reader<'_>) -> Self::Value {
-        read.whole(&VisibleServices(self.0.clone())).keys().cloned().collect()
+        all(read, &self.0).keys().cloned().collect()
     }
 }
 
@@ -224,7 +252,7 @@ pub(crate) struct HostsByAge(pub(crate) ScopeKey);
 impl Derived for HostsByAge {
     type Value = Arc<[String]>;
     fn derive(&self, read: &Reader<'_>) -> Self::Value {
-        let services = read.whole(&VisibleServices(self.0.clone()));
+        let services = all(read, &self.0);
         let mut by_age: Vec<&Arc<Service>> = services.values().collect();
         by_age.sort_by(|a, b| (a.age, &a.host).cmp(&(b.age, &b.host)));
         by_age.into_iter().map(|s| s.host.clone()).collect()
@@ -238,17 +266,25 @@ struct WildcardHosts(ScopeKey);
 impl Derived for WildcardHosts {
     type Value = Arc<[String]>;
     fn derive(&self, read: &Reader<'_>) -> Self::Value {
-        wildcards(read.get(&VisibleHosts(self.0.clone())).iter())
+        let of_nobody = ScopeKey::of_nobody();
+        if self.0 == of_nobody {
+            return wildcards(read.whole(&PublicServices).keys());
+        }
+        if is_restricted(read, &self.0) {
+            return wildcards(read.whole(&LetThrough(self.0.clone())).keys());
+        }
+        let public = read.get(&Self(of_nobody));
+        let confined = read.whole(&ConfinedTo(self.0.namespace.clone()));
+        wildcards(public.iter().chain(confined.keys()))
     }
 }
 
 /// The visible service of a host: its own, else the most specific wildcard of a ServiceEntry that covers it.
 pub(crate) fn service(read: &Reader<'_>, scope: &ScopeKey, host: &str) -> Option<Arc<Service>> {
-    let services = VisibleServices(scope.clone());
-    read.entry(&services, &host.to_owned()).or_else(|| {
+    exact(read, scope, host).or_else(|| {
         let wildcards = read.get(&WildcardHosts(scope.clone()));
         let covering = wildcards.iter().find(|pattern| host_matches(pattern, host))?;
-        read.entry(&services, covering)
+        exact(read, scope, covering)
     })
 }
 

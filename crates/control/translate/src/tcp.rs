@@ -110,7 +110,7 @@ pub(crate) fn l4_applies(ctx: &Context<'_>, m: &L4MatchAttributes, gateway: &str
     is_for(&m.gateways, gateway)
         && m.port.is_none_or(|p| p == u32::from(port))
         && ctx.has_labels(&m.source_labels)
-        && m.source_namespace.as_deref().is_none_or(|ns| ns == ctx.node.namespace)
+        && m.source_namespace.as_deref().is_none_or(|ns| ctx.is_in(ns))
 }
 
 /// Whether a TLS condition can hold for this proxy and listener.
@@ -118,7 +118,7 @@ pub(crate) fn tls_applies(ctx: &Context<'_>, m: &TlsMatchAttributes, gateway: &s
     is_for(&m.gateways, gateway)
         && m.port.is_none_or(|p| p == u32::from(port))
         && ctx.has_labels(&m.source_labels)
-        && m.source_namespace.as_deref().is_none_or(|ns| ns == ctx.node.namespace)
+        && m.source_namespace.as_deref().is_none_or(|ns| ctx.is_in(ns))
 }
 
 fn is_for(gateways: &[String], gateway: &str) -> bool {

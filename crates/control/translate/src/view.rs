@@ -26,6 +26,8 @@ struct Seen {
     /// A proxy with nothing but what matters.
     node: ProxyNode,
     scope: ScopeKey,
+    /// What this view shares with those of other namespaces.
+    common: Option<View>,
 }
 
 impl PartialEq for View {
@@ -59,7 +61,12 @@ impl Hash for View {
 
 impl View {
     fn new(node: ProxyNode, scope: ScopeKey) -> Self {
-        let seen = Seen { node, scope };
+        let common = scope.common().map(|scope| Self::with(common_node(&node, &scope), scope, None));
+        Self::with(node, scope, common)
+    }
+
+    fn with(node: ProxyNode, scope: ScopeKey, common: Option<Self>) -> Self {
+        let seen = Seen { node, scope, common };
         let mut hasher = std::collections::hash_map::DefaultHasher::new();
         seen.hash(&mut hasher);
         Self { hash: hasher.finish(), seen: Arc::new(seen) }
@@ -96,8 +103,9 @@ impl View {
 
     /// The same at some place.
     pub(crate) fn at_place(&self, locality: Locality) -> Self {
-        let node = ProxyNode { locality, ..self.seen.node.clone() };
-        Self::new(node, self.seen.scope.clone())
+        let node = ProxyNode { locality: locality.clone(), ..self.seen.node.clone() };
+        let common = self.common().map(|common| common.at_place(locality));
+        Self::with(node, self.seen.scope.clone(), common)
     }
 
     /// The same wherever the proxies run.
@@ -110,6 +118,22 @@ impl View {
         &self.seen.node.locality
     }
 
+    /// The view of proxies like these in a namespace that nobody has: what it sees everybody sees. Nothing for views that
+    /// see little of that, and for gateways.
+    pub(crate) fn common(&self) -> Option<&Self> {
+        self.seen.common.as_ref()
+    }
+
+    /// Whether others share what is made for it.
+    pub(crate) fn is_common(&self) -> bool {
+        self.seen.scope.namespace.is_empty()
+    }
+
+    /// The same, sharing nothing.
+    pub(crate) fn alone(&self) -> Self {
+        Self::with(self.seen.node.clone(), self.seen.scope.clone(), None)
+    }
+
     pub(crate) fn node(&self) -> &ProxyNode {
         &self.seen.node
     }
@@ -119,8 +143,31 @@ impl View {
     }
 
     pub(crate) fn context<'a>(&'a self, read: &Reader<'a>) -> Context<'a> {
-        Context::of_view(Model::new(read), &self.seen.node, self.seen.scope.clone())
+        let context = Context::of_view(Model::new(read), &self.seen.node, self.seen.scope.clone());
+        if self.is_common() { context.accounting() } else { context }
     }
+}
+
+/// A view as everybody has it who has an equal one: it exists once.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) struct Once(pub(crate) View);
+
+impl Derived for Once {
+    type Value = View;
+    fn derive(&self, _: &Reader<'_>) -> View {
+        self.0.clone()
+    }
+}
+
+/// What the proxies of all namespaces have in common that are otherwise like this one.
+fn common_node(node: &ProxyNode, scope: &ScopeKey) -> ProxyNode {
+    let dns_domain = match node.dns_domain.split_once('.') {
+        // The names that services have in all namespaces.
+        Some((_, cluster)) => format!(".{cluster}"),
+        None => node.dns_domain.clone(),
+    };
+    let metadata = NodeMetadata { labels: BTreeMap::new(), ..node.metadata.clone() };
+    ProxyNode { namespace: scope.namespace.clone(), dns_domain, metadata, ..node.clone() }
 }
 
 /// The keys of labels that visible VirtualServices ask of clients (`sourceLabels`).

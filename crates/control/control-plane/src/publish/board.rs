@@ -7,6 +7,7 @@ use std::{
 
 use foldhash::{HashMap, HashSet};
 use parking_lot::{Mutex, RwLock};
+use portolan_translate::Made;
 use portolan_xds::{Resource, server::Source};
 use tokio::sync::Notify;
 
@@ -28,9 +29,27 @@ struct Shelves {
     by_type: BTreeMap<&'static str, Shelf>,
 }
 
+/// What stands under a name.
+#[derive(Clone, Debug)]
+enum Slot {
+    /// A resource.
+    Here(Arc<Resource>),
+    /// None, whatever boards behind this one have.
+    Hidden,
+}
+
+impl Slot {
+    fn resource(&self) -> Option<&Arc<Resource>> {
+        match self {
+            Self::Here(resource) => Some(resource),
+            Self::Hidden => None,
+        }
+    }
+}
+
 #[derive(Debug, Default)]
 struct Shelf {
-    resources: HashMap<Arc<str>, Arc<Resource>>,
+    resources: HashMap<Arc<str>, Slot>,
     /// Names with the generation that changed them, oldest first.
     log: VecDeque<(u64, Arc<str>)>,
     /// Generation up to which names have fallen out of the log.
@@ -47,17 +66,20 @@ pub enum Difference {
 }
 
 impl Board {
-    /// Takes changes in: resources as they are now, and the names of those that are gone. Nobody is woken yet.
+    /// Takes changes in. Nobody is woken yet.
     pub(super) fn apply(&self, changes: Changes) {
+        if changes.is_empty() {
+            return;
+        }
         // Who comes later looks at everything anyway.
         let watched = !self.listeners.lock().is_empty();
         let mut shelves = self.shelves.write();
         shelves.generation += 1;
         let generation = shelves.generation;
-        for ((type_url, name), resource) in changes.0 {
+        for ((type_url, name), slot) in changes.0 {
             let shelf = shelves.by_type.entry(type_url).or_default();
-            match resource {
-                Some(resource) => drop(shelf.resources.insert(name.clone(), resource)),
+            match slot {
+                Some(slot) => drop(shelf.resources.insert(name.clone(), slot)),
                 None => drop(shelf.resources.remove(&name)),
             }
             if watched {
@@ -108,15 +130,27 @@ impl Board {
         (shelves.generation, found)
     }
 
+    /// What stands under a name; nothing when boards behind this one are to be asked.
+    fn slot(&self, type_url: &str, name: &str) -> Option<Slot> {
+        self.shelves.read().by_type.get(type_url)?.resources.get(name).cloned()
+    }
+
+    /// What stands under all names of a type.
+    fn shelf(&self, type_url: &str) -> HashMap<Arc<str>, Slot> {
+        let shelves = self.shelves.read();
+        shelves.by_type.get(type_url).map(|shelf| shelf.resources.clone()).unwrap_or_default()
+    }
+
     /// A resource.
     pub fn get(&self, type_url: &str, name: &str) -> Option<Arc<Resource>> {
-        self.shelves.read().by_type.get(type_url)?.resources.get(name).cloned()
+        self.slot(type_url, name)?.resource().cloned()
     }
 
     /// All resources of a type, in any order.
     pub fn all(&self, type_url: &str) -> Vec<Arc<Resource>> {
         let shelves = self.shelves.read();
-        shelves.by_type.get(type_url).map(|s| s.resources.values().cloned().collect()).unwrap_or_default()
+        let shelf = shelves.by_type.get(type_url);
+        shelf.iter().flat_map(|shelf| shelf.resources.values()).filter_map(Slot::resource).cloned().collect()
     }
 }
 
@@ -131,31 +165,50 @@ impl Shelf {
     }
 }
 
-/// What is about to differ on a board: resources, or that there are none any more.
+/// What is about to differ on a board: what stands under names, or that nothing does any more.
 #[derive(Debug, Default)]
-pub(super) struct Changes(HashMap<(&'static str, Arc<str>), Option<Arc<Resource>>>);
+pub(super) struct Changes(HashMap<(&'static str, Arc<str>), Option<Slot>>);
 
 impl Changes {
     pub(super) fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
-    /// Resources of a piece that replace what it made before. What both have in the same version is no change.
-    pub(super) fn replace(&mut self, old: &[Arc<Resource>], new: &[Arc<Resource>]) {
-        let before: HashMap<_, _> = old.iter().map(|r| ((r.type_url, &*r.name), r.version)).collect();
-        for resource in new {
+    /// Those that put resources, and the others.
+    pub(super) fn split(self) -> (Self, Self) {
+        let (put, gone) = self.0.into_iter().partition(|(_, slot)| matches!(slot, Some(Slot::Here(_))));
+        (Self(put), Self(gone))
+    }
+
+    /// What a piece makes replaces what it made before. What both have in the same version is no change.
+    pub(super) fn replace(&mut self, old: &Made, new: &Made) {
+        let before: HashMap<_, _> =
+            old.resources.iter().map(|r| ((r.type_url, &*r.name), r.version)).collect();
+        for resource in new.resources.iter() {
             if before.get(&(resource.type_url, &*resource.name)) != Some(&resource.version) {
-                self.0.insert((resource.type_url, resource.name.clone()), Some(resource.clone()));
+                let slot = Slot::Here(resource.clone());
+                self.0.insert((resource.type_url, resource.name.clone()), Some(slot));
             }
         }
-        let after: HashSet<_> = new.iter().map(|r| (r.type_url, &*r.name)).collect();
-        for resource in old.iter().filter(|r| !after.contains(&(r.type_url, &*r.name))) {
-            match self.0.entry((resource.type_url, resource.name.clone())) {
-                // What another piece has put there in the same breath stays.
-                Entry::Occupied(slot) if slot.get().as_ref().is_some_and(|r| !Arc::ptr_eq(r, resource)) => {}
-                Entry::Occupied(mut slot) => drop(slot.insert(None)),
-                Entry::Vacant(slot) => drop(slot.insert(None)),
-            }
+        for (type_url, name) in new.absent.iter().filter(|absent| !old.absent.contains(absent)) {
+            self.clear(old, (*type_url, name.clone()), Some(Slot::Hidden));
+        }
+        let after: HashSet<_> = new.resources.iter().map(|r| (r.type_url, &*r.name)).collect();
+        let is_gone =
+            |at: &(&'static str, Arc<str>)| !after.contains(&(at.0, &*at.1)) && !new.absent.contains(at);
+        let resources = old.resources.iter().map(|r| (r.type_url, r.name.clone()));
+        for at in resources.chain(old.absent.iter().cloned()).filter(is_gone) {
+            self.clear(old, at, None);
+        }
+    }
+
+    /// Takes away what a piece had under a name. What another piece has put there in the same breath stays.
+    fn clear(&mut self, old: &Made, at: (&'static str, Arc<str>), slot: Option<Slot>) {
+        let is_old = |put: &Arc<Resource>| old.resources.iter().any(|resource| Arc::ptr_eq(resource, put));
+        match self.0.entry(at) {
+            Entry::Occupied(entry) if matches!(entry.get(), Some(Slot::Here(put)) if !is_old(put)) => {}
+            Entry::Occupied(mut entry) => drop(entry.insert(slot)),
+            Entry::Vacant(entry) => drop(entry.insert(slot)),
         }
     }
 }
@@ -178,13 +231,30 @@ impl Source for Boards<'_> {
             return None;
         }
         let own = self.own.iter().find(|resource| &*resource.name == name).cloned();
-        own.or_else(|| self.boards.iter().find_map(|board| board.get(self.type_url, name)))
+        own.or_else(|| {
+            let slot = self.boards.iter().find_map(|board| board.slot(self.type_url, name))?;
+            slot.resource().cloned()
+        })
     }
 
     fn all(&self, each: &mut dyn FnMut(&Arc<Resource>)) {
         self.own.iter().filter(|r| !(self.hidden)(&r.name)).for_each(&mut *each);
-        for board in self.boards {
-            board.all(self.type_url).iter().filter(|r| !(self.hidden)(&r.name)).for_each(&mut *each);
+        // One at a time: nobody holds two boards.
+        let mut before: Vec<HashMap<Arc<str>, Slot>> = Vec::new();
+        for (place, board) in self.boards.iter().enumerate() {
+            let shelf = board.shelf(self.type_url);
+            for (name, slot) in &shelf {
+                let is_first = !before.iter().any(|board| board.contains_key(name));
+                if let Some(resource) = slot.resource()
+                    && is_first
+                    && !(self.hidden)(name)
+                {
+                    each(resource);
+                }
+            }
+            if place + 1 < self.boards.len() && !shelf.is_empty() {
+                before.push(shelf);
+            }
         }
     }
 }
@@ -193,6 +263,7 @@ impl Source for Boards<'_> {
 mod tests {
     use std::slice;
 
+    use bytes::Bytes;
     use portolan_xds::type_url;
 
     use super::*;
@@ -201,7 +272,22 @@ mod tests {
         Arc::new(Resource::new(name, type_url::CLUSTER, body.into()))
     }
 
+    fn made(resources: &[Arc<Resource>]) -> Made {
+        Made { resources: resources.into(), ..Made::default() }
+    }
+
+    fn hiding(names: &[&str]) -> Made {
+        Made {
+            absent: names.iter().map(|name| (type_url::CLUSTER, (*name).into())).collect(),
+            ..Made::default()
+        }
+    }
+
     fn put(board: &Board, old: &[Arc<Resource>], new: &[Arc<Resource>]) {
+        put_made(board, &made(old), &made(new));
+    }
+
+    fn put_made(board: &Board, old: &Made, new: &Made) {
         let mut changes = Changes::default();
         changes.replace(old, new);
         board.apply(changes);
@@ -259,29 +345,45 @@ mod tests {
     #[test]
     fn changes_add_up() {
         let of = |changes: &Changes, name: &str| {
-            changes.0.get(&(type_url::CLUSTER, name.into())).map(|r| r.as_ref().map(|r| r.body.clone()))
+            let slot = changes.0.get(&(type_url::CLUSTER, name.into()))?;
+            Some(slot.as_ref().map(|slot| slot.resource().map(|r| r.body.clone())))
         };
-        let (a1, a2) = (resource("a", "1"), resource("a", "2"));
+        let (a1, a2) = (made(&[resource("a", "1")]), made(&[resource("a", "2")]));
+        let (nothing, hidden) = (Made::default(), hiding(&["a"]));
         let mut changes = Changes::default();
-        let (a1, a2) = (slice::from_ref(&a1), slice::from_ref(&a2));
-        changes.replace(a1, &[resource("a", "1")]);
+        changes.replace(&a1, &made(&[resource("a", "1")]));
         assert!(changes.is_empty(), "the same content");
         // What moves from one piece to another stays, in whichever order.
-        changes.replace(a1, &[]);
-        changes.replace(&[], a2);
-        assert_eq!(of(&changes, "a"), Some(Some("2".into())));
-        changes.replace(a1, &[]);
-        assert_eq!(of(&changes, "a"), Some(Some("2".into())));
+        changes.replace(&a1, &nothing);
+        changes.replace(&nothing, &a2);
+        assert_eq!(of(&changes, "a"), Some(Some(Some("2".into()))));
+        changes.replace(&a1, &nothing);
+        assert_eq!(of(&changes, "a"), Some(Some(Some("2".into()))));
+        changes.replace(&nothing, &hidden);
+        assert_eq!(of(&changes, "a"), Some(Some(Some("2".into()))));
         // What one puts there and takes away again is gone.
-        changes.replace(a2, &[]);
+        changes.replace(&a2, &hidden);
+        assert_eq!(of(&changes, "a"), Some(Some(None)));
+        changes.replace(&hidden, &nothing);
         assert_eq!(of(&changes, "a"), Some(None));
+        // Resources are put before anything goes.
+        changes.replace(&nothing, &made(&[resource("b", "1")]));
+        changes.replace(&nothing, &hiding(&["c"]));
+        let names = |changes: &Changes| {
+            let mut names: Vec<String> = changes.0.keys().map(|(_, name)| name.to_string()).collect();
+            names.sort();
+            names
+        };
+        let (put, gone) = changes.split();
+        assert_eq!((names(&put), names(&gone)), (vec!["b".to_owned()], vec!["a".to_owned(), "c".to_owned()]));
     }
 
     #[test]
     fn a_stream_sees_several_boards_without_what_is_hidden() {
         let boards = [Arc::new(Board::default()), Arc::new(Board::default())];
         put(&boards[0], &[], &[resource("a", "1"), resource("b", "1")]);
-        put(&boards[1], &[], &[resource("b", "2"), resource("hidden", "1")]);
+        put(&boards[1], &[], &[resource("b", "2"), resource("hidden", "1"), resource("covered", "1")]);
+        put_made(&boards[0], &Made::default(), &hiding(&["covered", "nothing"]));
         let own = [resource("own", "1")];
         let source = Boards {
             boards: &boards,
@@ -289,13 +391,28 @@ mod tests {
             own: &own,
             hidden: &|name| name == "hidden",
         };
-        let mut all = Vec::new();
-        source.all(&mut |r| all.push(r.name.to_string()));
-        all.sort();
-        all.dedup();
-        assert_eq!(all, ["a", "b", "own"]);
+        let all = |source: &Boards<'_>| {
+            let mut all = Vec::new();
+            source.all(&mut |r| all.push((r.name.to_string(), r.body.clone())));
+            all.sort();
+            all
+        };
+        let expected = |all: &[(&str, &'static str)]| -> Vec<(String, Bytes)> {
+            all.iter().map(|(name, body)| ((*name).to_owned(), (*body).into())).collect()
+        };
+        assert_eq!(
+            all(&source),
+            expected(&[("a", "1"), ("b", "1"), ("own", "1")]),
+            "the first that has a name"
+        );
+        assert_eq!(source.get("covered"), None);
         assert_eq!(source.get("b").map(|r| r.body.clone()), Some("1".into()));
         assert!(source.get("hidden").is_none() && source.get("own").is_some());
         assert_eq!(source.get("c"), None);
+        // What is hidden no longer is seen again.
+        put_made(&boards[0], &hiding(&["covered", "nothing"]), &Made::default());
+        let source = Boards { boards: &boards, type_url: type_url::CLUSTER, own: &own, hidden: &|_| false };
+        assert_eq!(source.get("covered").map(|r| r.body.clone()), Some("1".into()));
+        assert_eq!(all(&source).len(), 5);
     }
 }

@@ -12,12 +12,12 @@ use portolan_resources::{
     AuthorizationPolicy, DestinationRule, Gateway, MeshConfig, PeerAuthentication, ServiceEntry, Sidecar,
     VirtualService,
 };
-use portolan_translate::is_hidden_from;
+use portolan_translate::{AudiencesOf, Pieces, is_hidden_from};
 use portolan_xds::{Version, server::Source, type_url};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
-use super::{Board, Boards, Difference, Publisher, Subscription};
+use super::{Board, Boards, Difference, Publisher, Subscription, vet::vet};
 
 const TYPES: [&str; 7] = [
     type_url::CLUSTER,
@@ -116,7 +116,7 @@ fn set(mesh: &mut Mesh, kind: u8, name: u8, variant: Option<u8>) {
             "hosts": pick([json!([host.clone()]), json!(["*.shop.svc.cluster.local"]), json!(["outside.example"])]),
             "gateways": pick([json!([]), json!(["mesh", "shop/reviews"]), json!(["shop/reviews"])]),
             "exportTo": export, "http": [
-                {"match": [{"sourceLabels": pick([json!({}), json!({"app": "reviews"}), json!({})])}],
+                {"match": [pick([json!({}), json!({"sourceLabels": {"app": "reviews"}}), json!({"sourceNamespace": "bank"})])],
                     "route": [{"destination": {"host": "ratings.shop.svc.cluster.local", "subset": "v1"}}]},
                 {"route": [{"destination": {"host": host}}], "timeout": format!("{v}s")}]}})
         ),
@@ -129,7 +129,7 @@ fn set(mesh: &mut Mesh, kind: u8, name: u8, variant: Option<u8>) {
         ),
         4 => put!(
             ServiceEntry,
-            json!({"spec": {"hosts": pick([json!(["a.example"]), json!(["*.example"]), json!([host])]),
+            json!({"spec": {"hosts": pick([json!(["a.example"]), json!(["*.example"]), json!([host, name])]),
             "exportTo": export, "location": "MESH_INTERNAL", "resolution": "STATIC",
             "ports": [{"number": 80, "name": "http", "protocol": "HTTP"}],
             "addresses": pick([json!([]), json!(["192.0.2.1"]), json!(["192.0.2.0/24"])]),
@@ -238,6 +238,19 @@ fn all(node: &ProxyNode, boards: &[Arc<Board>]) -> Held {
     held
 }
 
+/// What a proxy would hold if nothing were shared between namespaces.
+fn alone(mesh: &Mesh, node: &Arc<ProxyNode>) -> Held {
+    let read = mesh.model().reader();
+    let audiences = read.get(&AudiencesOf(node.clone()));
+    let own = audiences.iter().filter(|audience| !audience.is_common());
+    let pieces = own.flat_map(|audience| (*read.get(&Pieces(audience.alone()))).clone());
+    let made =
+        pieces.map(|piece| if piece.is_ours() { vet(&[], read.get(&piece)).0 } else { read.get(&piece) });
+    let resources = made.flat_map(|made| made.resources.to_vec());
+    let seen = resources.filter(|r| !is_hidden_from(node, r.type_url, &r.name));
+    seen.map(|r| ((r.type_url, r.name.clone()), r.version)).collect()
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(48))]
     #[test]
@@ -265,6 +278,8 @@ proptest! {
                         client.look();
                         let new = Client::connect(&fresh, *number);
                         prop_assert_eq!(&client.held, &new.held, "{}", client.node.id);
+                        let alone = fresh.facts(|mesh| alone(mesh, &client.node));
+                        prop_assert_eq!(&client.held, &alone, "{}", client.node.id);
                     }
                 }
             }

@@ -200,24 +200,39 @@ impl State {
             }
             self.followers.iter().for_each(|follower| follower.see(&self.mesh, &settled));
         }
-        let mut touched: Vec<Audience> = std::mem::take(&mut self.touched).into_iter().collect();
-        // Somebody may look in between for a reason of its own, and what is spoken of has to be there: endpoints before
-        // the clusters that they are of.
-        touched.sort_by_key(|audience| match audience {
-            Audience::Place(_) => 0,
-            Audience::Everybody => 1,
-            Audience::Proxy(_) => 2,
-            Audience::View(_) => 3,
-        });
-        for audience in touched {
-            let Some(held) = self.audiences.get_mut(&audience) else { continue };
-            held.board.apply(std::mem::take(&mut held.changes));
-            woken.boards.push(held.board.clone());
-        }
+        self.put_on_boards(&mut woken);
         for node in moved {
             woken.streams.extend(self.move_boards(&node));
         }
         woken
+    }
+
+    /// Puts what has changed on the boards. Somebody may look in between for a reason of its own, and what is spoken of has
+    /// to be there: endpoints before the clusters that they are of. What moves from a board to one that several namespaces
+    /// share, or back, is on one of them at any time: nothing is taken away before everything is there, and what goes
+    /// before something that is shared comes first.
+    fn put_on_boards(&mut self, woken: &mut Woken) {
+        let mut touched: Vec<Audience> = std::mem::take(&mut self.touched).into_iter().collect();
+        touched.sort_by_key(|audience| {
+            let kind = match audience {
+                Audience::Place(_) => 0,
+                Audience::Everybody => 1,
+                Audience::Proxy(_) => 2,
+                Audience::View(_) => 3,
+            };
+            (kind, audience.is_common())
+        });
+        let mut gone = Vec::new();
+        for audience in touched {
+            let Some(held) = self.audiences.get_mut(&audience) else { continue };
+            let (put, rest) = std::mem::take(&mut held.changes).split();
+            held.board.apply(put);
+            gone.push((held.board.clone(), rest));
+        }
+        for (board, rest) in gone {
+            board.apply(rest);
+            woken.boards.push(board);
+        }
     }
 
     fn tell_limitations(&self, of: &LimitationsOf) -> Vec<Arc<Notify>> {
@@ -290,14 +305,14 @@ impl State {
             if shared.audiences.is_empty() {
                 self.mesh.hold(piece);
             } else {
-                held.changes.replace(&[], &shared.made);
+                held.changes.replace(&Made::default(), &shared.made);
             }
             shared.audiences.push(audience.clone());
         }
         let gone: Vec<&Piece> = before.difference(&now).collect();
         for piece in &gone {
             if let Some(shared) = self.pieces.get(*piece) {
-                held.changes.replace(&shared.made, &[]);
+                held.changes.replace(&shared.made, &Made::default());
             }
         }
         if !held.changes.is_empty() {
@@ -311,12 +326,19 @@ impl State {
     /// A piece is different.
     fn take_piece(&mut self, piece: &Piece) {
         let Some(now) = self.mesh.held(piece) else { return };
-        let Some(shared) = self.pieces.get_mut(piece) else { return };
-        let (now, refused) = if piece.is_ours() { vet(&shared.made, &now) } else { (now, Vec::new()) };
-        self.refused.extend(refused.iter().filter(|refusal| !shared.refused.contains(refusal)).cloned());
-        shared.refused = refused;
-        let before = std::mem::replace(&mut shared.made, now.clone());
-        for audience in &shared.audiences {
+        // What is new here instead of what others share stays as theirs was where it would be refused.
+        let shared =
+            piece.shared().and_then(|shared| self.pieces.get(&shared)).map(|shared| shared.made.clone());
+        let Some(held) = self.pieces.get_mut(piece) else { return };
+        let before = match shared.filter(|_| held.made.resources.is_empty()) {
+            Some(shared) => shared.resources,
+            None => held.made.resources.clone(),
+        };
+        let (now, refused) = if piece.is_ours() { vet(&before, now) } else { (now, Vec::new()) };
+        self.refused.extend(refused.iter().filter(|refusal| !held.refused.contains(refusal)).cloned());
+        held.refused = refused;
+        let before = std::mem::replace(&mut held.made, now.clone());
+        for audience in &held.audiences {
             let Some(held) = self.audiences.get_mut(audience) else { continue };
             let first = held.changes.is_empty();
             held.changes.replace(&before, &now);

@@ -94,7 +94,7 @@ async fn proxies_of_a_namespace_share_boards_and_each_is_woken_once() {
     let first = publisher.subscribe(sidecar("p", "10.1.0.1")).unwrap();
     let second = publisher.subscribe(sidecar("q", "10.1.0.2")).unwrap();
     let shared = first.boards().iter().filter(|a| second.boards().iter().any(|b| Arc::ptr_eq(a, b))).count();
-    assert_eq!((first.boards().len(), shared), (4, 3), "all but its own");
+    assert_eq!((first.boards().len(), shared), (6, 5), "all but its own");
     assert!(names(&first, type_url::CLUSTER).contains(&"outbound|80||a.shop.svc.cluster.local".to_owned()));
     assert!(!is_woken(&first).await && !is_woken(&second).await, "nothing has changed");
 

@@ -20,14 +20,14 @@ pub struct Refusal {
 
 /// What is published of `now` when `before` was published: good resources, and for others the version from before, if there
 /// was one.
-pub(super) fn vet(before: &[Arc<Resource>], now: &Made) -> (Made, Vec<Refusal>) {
+pub(super) fn vet(before: &[Arc<Resource>], now: Made) -> (Made, Vec<Refusal>) {
     let refused = |resource: &&Arc<Resource>| resource.judged(judge).is_err();
-    if !now.iter().any(|resource| refused(&resource)) {
-        return (now.clone(), Vec::new());
+    if !now.resources.iter().any(|resource| refused(&resource)) {
+        return (now, Vec::new());
     }
     let mut refusals = Vec::new();
     let mut published = Vec::new();
-    for resource in now.iter() {
+    for resource in now.resources.iter() {
         match resource.judged(judge) {
             Ok(()) => published.push(resource.clone()),
             Err(reason) => {
@@ -37,7 +37,7 @@ pub(super) fn vet(before: &[Arc<Resource>], now: &Made) -> (Made, Vec<Refusal>) 
             }
         }
     }
-    (published.into(), refusals)
+    (Made { resources: published.into(), ..now }, refusals)
 }
 
 /// Types that the data plane does not run on are good.
@@ -75,13 +75,14 @@ mod tests {
         let (good, other) = (routes("a", &["x"]), routes("b", &["x"]));
         // One domain in two virtual hosts.
         let bad = routes("a", &["x", "y"]);
-        let (published, refusals) = vet(&[], &[good.clone(), other.clone()].into());
-        assert_eq!((&published[..], refusals.len()), (&[good.clone(), other.clone()][..], 0));
-        let (published, refusals) = vet(&published, &[bad.clone(), other.clone()].into());
-        assert_eq!(&published[..], [good.clone(), other.clone()]);
+        let made = |all: &[Arc<Resource>]| Made { resources: all.into(), ..Made::default() };
+        let (published, refusals) = vet(&[], made(&[good.clone(), other.clone()]));
+        assert_eq!((&published.resources[..], refusals.len()), (&[good.clone(), other.clone()][..], 0));
+        let (published, refusals) = vet(&published.resources, made(&[bad.clone(), other.clone()]));
+        assert_eq!(&published.resources[..], [good.clone(), other.clone()]);
         assert_eq!((&*refusals[0].name, refusals[0].type_url), ("a", type_url::ROUTE));
         assert!(refusals[0].reason.contains("domain"), "{}", refusals[0].reason);
-        let (published, _) = vet(&[], &[bad, other.clone()].into());
-        assert_eq!(&published[..], [other], "nothing good to stay with");
+        let (published, _) = vet(&[], made(&[bad, other.clone()]));
+        assert_eq!(&published.resources[..], [other], "nothing good to stay with");
     }
 }

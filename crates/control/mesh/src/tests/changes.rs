@@ -27,14 +27,14 @@ fn made(mesh: &mut Mesh, work: impl FnOnce(&mut Mesh)) -> BTreeMap<&'static str,
 
 /// What is asked of the model here, as something that can be held.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-enum Asked {
+enum Question {
     Port(&'static str),
     Endpoints(&'static str),
     Rule(&'static str),
     Names,
 }
 
-impl portolan_derive::Derived for Asked {
+impl portolan_derive::Derived for Question {
     type Value = String;
     fn derive(&self, read: &portolan_derive::Reader<'_>) -> String {
         let model = Model::new(read);
@@ -60,18 +60,20 @@ fn service(name: &str, port: u16) -> Option<Arc<KubeService>> {
 #[test]
 fn a_service_that_changes_does_not_concern_readers_of_others() {
     let mut mesh = mesh();
-    for asked in [Asked::Port(REVIEWS), Asked::Endpoints(REVIEWS), Asked::Rule(REVIEWS), Asked::Names] {
+    for asked in
+        [Question::Port(REVIEWS), Question::Endpoints(REVIEWS), Question::Rule(REVIEWS), Question::Names]
+    {
         mesh.hold(&asked);
     }
     mesh.settle();
     let key = ObjectKey::new("shop", "other");
-    let told = |mesh: &mut Mesh| mesh.settle().of::<Asked>().cloned().collect::<Vec<_>>();
+    let told = |mesh: &mut Mesh| mesh.settle().of::<Question>().cloned().collect::<Vec<_>>();
     mesh.set(key.clone(), service("other", 80));
-    assert_eq!(told(&mut mesh), [Asked::Names]);
+    assert_eq!(told(&mut mesh), [Question::Names]);
     mesh.set(key.clone(), service("other", 81));
     assert!(told(&mut mesh).is_empty());
     let work = made(&mut mesh, |mesh| assert!(mesh.set(key.clone(), service("other", 82))));
-    assert_eq!(work.get("Asked"), None, "{work:?}");
+    assert_eq!(work.get("Question"), None, "{work:?}");
     assert_eq!(work["KubeServiceOf"], 1, "{work:?}");
     assert_eq!(made(&mut mesh, |mesh| assert!(!mesh.set(key, service("other", 82)))), BTreeMap::new());
 }
@@ -82,14 +84,14 @@ fn a_pod_that_changes_moves_the_endpoints_of_its_services_only() {
     let key = ObjectKey::new("shop", "reviews-v1-abc-x");
     mesh.set(ObjectKey::new("shop", "other"), service("other", 80));
     for host in [REVIEWS, "other.shop.svc.cluster.local"] {
-        mesh.hold(&Asked::Endpoints(host));
+        mesh.hold(&Question::Endpoints(host));
     }
     mesh.settle();
     let pod = mesh.get::<Pod>(&key).unwrap();
     let mut other = (*pod).clone();
     other.spec.as_mut().unwrap().service_account_name = Some("someone".to_owned());
     mesh.set(key.clone(), Some(Arc::new(other.clone())));
-    assert_eq!(mesh.settle().of::<Asked>().collect::<Vec<_>>(), [&Asked::Endpoints(REVIEWS)]);
+    assert_eq!(mesh.settle().of::<Question>().collect::<Vec<_>>(), [&Question::Endpoints(REVIEWS)]);
     // What the model does not read of a Pod goes no further than its workload.
     other.status.as_mut().unwrap().message = Some("running".to_owned());
     let work = made(&mut mesh, |mesh| assert!(mesh.set(key, Some(Arc::new(other)))));
@@ -249,15 +251,39 @@ fn all(mesh: &Mesh) -> String {
         out += &format!("{:?}\n{:?}\n", model.instances_of(&node), model.mtls_modes(namespace, &labels));
         for host in scope.hosts().iter().map(String::as_str).chain([REVIEWS, "x.shop.svc.cluster.local", "y"])
         {
-            out += &format!(
-                "{host} {:?} {:?} {:?}\n",
-                scope.visible_service(host),
-                scope.virtual_service_for(host),
-                scope.destination_rule(host)
-            );
+            out += &format!("{host} {}\n", said_of(&scope, host));
         }
+        assert_apart(&scope);
     }
     out
+}
+
+/// What a scope says of a host.
+fn said_of(scope: &Scope<'_>, host: &str) -> String {
+    format!(
+        "{:?} {:?} {:?} {:?}",
+        scope.visible_exact(host),
+        scope.visible_service(host),
+        scope.virtual_service_for(host),
+        scope.destination_rule(host)
+    )
+}
+
+/// A scope says of all hosts what its common one says, but of those of which it says that it may not.
+fn assert_apart(scope: &Scope<'_>) {
+    let Some(apart) = scope.apart() else { return };
+    let common = scope.model().scope(scope.key().common().unwrap());
+    assert_eq!(scope.allow_any(), common.allow_any());
+    let (own, shared) = (scope.hosts(), common.hosts());
+    let more = own.iter().filter(|host| !shared.contains(host));
+    assert!(more.eq(&apart.services), "{apart:?} {own:?} {shared:?}");
+    assert!(shared.iter().all(|host| own.contains(host)));
+    let others = [REVIEWS, "x.shop.svc.cluster.local", "y", "a.example", "*.example"];
+    for host in own.iter().map(String::as_str).chain(others) {
+        if !apart.hosts().any(|apart| host_matches(apart, host)) {
+            assert_eq!(said_of(scope, host), said_of(&common, host), "{host} {:?} {apart:?}", scope.key());
+        }
+    }
 }
 
 /// The whole model as something that is held, so that it lives on from change to change.
@@ -288,7 +314,7 @@ proptest! {
         ),
     ) {
         let mut old = Mesh::default();
-        for asked in [Asked::Port(REVIEWS), Asked::Endpoints(REVIEWS), Asked::Rule(REVIEWS), Asked::Names] {
+        for asked in [Question::Port(REVIEWS), Question::Endpoints(REVIEWS), Question::Rule(REVIEWS), Question::Names] {
             old.hold(&asked);
         }
         old.hold(&Everything);

@@ -5,8 +5,11 @@ use std::{collections::BTreeSet, sync::Arc};
 use portolan_derive::{Derived, Reader};
 use portolan_mesh::{Model, ProxyNode};
 
-use super::Piece;
-use crate::{listener, route, view::View};
+use super::{Piece, apart};
+use crate::{
+    listener, route,
+    view::{Once, View},
+};
 
 /// Proxies that have the same.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -21,7 +24,24 @@ pub enum Audience {
     Proxy(Arc<ProxyNode>),
 }
 
-/// The audiences to which a proxy belongs.
+impl Audience {
+    /// The same with a view that shares nothing with others: what it has is what its proxies have with those with which it
+    /// shares. There is no use for it but to compare.
+    pub fn alone(&self) -> Self {
+        match self {
+            Self::View(view) => Self::View(view.alone()),
+            Self::Place(view) => Self::Place(view.alone()),
+            other => other.clone(),
+        }
+    }
+
+    /// Whether it is one with which those of several namespaces share.
+    pub fn is_common(&self) -> bool {
+        matches!(self, Self::View(view) | Self::Place(view) if view.is_common())
+    }
+}
+
+/// The audiences to which a proxy belongs. Where several have a name, that of the first counts.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct AudiencesOf(pub Arc<ProxyNode>);
 
@@ -32,12 +52,12 @@ impl Derived for AudiencesOf {
         let view = View::of(model, &self.0);
         let place = model.workload_of(&self.0).map(|workload| workload.locality.clone());
         let place = place.unwrap_or_else(|| self.0.locality.clone());
-        Arc::new([
-            Audience::Everybody,
-            Audience::Place(view.at_place(place)),
-            Audience::View(view),
-            Audience::Proxy(self.0.clone()),
-        ])
+        let (at, view) = (read.get(&Once(view.at_place(place))), read.get(&Once(view)));
+        let mut out = vec![Audience::Everybody, Audience::Place(at.clone()), Audience::View(view.clone())];
+        out.extend(at.common().cloned().map(Audience::Place));
+        out.extend(view.common().cloned().map(Audience::View));
+        out.push(Audience::Proxy(self.0.clone()));
+        out.into()
     }
 }
 
@@ -50,7 +70,11 @@ impl Derived for Pieces {
     fn derive(&self, read: &Reader<'_>) -> Self::Value {
         Arc::new(match &self.0 {
             Audience::Everybody => [Piece::NameTable].into(),
-            Audience::View(view) => of_view(view, read),
+            Audience::View(view) => match view.common() {
+                Some(common) => apart::of_view(view, common, read),
+                None => of_view(view, read),
+            },
+            Audience::Place(view) if let Some(common) = view.common() => apart::of_place(view, common, read),
             Audience::Place(view) => {
                 let hosts = Model::new(read).scope(view.scope().clone()).hosts();
                 hosts.iter().map(|host| Piece::Endpoints(view.clone(), host.clone())).collect()
@@ -77,14 +101,17 @@ fn of_view(view: &View, read: &Reader<'_>) -> BTreeSet<Piece> {
         return out;
     }
     out.insert(Piece::OutboundListener(view.clone()));
-    let claimed = read.whole(&listener::Claimants(view.clone()));
-    out.extend(claimed.keys().map(|at| Piece::Listener(view.clone(), at.clone())));
+    out.extend(listener::places(view, read).into_iter().map(|at| Piece::Listener(view.clone(), at)));
+    let apart = route::hosts_apart(view.node());
+    if view.is_common() && !apart {
+        // Every namespace has whole tables of its own: its names for its services are in them.
+        return out;
+    }
     for name in read.get(&listener::RouteNames(view.clone())).iter() {
         out.insert(Piece::Routes(view.clone(), name.clone()));
-        if route::hosts_apart(view.node()) {
-            let hosts = read.get(&route::HostNames { view: view.clone(), name: name.clone() });
-            let host = |host: &String| Piece::VirtualHost(view.clone(), name.clone(), host.clone());
-            out.extend(hosts.iter().map(host));
+        if apart {
+            let hosts = route::hosts_of(view, name, read).into_iter();
+            out.extend(hosts.map(|host| Piece::VirtualHost(view.clone(), name.clone(), host)));
             out.insert(Piece::FallThrough(view.clone(), name.clone()));
         }
     }

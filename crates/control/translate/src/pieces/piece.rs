@@ -17,6 +17,9 @@ use crate::{cluster, context::Context, encode, endpoint, listener, route, secret
 /// Name of the only resource of the NDS type.
 const NAME_TABLE: &str = "nametable";
 
+/// What is made together.
+type Resources = Arc<[Arc<Resource>]>;
+
 /// Some resources that are made together.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Piece {
@@ -52,46 +55,31 @@ impl Derived for Piece {
     type Value = Made;
 
     fn derive(&self, read: &Reader<'_>) -> Made {
-        match self {
-            Self::NameTable => name_table(Model::new(read)),
-            Self::SpecialClusters(view) => {
-                encoded(type_url::CLUSTER, cluster::special(&view.context(read)), |c| &c.name)
-            }
-            Self::Clusters(view, host) => {
-                encoded(type_url::CLUSTER, cluster::of_service(&view.context(read), host), |c| &c.name)
-            }
+        let made = match self {
+            Self::NameTable => Made { resources: name_table(Model::new(read)), ..Made::default() },
             Self::Endpoints(view, host) => endpoints(view, host, read),
-            Self::OutboundListener(view) => {
-                encoded(type_url::LISTENER, [listener::virtual_outbound(&view.context(read))], |l| &l.name)
-            }
-            Self::Listener(view, at) => {
-                let claimants = read.entry(&listener::Claimants(view.clone()), at).unwrap_or_default();
-                let made = listener::listener(&view.context(read), &at.0, at.1, &claimants);
-                encoded(type_url::LISTENER, [made], |l| &l.name)
-            }
-            Self::Routes(view, name) => {
-                let made = route::sidecar_configuration(view, name, read);
-                encoded(type_url::ROUTE, made, |r| &r.name)
-            }
-            Self::VirtualHost(view, name, host) => {
-                virtual_host(name, route::sidecar_host(view, name, host, read))
-            }
-            Self::FallThrough(view, name) => {
-                virtual_host(name, Some(route::fall_through(&view.context(read))))
-            }
-            Self::InboundClusters(node) => {
+            Self::InboundClusters(node)
+            | Self::InboundListener(node)
+            | Self::Gateway(node)
+            | Self::Roots(node) => {
                 let ctx = Context::new(Model::new(read), node);
-                encoded(type_url::CLUSTER, cluster::inbound_all(&ctx), |c| &c.name)
+                Made { resources: self.of_proxy(&ctx), ..Made::default() }
             }
-            Self::InboundListener(node) => {
-                let ctx = Context::new(Model::new(read), node);
-                encoded(type_url::LISTENER, [listener::virtual_inbound(&ctx)], |l| &l.name)
+            Self::SpecialClusters(view)
+            | Self::Clusters(view, _)
+            | Self::OutboundListener(view)
+            | Self::Listener(view, _)
+            | Self::Routes(view, _)
+            | Self::VirtualHost(view, _, _)
+            | Self::FallThrough(view, _) => {
+                let ctx = view.context(read);
+                let resources = self.of_view(&ctx, view, read);
+                Made { resources, asked: ctx.scope.asked().map(Arc::new), ..Made::default() }
             }
-            Self::Gateway(node) => gateway(&Context::new(Model::new(read), node)),
-            Self::Roots(node) => {
-                let ctx = Context::new(Model::new(read), node);
-                encoded(type_url::SECRET, secret::root_ca(&ctx), |s| &s.name)
-            }
+        };
+        match self.shared() {
+            Some(shared) => made.instead_of(&read.get(&shared)),
+            None => made,
         }
     }
 
@@ -111,10 +99,45 @@ impl Derived for Piece {
 }
 
 impl Piece {
-    /// Whether it is for our own proxies; what everybody has is for no kind of proxy.
-    pub fn is_ours(&self) -> bool {
-        let node = match self {
-            Self::NameTable => return false,
+    fn of_view(&self, ctx: &Context<'_>, view: &View, read: &Reader<'_>) -> Resources {
+        match self {
+            Self::SpecialClusters(_) => encoded(type_url::CLUSTER, cluster::special(ctx), |c| &c.name),
+            Self::Clusters(_, host) => {
+                encoded(type_url::CLUSTER, cluster::of_service(ctx, host), |c| &c.name)
+            }
+            Self::OutboundListener(_) => {
+                encoded(type_url::LISTENER, [listener::virtual_outbound(ctx)], |l| &l.name)
+            }
+            Self::Listener(_, at) => {
+                let claimants = listener::claimants(view, at, read);
+                encoded(type_url::LISTENER, [listener::listener(ctx, &at.0, at.1, &claimants)], |l| &l.name)
+            }
+            Self::Routes(_, name) => {
+                encoded(type_url::ROUTE, route::sidecar_configuration(view, name, read), |r| &r.name)
+            }
+            Self::VirtualHost(_, name, host) => {
+                virtual_host(name, route::sidecar_host(ctx, view, name, host))
+            }
+            Self::FallThrough(_, name) => virtual_host(name, Some(route::fall_through(ctx))),
+            _ => Resources::default(),
+        }
+    }
+
+    fn of_proxy(&self, ctx: &Context<'_>) -> Resources {
+        match self {
+            Self::InboundClusters(_) => encoded(type_url::CLUSTER, cluster::inbound_all(ctx), |c| &c.name),
+            Self::InboundListener(_) => {
+                encoded(type_url::LISTENER, [listener::virtual_inbound(ctx)], |l| &l.name)
+            }
+            Self::Gateway(_) => gateway(ctx),
+            Self::Roots(_) => encoded(type_url::SECRET, secret::root_ca(ctx), |s| &s.name),
+            _ => Resources::default(),
+        }
+    }
+
+    /// The view that it is for, if it is for one.
+    fn view(&self) -> Option<&View> {
+        match self {
             Self::SpecialClusters(view)
             | Self::Clusters(view, _)
             | Self::Endpoints(view, _)
@@ -122,13 +145,57 @@ impl Piece {
             | Self::Listener(view, _)
             | Self::Routes(view, _)
             | Self::VirtualHost(view, _, _)
-            | Self::FallThrough(view, _) => view.node(),
+            | Self::FallThrough(view, _) => Some(view),
+            Self::NameTable
+            | Self::InboundClusters(_)
+            | Self::InboundListener(_)
+            | Self::Gateway(_)
+            | Self::Roots(_) => None,
+        }
+    }
+
+    /// The same for another view; nothing when it is for none.
+    pub(super) fn of(&self, view: &View) -> Option<Self> {
+        self.view()?;
+        let mut other = self.clone();
+        match &mut other {
+            Self::SpecialClusters(own)
+            | Self::Clusters(own, _)
+            | Self::Endpoints(own, _)
+            | Self::OutboundListener(own)
+            | Self::Listener(own, _)
+            | Self::Routes(own, _)
+            | Self::VirtualHost(own, _, _)
+            | Self::FallThrough(own, _) => own.clone_from(view),
+            Self::NameTable
+            | Self::InboundClusters(_)
+            | Self::InboundListener(_)
+            | Self::Gateway(_)
+            | Self::Roots(_) => {}
+        }
+        Some(other)
+    }
+
+    /// The piece of those with which its audience shares that it stands before.
+    pub fn shared(&self) -> Option<Self> {
+        let view = self.view()?;
+        if matches!(self, Self::Routes(..)) && !route::hosts_apart(view.node()) {
+            // Whole tables are not shared.
+            return None;
+        }
+        self.of(view.common()?)
+    }
+
+    /// Whether it is for our own proxies; what everybody has is for no kind of proxy.
+    pub fn is_ours(&self) -> bool {
+        let node = match self {
             Self::InboundClusters(node)
             | Self::InboundListener(node)
             | Self::Gateway(node)
-            | Self::Roots(node) => node,
+            | Self::Roots(node) => Some(&**node),
+            _ => self.view().map(View::node),
         };
-        node.metadata.dialect == Dialect::Portolan
+        node.is_some_and(|node| node.metadata.dialect == Dialect::Portolan)
     }
 }
 
@@ -136,12 +203,12 @@ fn encoded<T: Message>(
     url: &'static str,
     messages: impl IntoIterator<Item = T>,
     name: impl Fn(&T) -> &String,
-) -> Made {
+) -> Resources {
     messages.into_iter().map(|message| encode::resource(name(&message), url, &message)).collect()
 }
 
 /// A virtual host is named by its route configuration too: `<route configuration>/<virtual host>`.
-fn virtual_host(routes: &str, host: Option<crate::pb::route::VirtualHost>) -> Made {
+fn virtual_host(routes: &str, host: Option<crate::pb::route::VirtualHost>) -> Resources {
     host.into_iter()
         .map(|host| encode::resource(&format!("{routes}/{}", host.name), type_url::VIRTUAL_HOST, &host))
         .collect()
@@ -153,13 +220,14 @@ fn endpoints(view: &View, host: &str, read: &Reader<'_>) -> Made {
     if !view.place().is_empty() && !endpoint::depends_on_place(&ctx, host) {
         return read.get(&Piece::Endpoints(view.at_no_place(), host.to_owned()));
     }
-    endpoint::of_service(&ctx, host)
+    let resources = endpoint::of_service(&ctx, host)
         .into_iter()
         .map(|(name, assignment)| encode::resource(&name, type_url::ENDPOINT, &assignment))
-        .collect()
+        .collect();
+    Made { resources, asked: ctx.scope.asked().map(Arc::new), ..Made::default() }
 }
 
-fn gateway(ctx: &Context<'_>) -> Made {
+fn gateway(ctx: &Context<'_>) -> Resources {
     let mut out: Vec<Arc<Resource>> =
         encoded(type_url::LISTENER, listener::of_gateway(ctx), |l| &l.name).to_vec();
     let routes = listener::gateway_route_names(ctx);
@@ -168,7 +236,7 @@ fn gateway(ctx: &Context<'_>) -> Made {
     out.into()
 }
 
-fn name_table(model: Model<'_>) -> Made {
+fn name_table(model: Model<'_>) -> Resources {
     let info = |entry: &portolan_mesh::DnsEntry| {
         let registry = match entry.registry {
             Registry::Kubernetes => "Kubernetes",

@@ -51,20 +51,30 @@ pub(super) fn of_service(service: &Service, port: u16, dns_domain: &str) -> Vec<
 /// `reviews.ns.svc` in its own namespace, the last two in others.
 fn shorter_names(host: &str, dns_domain: &str) -> Vec<String> {
     let Some((client_ns, svc_domain)) = dns_domain.split_once('.') else { return Vec::new() };
-    // `svc.cluster.local` follows `<name>.<ns>.` in the host.
-    let Some(name_and_ns) = host.strip_suffix(svc_domain).and_then(|h| h.strip_suffix('.')) else {
-        return Vec::new();
-    };
-    let Some((name, ns)) = name_and_ns.split_once('.') else { return Vec::new() };
-    if ns.contains('.') {
-        return Vec::new();
-    }
+    let Some((name, ns)) = name_in(host, svc_domain) else { return Vec::new() };
     let svc = svc_domain.split('.').next().unwrap_or_default();
     let mut out = vec![format!("{name}.{ns}"), format!("{name}.{ns}.{svc}")];
     if ns == client_ns {
         out.insert(0, name.to_owned());
     }
     out
+}
+
+/// Name and namespace that a host is made of in the domain of services (`svc.cluster.local`): they stand before it.
+fn name_in<'a>(host: &'a str, svc_domain: &str) -> Option<(&'a str, &'a str)> {
+    let name_and_ns = host.strip_suffix(svc_domain)?.strip_suffix('.')?;
+    name_and_ns.split_once('.').filter(|(_, ns)| !ns.contains('.'))
+}
+
+/// The namespace whose clients have one more name for a host, the shortest, when they look for names in `dns_domain`.
+pub(super) fn namespace_of<'a>(host: &'a str, dns_domain: &str) -> Option<&'a str> {
+    let (_, svc_domain) = dns_domain.split_once('.')?;
+    name_in(host, svc_domain).map(|(_, ns)| ns)
+}
+
+/// Whether a domain could be such a shortest name, or one below it.
+pub(super) fn is_shortest(domain: &str) -> bool {
+    !domain.strip_prefix("*.").unwrap_or(domain).contains('.')
 }
 
 #[cfg(test)]

@@ -60,7 +60,7 @@ fn applies(ctx: &Context<'_>, m: &HttpMatchRequest, gateway: &str, port: u16) ->
     (m.gateways.is_empty() || m.gateways.iter().any(|g| g == gateway))
         && m.port.is_none_or(|p| p == u32::from(port))
         && ctx.has_labels(&m.source_labels)
-        && m.source_namespace.as_deref().is_none_or(|ns| ns.is_empty() || ns == ctx.node.namespace)
+        && m.source_namespace.as_deref().is_none_or(|ns| ns.is_empty() || ctx.is_in(ns))
 }
 
 fn one(

@@ -5,11 +5,13 @@ mod domains;
 mod gateway;
 mod http;
 mod matches;
+mod owners;
 mod sidecar;
 
 pub(crate) use gateway::configuration as gateway_configuration;
+pub(crate) use owners::{hosts_of, own_hosts};
 pub(crate) use sidecar::{
-    HostNames, configuration as sidecar_configuration, fall_through, host as sidecar_host, hosts_apart,
+    configuration as sidecar_configuration, fall_through, host as sidecar_host, hosts_apart,
 };
 
 use base::{route_configuration, to_cluster, virtual_host};
