@@ -5,41 +5,11 @@ use std::{collections::BTreeSet, sync::Arc};
 use portolan_derive::{Derived, Reader};
 use portolan_mesh::{Model, ProxyNode};
 
-use super::{Piece, apart};
+use super::{Audience, Piece, Pieces, apart};
 use crate::{
     listener, route,
     view::{Once, View},
 };
-
-/// Proxies that have the same.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Audience {
-    /// All proxies.
-    Everybody,
-    /// Those with the same view.
-    View(View),
-    /// Those with the same view from the same place.
-    Place(View),
-    /// One proxy.
-    Proxy(Arc<ProxyNode>),
-}
-
-impl Audience {
-    /// The same with a view that shares nothing with others: what it has is what its proxies have with those with which it
-    /// shares. There is no use for it but to compare.
-    pub fn alone(&self) -> Self {
-        match self {
-            Self::View(view) => Self::View(view.alone()),
-            Self::Place(view) => Self::Place(view.alone()),
-            other => other.clone(),
-        }
-    }
-
-    /// Whether it is one with which those of several namespaces share.
-    pub fn is_common(&self) -> bool {
-        matches!(self, Self::View(view) | Self::Place(view) if view.is_common())
-    }
-}
 
 /// The audiences to which a proxy belongs. Where several have a name, that of the first counts.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -60,10 +30,6 @@ impl Derived for AudiencesOf {
         out.into()
     }
 }
-
-/// The pieces that an audience has.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Pieces(pub Audience);
 
 impl Derived for Pieces {
     type Value = Arc<BTreeSet<Piece>>;

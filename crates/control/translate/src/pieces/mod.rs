@@ -12,14 +12,50 @@ mod audience;
 mod made;
 mod piece;
 
-use std::net::IpAddr;
+use std::{net::IpAddr, sync::Arc};
 
 use portolan_mesh::ProxyNode;
 use portolan_xds::type_url;
 
-pub use audience::{Audience, AudiencesOf, Pieces};
+use crate::view::View;
+
+pub use audience::AudiencesOf;
 pub use made::Made;
 pub use piece::Piece;
+
+/// Proxies that have the same.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Audience {
+    /// All proxies.
+    Everybody,
+    /// Those with the same view.
+    View(View),
+    /// Those with the same view from the same place.
+    Place(View),
+    /// One proxy.
+    Proxy(Arc<ProxyNode>),
+}
+
+impl Audience {
+    /// The same with a view that shares nothing with others: what it has is what its proxies have with those with which it
+    /// shares. There is no use for it but to compare.
+    pub fn alone(&self) -> Self {
+        match self {
+            Self::View(view) => Self::View(view.alone()),
+            Self::Place(view) => Self::Place(view.alone()),
+            other => other.clone(),
+        }
+    }
+
+    /// Whether it is one with which those of several namespaces share.
+    pub fn is_common(&self) -> bool {
+        matches!(self, Self::View(view) | Self::Place(view) if view.is_common())
+    }
+}
+
+/// The pieces that an audience has.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Pieces(pub Audience);
 
 /// Whether a proxy does not have what its audiences have: listeners at its own addresses. A headless service has one for
 /// each of its Pods; a Pod reaches itself directly.
