@@ -428,7 +428,7 @@ async fn environment_and_volumes(bed: &Bed) {
         .await;
     assert!(stamped.contains("Z v2"), "{stamped}");
     for reason in ["Scheduled", "Pulled", "Created", "Started"] {
-        assert!(bed.events("env").iter().any(|e| e.starts_with(reason)), "{reason}: {:?}", bed.events("env"));
+        bed.until_event("env", reason).await;
     }
     bed.delete("env", 1).await;
     bed.gone("env").await;
@@ -566,19 +566,12 @@ async fn probes(bed: &Bed) {
     let status =
         bed.until("probe-dead", "a restart", |s| s["containerStatuses"][0]["restartCount"] == 1).await;
     assert_eq!(status["phase"], "Running");
-    let events = bed.events("probe-dead");
-    assert!(
-        events.iter().any(|e| e.contains("Liveness probe failed: command exited with 1: sick")),
-        "{events:?}"
-    );
-    assert!(events.iter().any(|e| e.contains("failed liveness probe, will be restarted")), "{events:?}");
+    bed.until_event("probe-dead", "Liveness probe failed: command exited with 1: sick").await;
+    bed.until_event("probe-dead", "failed liveness probe, will be restarted").await;
+    // Before it answers it cannot be connected to, which is another reason.
+    bed.until_event("probe-bad", "statuscode: 500").await;
     let status = bed.status("probe-bad");
     assert_eq!((condition(&status, "Ready"), &status["phase"]), ("False", &json!("Running")));
-    assert!(
-        bed.events("probe-bad").iter().any(|e| e.contains("statuscode: 500")),
-        "{:?}",
-        bed.events("probe-bad")
-    );
     for pod in ["probe-ok", "probe-bad", "probe-dead"] {
         bed.delete(pod, 1).await;
         bed.gone(pod).await;
@@ -653,11 +646,7 @@ async fn termination(bed: &Bed) {
     bed.delete("stubborn", 1).await;
     bed.gone("stubborn").await;
     assert!(began.elapsed() >= Duration::from_secs(1), "it was killed before its grace was over");
-    assert!(
-        bed.events("stubborn").iter().any(|e| e == "Killing Stopping container c"),
-        "{:?}",
-        bed.events("stubborn")
-    );
+    bed.until_event("stubborn", "Killing Stopping container c").await;
 }
 
 /// A shorter grace that comes while a preStop hook runs ends the hook.
