@@ -3,7 +3,10 @@
 use std::collections::BTreeSet;
 
 use portolan_names::names;
-use portolan_resources::networking::{ServerTlsMode, ServerTlsSettings, TlsProtocol};
+use portolan_resources::{
+    networking::{ServerTlsMode, ServerTlsSettings, TlsProtocol},
+    validation::is_server_name,
+};
 
 use crate::{context::Context, pb::*};
 
@@ -142,7 +145,9 @@ pub(crate) fn mesh_client(
     client_socket(common, sni)
 }
 
+/// Nothing is asked for by a name that is none: services of a wildcard or an address have such.
 fn client_socket(common: tls::CommonTlsContext, sni: &str) -> core::TransportSocket {
+    let sni = Some(sni).filter(|sni| is_server_name(sni)).unwrap_or_default();
     let context = tls::UpstreamTlsContext {
         common_tls_context: Some(common),
         sni: sni.to_owned(),
@@ -170,7 +175,9 @@ pub(crate) fn plain_client(
         common.validation_context_type = combined(sans, served_secret(&format!("{credential}-cacert")));
         return client_socket(common, sni);
     }
-    if let (Some(certificate), Some(key)) = (&settings.client_certificate, &settings.private_key) {
+    if settings.mode == portolan_resources::networking::ClientTlsMode::Mutual
+        && let (Some(certificate), Some(key)) = (&settings.client_certificate, &settings.private_key)
+    {
         common.tls_certificates.push(tls::TlsCertificate {
             certificate_chain: file(certificate),
             private_key: file(key),

@@ -13,6 +13,7 @@ use tokio::sync::{Notify, watch};
 
 use super::{
     board::{Board, Changes},
+    standing::Standing,
     vet::{Refusal, vet},
 };
 
@@ -29,8 +30,7 @@ pub(super) struct State {
     /// Audiences with changes that are not on their boards yet.
     touched: HashSet<Audience>,
     followers: Vec<Box<dyn Follower>>,
-    /// What was refused since somebody last asked; the same may be refused in several views.
-    pub(super) refused: BTreeSet<Refusal>,
+    pub(super) refused: Standing,
 }
 
 /// A proxy that is connected, perhaps over several streams.
@@ -114,7 +114,7 @@ impl State {
             pieces: HashMap::new(),
             touched: HashSet::new(),
             followers: Vec::new(),
-            refused: BTreeSet::new(),
+            refused: Standing::default(),
         }
     }
 
@@ -124,11 +124,6 @@ impl State {
         let (values, receiver) = watch::channel(None);
         self.followers.push(Box::new(Following { key, values }));
         receiver
-    }
-
-    /// What is not on any board because our proxies would not take it.
-    pub(super) fn refusals(&self) -> BTreeSet<Refusal> {
-        self.pieces.values().flat_map(|shared| &shared.refused).cloned().collect()
     }
 
     /// Takes in one stream of a proxy.
@@ -233,6 +228,7 @@ impl State {
             board.apply(rest);
             woken.boards.push(board);
         }
+        self.refused.tell();
     }
 
     fn tell_limitations(&self, of: &LimitationsOf) -> Vec<Arc<Notify>> {
@@ -290,6 +286,7 @@ impl State {
         let Some(shared) = self.pieces.get_mut(piece) else { return };
         shared.audiences.retain(|other| other != audience);
         if shared.audiences.is_empty() {
+            self.refused.replace(&shared.refused, &[]);
             self.pieces.remove(piece);
             self.mesh.release(piece);
         }
@@ -335,7 +332,7 @@ impl State {
             None => held.made.resources.clone(),
         };
         let (now, refused) = if piece.is_ours() { vet(&before, now) } else { (now, Vec::new()) };
-        self.refused.extend(refused.iter().filter(|refusal| !held.refused.contains(refusal)).cloned());
+        self.refused.replace(&held.refused, &refused);
         held.refused = refused;
         let before = std::mem::replace(&mut held.made, now.clone());
         for audience in &held.audiences {

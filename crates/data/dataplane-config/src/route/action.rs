@@ -3,6 +3,7 @@
 #[cfg(test)]
 mod tests;
 
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -31,6 +32,8 @@ pub enum Action {
         status: StatusCode,
         /// Its body.
         body: Bytes,
+        /// What logs say of it: `%RESPONSE_CODE_DETAILS%`.
+        details: Cow<'static, str>,
     },
     /// `non_forwarding_action`: for inbound chains of proxyless servers; here the same as no route.
     None,

@@ -15,6 +15,7 @@
 mod api;
 mod export;
 mod handle;
+mod handover;
 mod raw;
 mod routes;
 mod shared;
