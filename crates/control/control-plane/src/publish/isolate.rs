@@ -155,7 +155,7 @@ fn closed_chain(chain: &FilterChain) -> FilterChain {
         cluster_specifier: Some(ClusterSpecifier::Cluster(BLACK_HOLE.to_owned())),
         ..Default::default()
     };
-    let config = Any { type_url: TcpProxy::type_url(), value: to_nowhere.encode_to_vec().into() };
+    let config = Any { type_url: TcpProxy::type_url(), value: to_nowhere.encode_to_vec() };
     FilterChain {
         name: chain.name.clone(),
         filter_chain_match: chain.filter_chain_match.clone(),
@@ -308,7 +308,7 @@ mod tests {
     }
 
     fn filter<M: Message + Name>(name: &str, config: &M) -> Filter {
-        let any = Any { type_url: M::type_url(), value: config.encode_to_vec().into() };
+        let any = Any { type_url: M::type_url(), value: config.encode_to_vec() };
         Filter { name: name.to_owned(), config_type: Some(ConfigType::TypedConfig(any)) }
     }
 

@@ -83,7 +83,7 @@ mod tests {
         standing.tell();
         assert_eq!(told.borrow().len(), 2);
         standing.replace(std::slice::from_ref(&a), &[]);
-        standing.replace(&[a.clone(), b.clone()], &[a.clone()]);
+        standing.replace(&[a.clone(), b.clone()], std::slice::from_ref(&a));
         standing.tell();
         assert_eq!(told.borrow().iter().collect::<Vec<_>>(), [&a]);
         assert!(standing.take_news().is_empty(), "nothing new");

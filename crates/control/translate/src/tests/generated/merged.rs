@@ -35,8 +35,8 @@ struct One {
 
 #[derive(Clone)]
 enum Either {
-    Cluster(cluster::Cluster),
-    Listener(listener::Listener),
+    Cluster(Box<cluster::Cluster>),
+    Listener(Box<listener::Listener>),
 }
 
 /// What Envoy has against the objects.
@@ -97,8 +97,13 @@ fn resources(objects: &[Value]) -> Vec<Either> {
             let names = |text: &str| encoded.windows(text.len()).any(|window| window == text.as_bytes());
             NO_FILES.iter().any(|file| names(file)) || names("kubernetes://")
         };
-        out.extend(all.clusters.into_iter().filter(|cluster| !needs_more(cluster)).map(Either::Cluster));
-        out.extend(all.listeners.into_iter().map(Either::Listener));
+        out.extend(
+            all.clusters
+                .into_iter()
+                .filter(|cluster| !needs_more(cluster))
+                .map(|cluster| Either::Cluster(Box::new(cluster))),
+        );
+        out.extend(all.listeners.into_iter().map(|listener| Either::Listener(Box::new(listener))));
     }
     out
 }
@@ -142,7 +147,7 @@ impl Envoy {
                 Either::Cluster(cluster) if matches!(cluster.name.as_str(), "sds-grpc" | "xds-grpc") => {}
                 Either::Cluster(mut cluster) => {
                     own(&mut cluster.name);
-                    resources.clusters.push(cluster);
+                    resources.clusters.push(*cluster);
                 }
                 Either::Listener(mut listener) => {
                     own(&mut listener.name);
@@ -153,7 +158,7 @@ impl Envoy {
                         let number = u32::try_from(resources.listeners.len()).unwrap();
                         socket.address = Ipv4Addr::from_bits(0x0a00_0001 + number).to_string();
                     }
-                    resources.listeners.push(listener);
+                    resources.listeners.push(*listener);
                 }
             }
         }
