@@ -83,8 +83,9 @@ fn mend_host(host: &mut VirtualHost, good: Option<&VirtualHost>, faults: &mut Ve
         alone.routes = vec![route.clone()];
         let Some(reason) = refusal(Kind::VirtualHost, &alone.encode_to_vec()) else { continue };
         let source = Source::of_metadata(route.metadata.as_ref());
-        *route = closed_route(route.r#match.take(), source.as_ref());
         let part = format!("virtual host {}, route {:?}", host.name, route.name);
+        let closed = closed_route(route.r#match.take(), source.as_ref());
+        *route = Route { name: std::mem::take(&mut route.name), ..closed };
         found.push(Fault { part, reason, source });
     }
     if refusal(Kind::VirtualHost, &mended.encode_to_vec()).is_some() {

@@ -143,3 +143,44 @@ fn what_waits_for_a_route_configuration_is_bounded() {
     routes.update_hosts("x", gone(&["0"]));
     assert_eq!(routes.update_hosts("y", new(&["one more"])), []);
 }
+
+/// A virtual host whose requests go to a cluster.
+fn leading_to(domain: &str, cluster: &str) -> HostChanges {
+    let to = route::route_action::ClusterSpecifier::Cluster(cluster.to_owned());
+    let action = route::RouteAction { cluster_specifier: Some(to), ..Default::default() };
+    let everything = route::route_match::PathSpecifier::Prefix("/".to_owned());
+    let from = route::VirtualHost {
+        domains: vec![domain.to_owned()],
+        routes: vec![route::Route {
+            r#match: Some(route::RouteMatch { path_specifier: Some(everything), ..Default::default() }),
+            action: Some(route::route::Action::Route(action)),
+            ..Default::default()
+        }],
+        ..Default::default()
+    };
+    let host = Arc::new(VirtualHost::compile(&from, load).unwrap());
+    HostChanges { changed: [("a".into(), host)].into(), ..Default::default() }
+}
+
+#[test]
+fn routes_wait_for_clusters_that_are_warming() {
+    let clusters = |routes: &Routes| -> Vec<String> {
+        routes.tables()["80"].clusters().map(ToString::to_string).collect()
+    };
+    let warming = |names: &[&'static str]| -> HashSet<&'static str> { names.iter().copied().collect() };
+    let mut routes = Routes::default();
+    routes.set("80", config(true, "own"));
+    routes.update_hosts("80", leading_to("a", "old"));
+    assert_eq!(clusters(&routes), ["old"], "the first table waits for nothing");
+    routes.update_hosts("80", leading_to("a", "new"));
+    routes.hand_over(&warming(&["new", "other"]));
+    assert_eq!((clusters(&routes), routes.wait()), (vec!["old".to_owned()], true));
+    // Both are still led to.
+    let led_to: HashSet<String> = routes.clusters().map(ToString::to_string).collect();
+    assert_eq!(led_to, HashSet::from(["old".to_owned(), "new".to_owned()]));
+    routes.hand_over(&warming(&["other"]));
+    assert_eq!((clusters(&routes), routes.wait()), (vec!["new".to_owned()], false));
+    routes.update_hosts("80", leading_to("a", "next"));
+    routes.remove("80");
+    assert!(!routes.wait(), "nothing comes back");
+}
