@@ -8,11 +8,8 @@ use portolan_agent::envoy::bootstrap::{Paths, render};
 use portolan_agent::settings::{self, AgentConfig, DataPlaneChoice, Role};
 use portolan_agent::status::{self, BoxFuture, DataPlaneStatus};
 use portolan_agent::{Agent, AgentError, Endpoint, bootstrap};
-use portolan_dataplane::config::{
-    ConfigStore, ConfigUpdate, DrainKind, ListenerStatus, ResourceKind, ResourceState,
-};
+use portolan_dataplane::config::{ConfigStore, ConfigUpdate, DrainKind, ResourceKind};
 use portolan_dataplane::{StartError, StatsHandle};
-use portolan_xds::names::VIRTUAL_INBOUND;
 use prost::Message;
 use tokio_util::sync::CancellationToken;
 
@@ -40,27 +37,11 @@ pub enum SidecarError {
 
 /// Our own data plane, as the status server asks about it.
 #[derive(Debug)]
-struct OwnStatus {
-    admin: Arc<AdminState>,
-    role: Role,
-}
-
-impl OwnStatus {
-    /// A workload's traffic is captured from the start: before there is somebody to take what comes in, it is lost.
-    fn lacks_inbound(&self) -> bool {
-        let is_there = |listener: &ListenerStatus| {
-            listener.name == VIRTUAL_INBOUND && listener.state == ResourceState::Active
-        };
-        self.role == Role::Sidecar && !self.admin.store.status().listeners.iter().any(is_there)
-    }
-}
+struct OwnStatus(Arc<AdminState>);
 
 impl DataPlaneStatus for OwnStatus {
     fn ready(&self) -> BoxFuture<'_, Result<(), String>> {
-        let ready = match self.admin.state() {
-            ServerState::Live if self.lacks_inbound() => {
-                Err(format!("the listener {VIRTUAL_INBOUND} is not there"))
-            }
+        let ready = match self.0.state() {
             ServerState::Live => Ok(()),
             state => Err(format!("the proxy is {}", state.as_str())),
         };
@@ -68,7 +49,7 @@ impl DataPlaneStatus for OwnStatus {
     }
 
     fn metrics(&self) -> BoxFuture<'_, String> {
-        Box::pin(async { stats::prometheus(&self.admin) })
+        Box::pin(async { stats::prometheus(&self.0) })
     }
 }
 
@@ -117,7 +98,7 @@ async fn run_own(agent: &Agent, log: LogControl) -> Result<(), SidecarError> {
 /// Admin endpoints, status, and what Envoy itself serves where it is the data plane: health and metrics.
 async fn serve_endpoints(agent: &Agent, admin: Arc<AdminState>) -> Result<(), AgentError> {
     let config = agent.config();
-    let own = Arc::new(OwnStatus { admin: admin.clone(), role: config.role });
+    let own = Arc::new(OwnStatus(admin.clone()));
     let status = agent.status(own.clone())?;
     let endpoint = Endpoint {
         port: config.admin_port,
