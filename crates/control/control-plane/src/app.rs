@@ -31,7 +31,6 @@ use crate::{
     args::Args,
     auth::Authenticator,
     ca::{self, CertificateIssuer},
-    conditions,
     debug::{self, Debug},
     dns,
     federation::{self, Federation},
@@ -237,7 +236,6 @@ impl Shared {
             );
         }
         let (client, namespace) = (self.client.clone(), self.args.namespace.clone());
-        tokio::spawn(conditions::keep(client.clone(), self.publisher.refusals()));
         tokio::spawn(dns::publish(client, namespace, hosts));
     }
 

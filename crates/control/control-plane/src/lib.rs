@@ -12,7 +12,6 @@ pub mod app;
 pub mod args;
 pub mod auth;
 pub mod ca;
-mod conditions;
 pub mod debug;
 pub mod dns;
 pub mod federation;

@@ -1,9 +1,6 @@
 //! ServiceEntries and WorkloadEntries as services and endpoints (Istio 1.9 reference, Service Entry and Workload Entry).
 
-use std::{
-    collections::{BTreeMap, HashSet},
-    sync::Arc,
-};
+use std::{collections::BTreeMap, sync::Arc};
 
 use portolan_names::labels;
 use portolan_resources::{
@@ -39,7 +36,7 @@ pub(crate) fn services(object: &ServiceEntry, default_export: &[String]) -> Vec<
             name: host.to_ascii_lowercase(),
             namespace: meta.key.namespace.clone(),
             registry: Registry::ServiceEntry,
-            addresses: each_once(&spec.addresses),
+            addresses: spec.addresses.clone(),
             // Nobody else can answer for such a host; a host of outside resolves by itself.
             wants_auto_address: spec.addresses.is_empty()
                 && resolution == Resolution::ClientSide
@@ -161,10 +158,4 @@ fn from_entry(
         workload: name.to_owned(),
         labels: Arc::new(entry.labels.clone()),
     })
-}
-
-/// In the order in which they are written.
-fn each_once(addresses: &[String]) -> Vec<String> {
-    let mut seen = HashSet::new();
-    addresses.iter().filter(|address| seen.insert(*address)).cloned().collect()
 }

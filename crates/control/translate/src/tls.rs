@@ -3,10 +3,7 @@
 use std::collections::BTreeSet;
 
 use portolan_names::names;
-use portolan_resources::{
-    networking::{ServerTlsMode, ServerTlsSettings, TlsProtocol},
-    validation::is_server_name,
-};
+use portolan_resources::networking::{ServerTlsMode, ServerTlsSettings, TlsProtocol};
 
 use crate::{context::Context, pb::*};
 
@@ -145,9 +142,7 @@ pub(crate) fn mesh_client(
     client_socket(common, sni)
 }
 
-/// Nothing is asked for by a name that is none: services of a wildcard or an address have such.
 fn client_socket(common: tls::CommonTlsContext, sni: &str) -> core::TransportSocket {
-    let sni = Some(sni).filter(|sni| is_server_name(sni)).unwrap_or_default();
     let context = tls::UpstreamTlsContext {
         common_tls_context: Some(common),
         sni: sni.to_owned(),
@@ -175,9 +170,7 @@ pub(crate) fn plain_client(
         common.validation_context_type = combined(sans, served_secret(&format!("{credential}-cacert")));
         return client_socket(common, sni);
     }
-    if settings.mode == portolan_resources::networking::ClientTlsMode::Mutual
-        && let (Some(certificate), Some(key)) = (&settings.client_certificate, &settings.private_key)
-    {
+    if let (Some(certificate), Some(key)) = (&settings.client_certificate, &settings.private_key) {
         common.tls_certificates.push(tls::TlsCertificate {
             certificate_chain: file(certificate),
             private_key: file(key),

@@ -51,11 +51,6 @@ pub const SDS_CLUSTER: &str = "sds-grpc";
 pub const XDS_CLUSTER: &str = "xds-grpc";
 /// Scheme prefix of SPIFFE ids.
 pub const SPIFFE_PREFIX: &str = "spiffe://";
-/// Key of our own metadata in xDS resources.
-pub const PORTOLAN_METADATA: &str = "portolan";
-/// Field of a route's metadata ([`PORTOLAN_METADATA`]): the object that asks for a route that cannot be. The route answers in
-/// its place, and says so.
-pub const REFUSED_METADATA: &str = "refused";
 /// `0.0.0.0`: a service without an address of its own.
 pub const UNSPECIFIED_IP: &str = "0.0.0.0";
 /// Middle part of exported host names: `<name>.<ns>.svc.<peer>-exports.local`.

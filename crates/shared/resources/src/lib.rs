@@ -10,7 +10,6 @@
 pub mod crds;
 pub mod duration;
 pub mod federation;
-pub mod format;
 pub mod mesh_config;
 pub mod networking;
 pub mod report;

@@ -222,13 +222,8 @@ async fn derivez(State(debug): Shared) -> Result<Json<Value>, Response> {
     let work: serde_json::Map<String, Value> = counts.collect();
     let refused = debug.publisher.blocking(|publisher| publisher.refusals()).await.ok_or_else(broken)?;
     let refused: Vec<Value> = refused
-        .borrow()
         .iter()
-        .map(|refusal| {
-            let object = refusal.source.as_ref().map(ToString::to_string);
-            json!({"type": refusal.type_url, "name": &*refusal.name, "part": &*refusal.part,
-                "reason": &*refusal.reason, "object": object})
-        })
+        .map(|refusal| json!({"type": refusal.type_url, "name": &*refusal.name, "reason": &*refusal.reason}))
         .collect();
     Ok(Json(json!({"work": work, "refused": refused})))
 }

@@ -8,11 +8,8 @@
 //! be made for a defect stays as it was, and is logged and counted.
 
 mod board;
-mod isolate;
 #[cfg(test)]
 mod property;
-mod source;
-mod standing;
 mod state;
 #[cfg(test)]
 mod tests;
@@ -34,7 +31,6 @@ use tokio::{
 };
 
 pub use board::{Board, Boards, Difference};
-pub use source::Source;
 use state::{Sight, State};
 pub use vet::Refusal;
 
@@ -216,23 +212,21 @@ impl Publisher {
             tracing::error!(key = failure.key, reason = failure.reason, "a defect: it stays as it was");
             self.metrics.count(Metric::InternalErrors, &[]);
         }
-        for Refusal { type_url, name, part, reason, source } in state.refused.take_news() {
+        for Refusal { type_url, name, reason } in std::mem::take(&mut state.refused) {
             tracing::error!(
                 r#type = type_url,
                 name = &*name,
-                part = &*part,
-                object = source.map(|source| source.to_string()),
                 reason = &*reason,
-                "our proxies would refuse this; they keep what they have, or answer 503 in its place"
+                "our proxies would refuse this; it is not sent, and they keep what they have"
             );
             self.metrics.count(Metric::Unsendable, &[]);
         }
         *self.counts.lock() = state.mesh.counts();
     }
 
-    /// What is not sent because our proxies would refuse it, as of the last publication.
-    pub fn refusals(&self) -> watch::Receiver<Arc<BTreeSet<Refusal>>> {
-        self.state.lock().refused.follow()
+    /// What is not sent because our proxies would refuse it.
+    pub fn refusals(&self) -> BTreeSet<Refusal> {
+        self.state.lock().refusals()
     }
 
     fn forget_ended(&self, state: &mut State) {

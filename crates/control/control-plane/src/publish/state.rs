@@ -13,7 +13,6 @@ use tokio::sync::{Notify, watch};
 
 use super::{
     board::{Board, Changes},
-    standing::Standing,
     vet::{Refusal, vet},
 };
 
@@ -30,7 +29,8 @@ pub(super) struct State {
     /// Audiences with changes that are not on their boards yet.
     touched: HashSet<Audience>,
     followers: Vec<Box<dyn Follower>>,
-    pub(super) refused: Standing,
+    /// What was refused since somebody last asked; the same may be refused in several views.
+    pub(super) refused: BTreeSet<Refusal>,
 }
 
 /// A proxy that is connected, perhaps over several streams.
@@ -114,7 +114,7 @@ impl State {
             pieces: HashMap::new(),
             touched: HashSet::new(),
             followers: Vec::new(),
-            refused: Standing::default(),
+            refused: BTreeSet::new(),
         }
     }
 
@@ -124,6 +124,11 @@ impl State {
         let (values, receiver) = watch::channel(None);
         self.followers.push(Box::new(Following { key, values }));
         receiver
+    }
+
+    /// What is not on any board because our proxies would not take it.
+    pub(super) fn refusals(&self) -> BTreeSet<Refusal> {
+        self.pieces.values().flat_map(|shared| &shared.refused).cloned().collect()
     }
 
     /// Takes in one stream of a proxy.
@@ -228,7 +233,6 @@ impl State {
             board.apply(rest);
             woken.boards.push(board);
         }
-        self.refused.tell();
     }
 
     fn tell_limitations(&self, of: &LimitationsOf) -> Vec<Arc<Notify>> {
@@ -286,7 +290,6 @@ impl State {
         let Some(shared) = self.pieces.get_mut(piece) else { return };
         shared.audiences.retain(|other| other != audience);
         if shared.audiences.is_empty() {
-            self.refused.replace(&shared.refused, &[]);
             self.pieces.remove(piece);
             self.mesh.release(piece);
         }
@@ -332,7 +335,7 @@ impl State {
             None => held.made.resources.clone(),
         };
         let (now, refused) = if piece.is_ours() { vet(&before, now) } else { (now, Vec::new()) };
-        self.refused.replace(&held.refused, &refused);
+        self.refused.extend(refused.iter().filter(|refusal| !held.refused.contains(refusal)).cloned());
         held.refused = refused;
         let before = std::mem::replace(&mut held.made, now.clone());
         for audience in &held.audiences {

@@ -3,35 +3,23 @@
 
 use std::sync::Arc;
 
-use portolan_dataplane_config::Kind;
-use portolan_envoy_api::pb::envoy::config::cluster::v3::Cluster;
+use portolan_dataplane_config::{Kind, check};
 use portolan_translate::Made;
 use portolan_xds::Resource;
-use prost::Message;
 
-use super::{
-    isolate::{self, isolate},
-    source::Source,
-};
-
-/// Something that is not published as it was made.
+/// A resource that is not published.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Refusal {
-    /// Type of the resource.
+    /// Its type.
     pub type_url: &'static str,
     /// Its name.
     pub name: Arc<str>,
-    /// What of it is not published; empty when that is all of it.
-    pub part: Arc<str>,
     /// What the data plane has against it.
     pub reason: Arc<str>,
-    /// The object that asked for it, if that is known.
-    pub source: Option<Source>,
 }
 
-/// What is published of `now` when `before` was published: good resources; of others the parts that are good, with what was
-/// there before, or what answers for it, in the place of the others; and where that cannot be, the version from before, if
-/// there was one.
+/// What is published of `now` when `before` was published: good resources, and for others the version from before, if there
+/// was one.
 pub(super) fn vet(before: &[Arc<Resource>], now: Made) -> (Made, Vec<Refusal>) {
     let refused = |resource: &&Arc<Resource>| resource.judged(judge).is_err();
     if !now.resources.iter().any(|resource| refused(&resource)) {
@@ -40,28 +28,13 @@ pub(super) fn vet(before: &[Arc<Resource>], now: Made) -> (Made, Vec<Refusal>) {
     let mut refusals = Vec::new();
     let mut published = Vec::new();
     for resource in now.resources.iter() {
-        let Err(reason) = resource.judged(judge) else {
-            published.push(resource.clone());
-            continue;
-        };
-        let same = |r: &&Arc<Resource>| r.type_url == resource.type_url && r.name == resource.name;
-        let before = before.iter().find(same);
-        let refusal = |part: &str, reason: Arc<str>, source| Refusal {
-            type_url: resource.type_url,
-            name: resource.name.clone(),
-            part: part.into(),
-            reason,
-            source,
-        };
-        let mended = Kind::of_type_url(resource.type_url)
-            .and_then(|kind| isolate(kind, &resource.body, before.map(|before| &*before.body)));
-        if let Some((body, faults)) = mended {
-            published.push(Arc::new(Resource::new(resource.name.clone(), resource.type_url, body.into())));
-            refusals.extend(faults.into_iter().map(|f| refusal(&f.part, f.reason.into(), f.source)));
-        } else {
-            published.extend(before.cloned());
-            let source = source_of(resource).or_else(|| Source::of_policy(&reason));
-            refusals.push(refusal("", reason, source));
+        match resource.judged(judge) {
+            Ok(()) => published.push(resource.clone()),
+            Err(reason) => {
+                let same = |r: &&Arc<Resource>| r.type_url == resource.type_url && r.name == resource.name;
+                published.extend(before.iter().find(same).cloned());
+                refusals.push(Refusal { type_url: resource.type_url, name: resource.name.clone(), reason });
+            }
         }
     }
     (Made { resources: published.into(), ..now }, refusals)
@@ -69,17 +42,10 @@ pub(super) fn vet(before: &[Arc<Resource>], now: Made) -> (Made, Vec<Refusal>) {
 
 /// Types that the data plane does not run on are good.
 fn judge(resource: &Resource) -> Result<(), String> {
-    let refusal =
-        Kind::of_type_url(resource.type_url).and_then(|kind| isolate::refusal(kind, &resource.body));
-    refusal.map_or(Ok(()), Err)
-}
-
-/// The object that a resource as a whole comes from.
-fn source_of(resource: &Resource) -> Option<Source> {
-    if Kind::of_type_url(resource.type_url)? != Kind::Cluster {
-        return None;
+    match Kind::of_type_url(resource.type_url) {
+        Some(kind) => check(kind, &resource.body).map(drop).map_err(|error| error.0),
+        None => Ok(()),
     }
-    Source::of_metadata(Cluster::decode(resource.body.clone()).ok()?.metadata.as_ref())
 }
 
 #[cfg(test)]

@@ -134,10 +134,7 @@ fn route_action(
     m: Option<&HttpMatchRequest>,
     port: u16,
 ) -> Option<(route::RouteAction, String)> {
-    use route::{
-        route_action::{ClusterSpecifier, HostRewriteSpecifier},
-        weighted_cluster::cluster_weight,
-    };
+    use route::route_action::{ClusterSpecifier, HostRewriteSpecifier};
     let timeout = rule.timeout.as_ref().and_then(|t| t.get()).unwrap_or_default();
     let mut action = route::RouteAction {
         timeout: Some(duration(timeout)),
@@ -145,12 +142,13 @@ fn route_action(
         retry_policy: retry_policy(rule.retries.as_ref()),
         ..Default::default()
     };
-    if let Some(uri) = rule.rewrite.as_ref().and_then(|rewrite| rewrite.uri.as_deref()) {
-        rewrite_path(&mut action, uri, m);
+    if let Some(rewrite) = &rule.rewrite {
+        if let Some(uri) = &rewrite.uri {
+            rewrite_path(&mut action, uri, m);
+        }
+        action.host_rewrite_specifier =
+            rewrite.authority.clone().map(HostRewriteSpecifier::HostRewriteLiteral);
     }
-    let authority = rule.rewrite.as_ref().and_then(|rewrite| rewrite.authority.clone());
-    let host = authority.or_else(|| header_operations(rule.headers.as_ref()).host);
-    action.host_rewrite_specifier = host.map(HostRewriteSpecifier::HostRewriteLiteral);
     if let Some(mirror) = &rule.mirror {
         action.request_mirror_policies = mirror_policy(ctx, rule, mirror, port).into_iter().collect();
     }
@@ -175,7 +173,6 @@ fn route_action(
             .iter()
             .map(|(destination, weight, headers)| {
                 let ops = header_operations(*headers);
-                let host = ops.host.map(cluster_weight::HostRewriteSpecifier::HostRewriteLiteral);
                 let weight = if total_one { 100 } else { u32::try_from(*weight).unwrap_or_default() };
                 route::weighted_cluster::ClusterWeight {
                     name: destination_cluster(ctx, destination, port),
@@ -184,7 +181,6 @@ fn route_action(
                     request_headers_to_remove: ops.request_remove,
                     response_headers_to_add: ops.response_add,
                     response_headers_to_remove: ops.response_remove,
-                    host_rewrite_specifier: host,
                     ..Default::default()
                 }
             })
@@ -378,8 +374,6 @@ fn cors_policy(policy: &CorsPolicy) -> cors::CorsPolicy {
 
 #[derive(Default)]
 struct HeaderEdits {
-    /// The host that requests get; Envoy sets it in a way of its own.
-    host: Option<String>,
     request_add: Vec<core::HeaderValueOption>,
     request_remove: Vec<String>,
     response_add: Vec<core::HeaderValueOption>,
@@ -390,28 +384,20 @@ fn header_operations(headers: Option<&Headers>) -> HeaderEdits {
     let Some(headers) = headers else { return HeaderEdits::default() };
     let (request_add, request_remove) = edits(headers.request.as_ref());
     let (response_add, response_remove) = edits(headers.response.as_ref());
-    let mut set = headers.request.iter().flat_map(|ops| &ops.set);
-    let host = set.find(|(name, _)| is_host(name)).map(|(_, host)| host.clone());
-    HeaderEdits { host, request_add, request_remove, response_add, response_remove }
+    HeaderEdits { request_add, request_remove, response_add, response_remove }
 }
 
-fn is_host(name: &str) -> bool {
-    name.eq_ignore_ascii_case("host") || name == ":authority"
-}
-
-/// Fields that are changed. Host and pseudo fields are not: Envoy refuses that.
 fn edits(ops: Option<&HeaderOperations>) -> (Vec<core::HeaderValueOption>, Vec<String>) {
     use crate::pb::core::header_value_option::HeaderAppendAction as Action;
     let Some(ops) = ops else { return Default::default() };
-    let is_field = |name: &str| !name.starts_with(':') && !is_host(name);
-    let option = |(key, value): (&String, &String), action: Action| {
-        is_field(key).then(|| core::HeaderValueOption {
-            header: Some(core::HeaderValue { key: key.clone(), value: value.clone(), ..Default::default() }),
-            append_action: action as i32,
-            ..Default::default()
-        })
+    let option = |(key, value): (&String, &String), action: Action| core::HeaderValueOption {
+        header: Some(core::HeaderValue { key: key.clone(), value: value.clone(), ..Default::default() }),
+        append_action: action as i32,
+        ..Default::default()
     };
-    let set = ops.set.iter().filter_map(|h| option(h, Action::OverwriteIfExistsOrAdd));
-    let add = ops.add.iter().filter_map(|h| option(h, Action::AppendIfExistsOrAdd));
-    (set.chain(add).collect(), ops.remove.iter().filter(|name| is_field(name)).cloned().collect())
+    let set = ops.set.iter().map(|h| option(h, Action::OverwriteIfExistsOrAdd));
+    let add = ops.add.iter().map(|h| option(h, Action::AppendIfExistsOrAdd));
+    // Envoy refuses to remove pseudo headers and host.
+    let removable = |name: &&String| !name.starts_with(':') && !name.eq_ignore_ascii_case("host");
+    (set.chain(add).collect(), ops.remove.iter().filter(removable).cloned().collect())
 }

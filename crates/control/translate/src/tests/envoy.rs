@@ -1,13 +1,13 @@
 //! A real Envoy validates what a stock Envoy would get, in static form.
 
-use std::{collections::HashMap, fs, process::Command, sync::Arc};
+use std::{collections::HashMap, fs, process::Command};
 
 use portolan_envoy_api::pb::envoy::config::bootstrap::v3::{
     Bootstrap,
     bootstrap::{DynamicResources, StaticResources},
 };
 use portolan_mesh::{Dialect, ProxyNode};
-use portolan_xds::{Resource, type_url};
+use portolan_xds::type_url;
 use prost::Message;
 
 use super::fixture;
@@ -23,7 +23,7 @@ fn stock_envoy_accepts_everything() {
     let mut failed = Vec::new();
     for node in fixture::nodes().iter().filter(|n| n.metadata.dialect == Dialect::Envoy) {
         let path = folder.join(format!("{}.pb", node.name));
-        fs::write(&path, bootstrap(&resources(&mesh, node), node).encode_to_vec()).unwrap();
+        fs::write(&path, bootstrap(&mesh, node).encode_to_vec()).unwrap();
         let output = Command::new(&binary)
             .args(["--mode", "validate", "-l", "warning", "-c"])
             .arg(&path)
@@ -40,23 +40,17 @@ fn stock_envoy_accepts_everything() {
     assert!(failed.is_empty(), "{}", failed.join("\n"));
 }
 
-fn resources(mesh: &portolan_mesh::Mesh, node: &ProxyNode) -> Vec<Arc<Resource>> {
-    let types =
-        [type_url::ENDPOINT, type_url::ROUTE, type_url::CLUSTER, type_url::LISTENER, type_url::SECRET];
-    types.into_iter().flat_map(|url| given(mesh, node, url)).collect()
-}
-
-fn decode<T: Message + Default>(all: &[Arc<Resource>], url: &str) -> Vec<T> {
-    let of_type = all.iter().filter(|resource| resource.type_url == url);
-    of_type.map(|r| T::decode(r.body.clone()).unwrap()).collect()
+fn decode<T: Message + Default>(mesh: &portolan_mesh::Mesh, node: &ProxyNode, url: &str) -> Vec<T> {
+    let resources = given(mesh, node, url);
+    resources.iter().map(|r| T::decode(r.body.clone()).unwrap()).collect()
 }
 
 /// Everything static: endpoints inside of their clusters, routes inside of their listeners.
-pub(super) fn bootstrap(all: &[Arc<Resource>], node: &ProxyNode) -> Bootstrap {
-    let endpoints: Vec<endpoint::ClusterLoadAssignment> = decode(all, type_url::ENDPOINT);
-    let routes: Vec<route::RouteConfiguration> = decode(all, type_url::ROUTE);
+fn bootstrap(mesh: &portolan_mesh::Mesh, node: &ProxyNode) -> Bootstrap {
+    let endpoints: Vec<endpoint::ClusterLoadAssignment> = decode(mesh, node, type_url::ENDPOINT);
+    let routes: Vec<route::RouteConfiguration> = decode(mesh, node, type_url::ROUTE);
     let routes: HashMap<String, _> = routes.into_iter().map(|r| (r.name.clone(), r)).collect();
-    let mut clusters: Vec<cluster::Cluster> = decode(all, type_url::CLUSTER);
+    let mut clusters: Vec<cluster::Cluster> = decode(mesh, node, type_url::CLUSTER);
     for c in &mut clusters {
         if let Some(eds) = c.eds_cluster_config.take() {
             c.load_assignment = endpoints.iter().find(|e| e.cluster_name == eds.service_name).cloned();
@@ -85,13 +79,13 @@ pub(super) fn bootstrap(all: &[Arc<Resource>], node: &ProxyNode) -> Bootstrap {
             ..Default::default()
         });
     }
-    let mut listeners: Vec<listener::Listener> = decode(all, type_url::LISTENER);
+    let mut listeners: Vec<listener::Listener> = decode(mesh, node, type_url::LISTENER);
     for l in &mut listeners {
         for f in l.filter_chains.iter_mut().chain(&mut l.default_filter_chain).flat_map(|c| &mut c.filters) {
             inline_routes(f, &routes);
         }
     }
-    let secrets = decode(all, type_url::SECRET);
+    let secrets = decode(mesh, node, type_url::SECRET);
     let ads = core::ApiConfigSource {
         api_type: core::api_config_source::ApiType::DeltaGrpc as i32,
         transport_api_version: core::ApiVersion::V3 as i32,

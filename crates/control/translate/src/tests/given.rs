@@ -1,9 +1,6 @@
 //! What a proxy is given, as its streams put it together.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    sync::Arc,
-};
+use std::{collections::BTreeMap, sync::Arc};
 
 use portolan_derive::Reader;
 use portolan_mesh::{Mesh, ProxyNode};
@@ -12,8 +9,8 @@ use prost::Message;
 
 use crate::{Audience, AudiencesOf, Pieces, encode, is_hidden_from, pb::*};
 
-/// All resources of all types, as a proxy has them that shares nothing.
-pub(super) fn alone(mesh: &Mesh, node: &ProxyNode) -> Vec<Arc<Resource>> {
+/// All resources of a type, as they are sent.
+pub(super) fn sent(mesh: &Mesh, node: &ProxyNode, url: &str) -> Vec<Arc<Resource>> {
     let read = mesh.model().reader();
     let audiences = read.get(&AudiencesOf(Arc::new(node.clone())));
     let mut own: Vec<Audience> =
@@ -21,29 +18,11 @@ pub(super) fn alone(mesh: &Mesh, node: &ProxyNode) -> Vec<Arc<Resource>> {
     own.sort();
     let pieces = own.into_iter().flat_map(|audience| (*read.get(&Pieces(audience))).clone());
     let mut out: Vec<Arc<Resource>> = pieces.flat_map(|piece| read.get(&piece).resources.to_vec()).collect();
-    out.retain(|resource| !is_hidden_from(node, resource.type_url, &resource.name));
+    out.retain(|resource| resource.type_url == url && !is_hidden_from(node, url, &resource.name));
+    let alone: BTreeMap<_, _> = out.iter().map(|r| (r.name.clone(), r.clone())).collect();
+    assert_eq!(alone.len(), out.len(), "a name twice for {}", node.id);
+    assert_eq!(shared(&audiences, node, url, read), alone, "sharing shows, to {}", node.id);
     out
-}
-
-/// All resources of a type, as they are sent.
-pub(super) fn sent(mesh: &Mesh, node: &ProxyNode, url: &str) -> Vec<Arc<Resource>> {
-    let mut out = alone(mesh, node);
-    out.retain(|resource| resource.type_url == url);
-    assert_eq!(differing(mesh, node, &out, url), [""; 0], "sharing shows, to {}", node.id);
-    out
-}
-
-/// Names of resources of a type that a proxy has otherwise than one that shares nothing, and has `alone`.
-pub(super) fn differing(mesh: &Mesh, node: &ProxyNode, alone: &[Arc<Resource>], url: &str) -> Vec<String> {
-    let read = mesh.model().reader();
-    let audiences = read.get(&AudiencesOf(Arc::new(node.clone())));
-    let all = || alone.iter().filter(|resource| resource.type_url == url);
-    let alone: BTreeMap<_, _> = all().map(|r| (r.name.clone(), r.clone())).collect();
-    assert_eq!(alone.len(), all().count(), "a name twice for {}", node.id);
-    let shared = shared(&audiences, node, url, read);
-    let names: BTreeSet<_> = alone.keys().chain(shared.keys()).collect();
-    let differs = |name: &&&Arc<str>| alone.get(**name) != shared.get(**name);
-    names.iter().filter(differs).map(ToString::to_string).collect()
 }
 
 /// What audiences have of a type. The first that has a name, or says that it has none, has the word.

@@ -14,7 +14,6 @@ mod envoy;
 mod fixture;
 mod gateway_listeners;
 mod gateway_routes;
-mod generated;
 mod given;
 mod golden;
 mod inbound;

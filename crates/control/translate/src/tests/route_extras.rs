@@ -130,35 +130,3 @@ fn origins_in_the_old_form_are_exact_or_any() {
         assert_eq!(found["allow_origin_string_match"], expected, "{origins}");
     }
 }
-
-/// Envoy refuses to set the host as a header; requests get it all the same.
-#[test]
-fn the_host_that_headers_set_is_rewritten() {
-    for name in ["Host", "host", ":authority"] {
-        let set = json!({"request": {"set": {name: "set.test", "x-a": "b"}}});
-        let found = route(json!({ "headers": set }));
-        assert_eq!(found["route"]["host_rewrite_literal"], "set.test", "{name}");
-        assert_eq!(found["request_headers_to_add"][0]["header"]["key"], "x-a");
-        assert_eq!(found["request_headers_to_add"].as_array().map(Vec::len), Some(1));
-        let rewritten = route(json!({ "headers": set, "rewrite": {"authority": "rewritten.test"} }));
-        assert_eq!(rewritten["route"]["host_rewrite_literal"], "rewritten.test");
-    }
-}
-
-#[test]
-fn a_destination_may_have_a_host_of_its_own() {
-    let mesh = Mesh::of(
-        "{kind: Service, metadata: {name: a, namespace: shop}, spec: {clusterIP: 10.96.0.1, ports: [{name: http, port: 80}]}}",
-    )
-    .and(json!({"kind": "VirtualService", "metadata": {"name": "v", "namespace": "shop"},
-        "spec": {"hosts": ["a"], "http": [{"route": [
-            {"destination": {"host": "a"}, "weight": 50, "headers": {"request": {"set": {"host": "set.test"}}}},
-            {"destination": {"host": "a"}, "weight": 50},
-        ]}]}}));
-    let clusters = at(
-        &mesh.seen_by_sidecar().routes("80"),
-        "/virtual_hosts/0/routes/0/route/weighted_clusters/clusters",
-    );
-    assert_eq!(clusters[0]["host_rewrite_literal"], "set.test");
-    assert_eq!(clusters[1]["host_rewrite_literal"], Value::Null);
-}

@@ -72,19 +72,14 @@ impl XdsStatus {
         self.connected.load(Ordering::Relaxed)
     }
 
-    /// Whether the expected types have arrived at least once, as Envoy's server state has it: a response that was rejected
-    /// counts too.
+    /// Whether the expected types have arrived at least once: the first half of readiness.
+    /// A response that was rejected counts too: its good part is in force, and one bad resource must not keep
+    /// the proxy from serving the others.
     pub fn is_configured(&self) -> bool {
         self.expected.iter().all(|kind| {
             let status = self.of(*kind);
             status.update_success.load(Ordering::Relaxed) + status.update_rejected.load(Ordering::Relaxed) > 0
         })
-    }
-
-    /// Whether the expected types were taken over whole at least once: before that nobody may rely on the proxy, which would
-    /// perhaps let through what a rejected listener was to keep out.
-    pub fn has_accepted(&self) -> bool {
-        self.expected.iter().all(|kind| self.of(*kind).update_success.load(Ordering::Relaxed) > 0)
     }
 
     pub(crate) fn set_connected(&self, connected: bool) {

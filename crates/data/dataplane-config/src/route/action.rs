@@ -3,7 +3,6 @@
 #[cfg(test)]
 mod tests;
 
-use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -32,8 +31,6 @@ pub enum Action {
         status: StatusCode,
         /// Its body.
         body: Bytes,
-        /// What logs say of it: `%RESPONSE_CODE_DETAILS%`.
-        details: Cow<'static, str>,
     },
     /// `non_forwarding_action`: for inbound chains of proxyless servers; here the same as no route.
     None,

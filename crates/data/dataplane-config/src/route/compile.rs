@@ -3,13 +3,11 @@
 #[cfg(test)]
 mod tests;
 
-use std::borrow::Cow;
 use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
 use http::{HeaderName, StatusCode};
-use portolan_names::names;
 
 use super::action::{
     Action, ClusterChoice, HashPolicy, HostRewrite, Mirror, Redirect, RouteAction, WeightedCluster,
@@ -23,7 +21,7 @@ use crate::cluster::of_criteria;
 use crate::filters::PerFilter;
 use crate::ignored::{refuse_route, refuse_virtual_host};
 use crate::message::matchers::{HeaderMatch, QueryMatch, full_regex, search_regex};
-use crate::pb::{Kind, core, matcher, route};
+use crate::pb::{core, matcher, route};
 use crate::tracers::settings::RouteTracing;
 use crate::value::{
     At as _, Invalid, Loader, Valid, bool_or, data, duration, runtime_fraction, timeout, u32_or,
@@ -84,17 +82,6 @@ impl VirtualHost {
     }
 }
 
-/// What logs say of an answer: whether somebody asked for it, or it stands for what the control plane could not send.
-fn details_of_answer(metadata: Option<&core::Metadata>) -> Cow<'static, str> {
-    let ours = metadata.and_then(|all| all.filter_metadata.get(names::PORTOLAN_METADATA));
-    match ours.and_then(|ours| ours.fields.get(names::REFUSED_METADATA)).map(|value| &value.kind) {
-        Some(Some(Kind::StringValue(object))) => {
-            format!("configuration_refused{{{}}}", object.replace(char::is_whitespace, "_")).into()
-        }
-        _ => "direct_response".into(),
-    }
-}
-
 fn compile_route(from: &route::Route, load: Loader) -> Valid<Route> {
     refuse_route(from)?;
     let wanted = from.r#match.as_ref().ok_or_else(|| Invalid::new("missing match"))?;
@@ -118,12 +105,7 @@ fn compile_route(from: &route::Route, load: Loader) -> Valid<Route> {
             if body.len() > MAX_DIRECT_BODY {
                 return Err(Invalid(format!("direct_response: body is larger than {MAX_DIRECT_BODY} bytes")));
             }
-            let details = details_of_answer(from.metadata.as_ref());
-            Action::Direct {
-                status: status(direct.status).at("direct_response")?,
-                body: body.into(),
-                details,
-            }
+            Action::Direct { status: status(direct.status).at("direct_response")?, body: body.into() }
         }
         Some(route::route::Action::NonForwardingAction(_)) => Action::None,
         Some(route::route::Action::FilterAction(_)) => {

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use super::action::{Action, ClusterChoice};
+use super::action::Action;
 use super::domain::Domain;
 use super::mutation::Mutations;
 use super::path::PathMatch;
@@ -141,11 +141,6 @@ impl RouteTable {
         self.hosts.get(*at)
     }
 
-    /// Clusters that its routes lead to, some more than once; not those that a field of the request names.
-    pub fn clusters(&self) -> impl Iterator<Item = &Arc<str>> {
-        self.hosts.iter().flat_map(|host| &host.routes).flat_map(|route| route.clusters())
-    }
-
     /// The first matching route.
     pub fn find(self: &Arc<Self>, request: &Request, connection: &ConnectionFacts) -> Option<Matched> {
         let host = self.virtual_host(&request.authority)?;
@@ -155,19 +150,6 @@ impl RouteTable {
 }
 
 impl Route {
-    fn clusters(&self) -> impl Iterator<Item = &Arc<str>> {
-        let choice = match &self.action {
-            Action::Forward(action) => Some(&action.cluster),
-            Action::Redirect(_) | Action::Direct { .. } | Action::None => None,
-        };
-        let (one, several) = match choice {
-            Some(ClusterChoice::One(name)) => (Some(name), [].as_slice()),
-            Some(ClusterChoice::Weighted { clusters, .. }) => (None, clusters.as_slice()),
-            Some(ClusterChoice::Header(_)) | None => (None, [].as_slice()),
-        };
-        one.into_iter().chain(several.iter().map(|one| &one.name))
-    }
-
     fn matches(&self, request: &Request, connection: &ConnectionFacts) -> bool {
         self.path.matches(request)
             && self.headers.iter().all(|header| header.matches(request))

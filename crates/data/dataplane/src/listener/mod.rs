@@ -142,15 +142,6 @@ impl Listener {
         }
     }
 
-    /// Clusters that connections are forwarded to as they are.
-    pub(crate) fn clusters(&self) -> impl Iterator<Item = &Arc<str>> {
-        let forwarding = self.all_chains().filter_map(|chain| match &chain.terminal {
-            Terminal::Tcp(tcp) => Some(tcp.clusters.iter()),
-            _ => None,
-        });
-        forwarding.flatten().map(|(name, _)| name)
-    }
-
     pub(crate) fn secret_names(&self, into: &mut BTreeSet<String>) {
         self.all_chains().filter_map(|chain| chain.tls.as_ref()).for_each(|tls| tls.secret_names(into));
     }

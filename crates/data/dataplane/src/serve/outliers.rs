@@ -33,9 +33,8 @@ pub(super) async fn watch(store: ConfigStore, stop: CancellationToken) {
         if changed {
             store.rebalance();
         }
-        let handover = store.hand_over().unwrap_or(MAX_PAUSE);
         tokio::time::sleep(MIN_PAUSE).await;
-        let pause = due.since(now()).min(MAX_PAUSE).min(handover);
+        let pause = due.since(now()).min(MAX_PAUSE);
         tokio::select! {
             () = stop.cancelled() => return,
             () = watcher.notified() => {}

@@ -3,7 +3,6 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::time::Instant;
 
 use parking_lot::Mutex;
 use portolan_dataplane_config::{Ignored, ignored};
@@ -49,10 +48,6 @@ pub(super) struct ClusterEntry {
     pub(super) active: Option<Arc<Cluster>>,
     /// The version that served until its hosts changed.
     previous_hosts: Option<Arc<Cluster>>,
-    /// When it came.
-    pub(super) since: Instant,
-    /// When it was removed; it stays while something leads to it.
-    pub(super) removed: Option<Instant>,
 }
 
 #[derive(Debug, Default)]
@@ -205,7 +200,7 @@ impl ConfigStore {
         }
     }
 
-    pub(super) fn publish(&self, state: &mut State) {
+    fn publish(&self, state: &mut State) {
         state.generation += 1;
         let listeners = state.listeners.iter().filter_map(|(name, entry)| {
             let listener = entry.active.clone()?;
@@ -280,9 +275,7 @@ impl State {
         self.raw.remove(kind, name);
         match kind {
             ResourceKind::Cluster => {
-                if let Some(entry) = self.clusters.get_mut(name) {
-                    entry.removed.get_or_insert_with(Instant::now);
-                }
+                self.clusters.remove(name);
             }
             ResourceKind::Endpoints => {
                 // The cluster keeps its last hosts: losing the resource says nothing about the hosts.
@@ -327,18 +320,13 @@ impl State {
                 }
                 let workers = shared.workers;
                 match self.clusters.get_mut(&upsert.name) {
-                    Some(entry) => {
-                        entry.config = config;
-                        entry.removed = None;
-                    }
+                    Some(entry) => entry.config = config,
                     None => {
                         let entry = ClusterEntry {
                             config,
                             shared: Arc::new(ClusterShared::new(workers, shared.watcher.clone())),
                             active: None,
                             previous_hosts: None,
-                            since: Instant::now(),
-                            removed: None,
                         };
                         self.clusters.insert(upsert.name.clone(), entry);
                     }
@@ -423,7 +411,7 @@ impl State {
     }
 
     /// Puts into force what is warm. Returns listeners that cannot be bound.
-    pub(super) fn activate(&mut self, shared: &Arc<Shared>) -> Vec<Rejection> {
+    fn activate(&mut self, shared: &Arc<Shared>) -> Vec<Rejection> {
         for entry in self.clusters.values_mut() {
             let current =
                 entry.active.as_ref().is_some_and(|active| Arc::ptr_eq(&active.config, &entry.config));
@@ -467,8 +455,6 @@ impl State {
                 }
             }
         }
-        let warming = self.clusters.iter().filter(|(_, entry)| entry.is_warming());
-        self.routes.hand_over(&warming.map(|(name, _)| name.as_str()).collect());
         let mut rejections = Vec::new();
         let names: Vec<String> = self
             .listeners
@@ -481,7 +467,6 @@ impl State {
                 rejections.push(Rejection { name, reason });
             }
         }
-        self.let_go();
         rejections
     }
 
@@ -489,11 +474,7 @@ impl State {
         let draining = self.draining;
         let Some(entry) = self.listeners.get_mut(name) else { return Ok(()) };
         let Some(next) = entry.warming.clone() else { return Ok(()) };
-        let leads_nowhere_yet = || {
-            let mut clusters = next.clusters().filter_map(|name| self.clusters.get(&**name));
-            clusters.any(ClusterEntry::is_warming)
-        };
-        if !waits_for(&next, &self.routes).is_empty() || entry.active.is_some() && leads_nowhere_yet() {
+        if !waits_for(&next, &self.routes).is_empty() {
             return Ok(());
         }
         entry.warming = None;

@@ -15,7 +15,6 @@
 mod api;
 mod export;
 mod handle;
-mod handover;
 mod raw;
 mod routes;
 mod shared;

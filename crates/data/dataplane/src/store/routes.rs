@@ -4,10 +4,8 @@
 //! table that was in force before serves meanwhile. Virtual hosts are the subscription's and not the route
 //! configuration's: a server does not repeat what it has sent, so they stay when their route configuration goes, for the
 //! one that may come back.
-//!
-//! A table that leads to a cluster which is not warm yet waits for it; the one before serves meanwhile.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use crate::route::{HostChanges, RouteConfig, RouteTable, VirtualHosts};
@@ -27,8 +25,6 @@ pub(super) struct Routes {
     hosts: HashMap<Arc<str>, VirtualHosts>,
     /// In force.
     tables: Tables,
-    /// To come into force in the place of those.
-    next: Tables,
 }
 
 #[derive(Debug)]
@@ -55,34 +51,6 @@ impl Routes {
     pub(super) fn remove(&mut self, name: &str) {
         self.configs.remove(name);
         self.tables.remove(name);
-        self.next.remove(name);
-    }
-
-    /// Puts tables into force that lead to nothing that is warming.
-    pub(super) fn hand_over(&mut self, warming: &HashSet<&str>) {
-        let ready: Vec<Arc<str>> = self
-            .next
-            .iter()
-            .filter(|(_, table)| {
-                warming.is_empty() || !table.clusters().any(|name| warming.contains(&**name))
-            })
-            .map(|(name, _)| name.clone())
-            .collect();
-        for name in ready {
-            if let Some((name, table)) = self.next.remove_entry(&name) {
-                self.tables.insert(name, table);
-            }
-        }
-    }
-
-    /// Whether a table waits for clusters.
-    pub(super) fn wait(&self) -> bool {
-        !self.next.is_empty()
-    }
-
-    /// Clusters that tables lead to, in force or soon; some more than once.
-    pub(super) fn clusters(&self) -> impl Iterator<Item = &Arc<str>> {
-        self.tables.values().chain(self.next.values()).flat_map(|table| table.clusters())
     }
 
     /// Takes over what one response says of the virtual hosts of one route configuration. Returns what is refused.
@@ -148,17 +116,14 @@ impl Routes {
         waiting.map(|(_, hosts)| hosts.len()).sum()
     }
 
-    /// Puts a table together, if it is there whole. It is in force at once when there is none, else when it is handed over.
+    /// Puts a table together and into force, if it is there whole.
     fn assemble(&mut self, name: &str) {
         let Some(entry) = self.configs.get_mut(name) else { return };
         let hosts = self.hosts.get(name).filter(|_| entry.config.has_vhds());
         entry.warm |= hosts.is_some();
         if entry.warm {
             let more = hosts.into_iter().flat_map(VirtualHosts::iter);
-            let table = Arc::new(entry.config.table(more));
-            let waits = self.tables.contains_key(name);
-            let tables = if waits { &mut self.next } else { &mut self.tables };
-            tables.insert(name.into(), table);
+            self.tables.insert(name.into(), Arc::new(entry.config.table(more)));
         }
     }
 }

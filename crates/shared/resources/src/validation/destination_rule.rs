@@ -200,21 +200,6 @@ fn outlier_detection(r: &mut Report, path: &str, o: &OutlierDetection) {
 }
 
 fn client_tls(r: &mut Report, path: &str, tls: &ClientTlsSettings) {
-    if let Some(sni) = tls.sni.as_deref().filter(|sni| !sni.is_empty())
-        && !common::is_server_name(sni)
-        && !common::is_ip(sni)
-    {
-        r.error(format!("{path}.sni"), format!("{sni:?} is not the name of a server"));
-    }
-    for (i, name) in tls.subject_alt_names.iter().enumerate() {
-        // A proxy would look for nothing, or not start at all.
-        if name.is_empty() || !name.bytes().all(|b| b.is_ascii_graphic()) {
-            r.error(
-                format!("{path}.subjectAltNames[{i}]"),
-                format!("{name:?} is not a name of a certificate"),
-            );
-        }
-    }
     let files =
         tls.client_certificate.is_some() || tls.private_key.is_some() || tls.ca_certificates.is_some();
     match tls.mode {

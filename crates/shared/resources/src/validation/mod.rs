@@ -14,7 +14,6 @@ mod sidecar;
 mod virtual_service;
 
 pub use crate::report::{Finding, Report, ValidationError};
-pub use common::is_server_name;
 
 use serde::de::DeserializeOwned;
 use serde_json::Value;

@@ -168,8 +168,8 @@ impl RequestState<'_> {
                 let reply = LocalReply::redirect(redirect.status, &location, "direct_response");
                 self.answer(reply, responder, alarm).await
             }
-            Action::Direct { status, body, details } => {
-                let reply = LocalReply::new(*status, details.clone()).body(body.clone());
+            Action::Direct { status, body } => {
+                let reply = LocalReply::new(*status, "direct_response").body(body.clone());
                 self.answer(reply, responder, alarm).await
             }
             Action::None => {

@@ -337,7 +337,7 @@ fn header_operations() {
             };
             let at = format!("{path}.{direction}");
             check_route(&[
-                (&fields("set: {x-a: b}, add: {x-c: 'a%PROTOCOL%'}, remove: [x-d]"), &[]),
+                (&fields("set: {x-a: b}, add: {':authority': c}, remove: [x-d]"), &[]),
                 (&fields("set: {'a b': c}"), &[&format!(r#"{at}.set[a b]: "a b" is not a header name"#)]),
                 (&fields("add: {'a b': c}"), &[&format!(r#"{at}.add[a b]: "a b" is not a header name"#)]),
                 (
@@ -345,75 +345,9 @@ fn header_operations() {
                     &[&format!(r#"{at}.remove[1]: ":path" is not a header name"#)],
                 ),
                 (&fields("remove: [Host]"), &[&format!("{at}.remove[0]: the host header cannot be removed")]),
-                (
-                    &fields("set: {':path': c}"),
-                    &[&format!(r#"{at}.set[:path]: ":path" is not a header name"#)],
-                ),
-                (
-                    &fields(r#"set: {x-a: "100%"}"#),
-                    &[&format!(
-                        r#"{at}.set[x-a]: "100%" has a % that begins no operator; write %% for a percent sign"#
-                    )],
-                ),
-                (
-                    &fields(r#"add: {x-a: "a\r\nb: c"}"#),
-                    &[&format!(r#"{at}.add[x-a]: "a\r\nb: c" has control characters"#)],
-                ),
             ]);
         }
     }
-}
-
-/// The host of a request can be set, and is a name then; responses have none.
-#[test]
-fn the_host_is_set_and_not_added() {
-    let fields = |headers: &str| format!("route: [{{destination: {{host: a}}}}], headers: {{{headers}}}");
-    let at = "spec.http[0].headers";
-    check_route(&[
-        (&fields("request: {set: {Host: a.test}}"), &[]),
-        (&fields("request: {set: {':authority': 'a.test:80'}}"), &[]),
-        (
-            &fields("request: {set: {host: 'a b'}}"),
-            &[&format!(r#"{at}.request.set[host]: "a b" is not the name of a host"#)],
-        ),
-        (
-            &fields("request: {set: {host: '%PROTOCOL%'}}"),
-            &[&format!(r#"{at}.request.set[host]: "%PROTOCOL%" is not the name of a host"#)],
-        ),
-        (
-            &fields("request: {add: {host: a}}"),
-            &[&format!("{at}.request.add[host]: a request has one host; use set")],
-        ),
-        (
-            &fields("response: {set: {host: a}}"),
-            &[&format!("{at}.response.set[host]: responses have no host")],
-        ),
-    ]);
-}
-
-#[test]
-fn what_goes_into_heads_of_messages_has_no_line_breaks() {
-    let broken = r#""a\r\nb: c""#;
-    check_route(&[
-        (
-            &format!("redirect: {{uri: {broken}, authority: {broken}}}"),
-            &[
-                r#"spec.http[0].redirect.uri: "a\r\nb: c" has control characters"#,
-                r#"spec.http[0].redirect.authority: "a\r\nb: c" has control characters"#,
-            ],
-        ),
-        (
-            &format!("route: [{{destination: {{host: a}}}}], rewrite: {{authority: {broken}}}"),
-            &[r#"spec.http[0].rewrite.authority: "a\r\nb: c" has control characters"#],
-        ),
-        (
-            "route: [{destination: {host: a}}], corsPolicy: {exposeHeaders: ['a b'], allowMethods: ['A B']}",
-            &[
-                r#"spec.http[0].corsPolicy.exposeHeaders[0]: "a b" is not a header name"#,
-                r#"spec.http[0].corsPolicy.allowMethods[0]: "A B" is not a method"#,
-            ],
-        ),
-    ]);
 }
 
 #[test]
