@@ -119,16 +119,13 @@ impl Exchange {
         }
         let connection = lease.connection.clone();
         let sent = connection.send.borrow().clone().send_request(request, end);
-        let (response, stream) = match sent {
-            Ok(sent) => sent,
-            Err(error) => {
-                if error.is_go_away() || error.is_io() {
-                    connection.closed.set(true);
-                }
-                let broken = error.is_go_away() || error.is_io();
-                return Err(if broken { UpstreamFail::Closed } else { UpstreamFail::Refused });
+        let (response, stream) = sent.map_err(|error| {
+            if error.is_go_away() || error.is_io() {
+                connection.closed.set(true);
             }
-        };
+            // Nothing was sent.
+            UpstreamFail::Refused
+        })?;
         Ok(Exchange {
             sender: Sender::H2(H2Sender::new(stream, end)),
             receiver: Receiver::H2(H2Receiver::new(response, lease)),

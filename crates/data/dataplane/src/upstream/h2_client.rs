@@ -111,6 +111,8 @@ impl H2Receiver {
             Err(error) => {
                 return Poll::Ready(Err(match error.reason() {
                     Some(h2::Reason::REFUSED_STREAM) => UpstreamFail::Refused,
+                    // A stream above the last one that the host will serve was not begun (RFC 9113, 6.8).
+                    _ if error.is_go_away() && error.is_remote() => UpstreamFail::Refused,
                     Some(h2::Reason::PROTOCOL_ERROR) if !error.is_remote() => UpstreamFail::Protocol,
                     Some(_) if error.is_reset() => UpstreamFail::Reset,
                     _ => UpstreamFail::Closed,

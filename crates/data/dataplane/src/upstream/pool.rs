@@ -168,6 +168,14 @@ pub(crate) struct H2Connection {
     pub(crate) closed: Rc<Cell<bool>>,
 }
 
+impl H2Connection {
+    /// Whether it takes no further request: it has ended, or the host said GOAWAY, be it for what comes later only.
+    fn is_leaving(&self) -> bool {
+        let mut cx = Context::from_waker(Waker::noop());
+        self.closed.get() || matches!(self.send.borrow_mut().poll_ready(&mut cx), Poll::Ready(Err(_)))
+    }
+}
+
 /// One stream's share of an HTTP/2 connection.
 #[derive(Debug)]
 pub(crate) struct H2Lease {
@@ -344,7 +352,7 @@ impl HostPool {
     fn take_h2(self: &Rc<Self>, cluster: &Cluster, stats: &ClusterStats) -> Option<H2Lease> {
         let mut connections = self.h2.borrow_mut();
         let limit = cluster.config.max_requests_per_connection;
-        connections.retain(|connection| !connection.closed.get());
+        connections.retain(|connection| !connection.is_leaving());
         let found = connections.iter().find(|connection| {
             let streams = connection.send.borrow().current_max_send_streams().min(cluster.config.max_streams);
             connection.active.get() < streams.max(1)
@@ -404,7 +412,7 @@ impl HostPool {
             let mut h2 = self.h2.borrow_mut();
             let (old, keep) = h2
                 .drain(..)
-                .partition(|c| c.closed.get() || (c.active.get() == 0 && expired(c.idle_since.get())));
+                .partition(|c| c.is_leaving() || (c.active.get() == 0 && expired(c.idle_since.get())));
             *h2 = keep;
             old
         };

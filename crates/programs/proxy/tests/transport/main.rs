@@ -30,6 +30,7 @@ mod authorization;
 mod balance;
 mod capture;
 mod chains;
+mod goodbye;
 mod grpc;
 mod http2;
 mod mesh;
