@@ -24,6 +24,8 @@ pub(crate) enum Offer {
     Tcp,
     Http1,
     Http2,
+    /// HTTP/1 and nothing else: an upgrade ends with the whole connection in the other protocol's hands.
+    Upgrade,
 }
 
 /// A client's TLS context.
@@ -33,7 +35,7 @@ pub(crate) struct ClientTls {
     pub(crate) sni: Option<ServerName<'static>>,
     alpn: Vec<Vec<u8>>,
     versions: &'static [&'static rustls::SupportedProtocolVersion],
-    current: ArcSwapOption<[Arc<ClientConfig>; 3]>,
+    current: ArcSwapOption<[Arc<ClientConfig>; 4]>,
 }
 
 impl ClientTls {
@@ -74,7 +76,8 @@ impl ClientTls {
             config.alpn_protocols = self.offered(offer);
             Arc::new(config)
         };
-        self.current.store(Some(Arc::new([with(Offer::Tcp), with(Offer::Http1), with(Offer::Http2)])));
+        let all = [Offer::Tcp, Offer::Http1, Offer::Http2, Offer::Upgrade];
+        self.current.store(Some(Arc::new(all.map(with))));
         Ok(())
     }
 
@@ -86,6 +89,7 @@ impl ClientTls {
                 Offer::Tcp => 0,
                 Offer::Http1 => 1,
                 Offer::Http2 => 2,
+                Offer::Upgrade => 3,
             }]
             .clone(),
         )
@@ -98,6 +102,9 @@ impl ClientTls {
         let list: &[&[u8]] = match offer {
             Offer::Http1 if mesh => &[crate::tls::ALPN_OWN, b"istio-http/1.1", b"istio", b"http/1.1"],
             Offer::Http2 if mesh => &[crate::tls::ALPN_OWN, b"istio-h2", b"istio", b"h2"],
+            // Under our own name two proxies would speak HTTP/2.
+            Offer::Upgrade if mesh => &[b"istio-http/1.1", b"istio", b"http/1.1"],
+            Offer::Upgrade => return self.alpn.iter().filter(|name| *name != b"h2").cloned().collect(),
             Offer::Http2 if self.alpn.is_empty() => &[b"h2"],
             _ => return self.alpn.clone(),
         };

@@ -38,3 +38,4 @@ mod mtls;
 mod support;
 mod tcp;
 mod tracing;
+mod upgrade;

@@ -112,7 +112,7 @@ pub(super) fn subset(
 pub(super) fn offer(request: &Request, target: Target<'_>, host: &Host) -> Offer {
     let config = &target.cluster.config;
     match config.protocol {
-        _ if request.upgrade.is_some() => Offer::Http1,
+        _ if request.upgrade.is_some() => Offer::Upgrade,
         UpstreamProtocol::Http1 => Offer::Http1,
         UpstreamProtocol::Http2 => Offer::Http2,
         UpstreamProtocol::AsDownstream if request.protocol == Protocol::Http2 => Offer::Http2,
