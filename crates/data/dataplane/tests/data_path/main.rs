@@ -5,5 +5,6 @@ mod counters;
 mod drain;
 mod filters;
 mod interim;
+mod retries;
 mod support;
 mod vhds;

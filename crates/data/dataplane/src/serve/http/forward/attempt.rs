@@ -127,9 +127,7 @@ async fn connection<'a>(
     let offer = headers::offer(&state.request, target, &attempt.host);
     let acquiring = target.own.acquire(target.cluster, &attempt.host, offer, target.high_priority);
     let mut acquiring = pin!(acquiring);
-    // The route's time runs from the end of the request.
-    let response = deadlines.route.filter(|_| forwarding.upload.body.is_end());
-    let until = earliest([deadlines.until, attempt.until, response.map(|limit| attempt.start + limit)]);
+    let until = earliest([deadlines.until, attempt.until, deadlines.of_route(state.info.request_end)]);
     poll_fn(|cx| {
         if let Poll::Ready(result) = acquiring.as_mut().poll(cx) {
             return Poll::Ready(result.map_err(|error| not_connected(state, target, &attempt.host, &error)));

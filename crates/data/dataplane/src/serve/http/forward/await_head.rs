@@ -53,8 +53,8 @@ pub(super) async fn await_head(
     let pass_continue = state.scope.hcm.proxy_100_continue;
     // After an upgrade request nothing but the tunnel follows.
     let upgrade = state.request.upgrade.is_some();
-    let end = upload.done.then_some(state.info.request_end).flatten();
-    let mut sending = Sending { end, last: now(), failed: false };
+    // The request ends once, however often it is sent.
+    let mut sending = Sending { end: state.info.request_end, last: now(), failed: false };
     let result = poll_fn(|cx| {
         if let Poll::Ready(ended) = sending.poll(upload, &mut exchange.sender, cx) {
             return Poll::Ready(ended);
@@ -120,7 +120,7 @@ impl Sending {
     fn running(&self, deadlines: &Deadlines, until: Option<Instant>) -> Running {
         Running {
             request: deadlines.request.filter(|_| self.end.is_none()),
-            response: self.end.and_then(|at| deadlines.route.map(|limit| at + limit)),
+            response: deadlines.of_route(self.end),
             attempt: until,
             stream: deadlines.until,
             idle: deadlines.idle.map(|limit| self.last + limit),

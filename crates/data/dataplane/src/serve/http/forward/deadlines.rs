@@ -73,14 +73,22 @@ impl Deadlines {
         self.per_try.map(|limit| now + limit)
     }
 
+    /// By when there must be a response to a request that was complete at `end`, whatever number of attempts it takes.
+    pub(super) fn of_route(&self, end: Option<Instant>) -> Option<Instant> {
+        Some(end? + self.route?)
+    }
+
     /// Whether the stream's time is up.
     pub(super) fn stream_is_over(&self) -> bool {
         self.until.is_some_and(|at| at <= now())
     }
 
-    /// What the route lets a host know to have at most.
-    pub(super) fn expected(&self) -> Option<Duration> {
-        earliest([self.route, self.per_try])
+    /// What the route lets a host know to have at most: one attempt's time, or what is left of all of it to a request
+    /// that was complete at `end`. Never nothing, which would mean no limit.
+    pub(super) fn expected(&self, end: Option<Instant>) -> Option<Duration> {
+        let gone = end.map_or(Duration::ZERO, |end| now().saturating_duration_since(end));
+        let left = self.route.map(|route| route.saturating_sub(gone).max(Duration::from_millis(1)));
+        earliest([left, self.per_try])
     }
 }
 

@@ -130,7 +130,7 @@ pub(super) fn complete(state: &RequestState<'_>, forwarding: &mut Forwarding<'_>
     if matched.host.attempt_count_to_upstream {
         headers.insert(ATTEMPT_COUNT, HeaderValue::from(state.info.attempts));
     }
-    if let Some(expected) = deadlines.expected().filter(|_| !suppress) {
+    if let Some(expected) = deadlines.expected(state.info.request_end).filter(|_| !suppress) {
         let millis = u64::try_from(expected.as_millis()).unwrap_or(u64::MAX);
         headers.insert(EXPECTED_TIMEOUT, HeaderValue::from(millis));
     }

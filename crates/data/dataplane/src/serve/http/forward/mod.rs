@@ -25,10 +25,10 @@ use self::counts::charge;
 use self::deadlines::Deadlines;
 use self::headers::Outgoing;
 use self::mirror::Mirrors;
-use self::replies::overflow;
 pub(crate) use self::replies::reset_reply;
+use self::replies::{overflow, timeout_reply};
 pub(crate) use self::response::Response;
-use self::retry::{Next, Retries};
+use self::retry::{Next, Paused, Retries};
 use self::upload::{MAX_REPLAY, Upload};
 use super::respond::Responder;
 use super::state::{Downstream, RequestState};
@@ -119,8 +119,14 @@ pub(crate) async fn forward<'a>(
             Next::Again => forwarding.upload.rewind(),
             Next::AgainAfter(pause) => {
                 forwarding.upload.rewind();
-                if !retry::wait(pause, down).await {
-                    return gone(state, stats, down);
+                let deadline = forwarding.deadlines.of_route(state.info.request_end);
+                match retry::wait(pause, deadline, down).await {
+                    Paused::Over => {}
+                    Paused::TimedOut => {
+                        stats.upstream_rq_timeout.inc();
+                        return answer(stats, timeout_reply("response_timeout"));
+                    }
+                    Paused::Gone => return gone(state, stats, down),
                 }
             }
         }

@@ -192,7 +192,7 @@ impl Download {
 
     fn running(&self, deadlines: &Deadlines, request_end: Option<Instant>) -> Running {
         Running {
-            response: request_end.and_then(|at| deadlines.route.map(|limit| at + limit)),
+            response: deadlines.of_route(request_end),
             stream: deadlines.until,
             idle: deadlines.idle.map(|limit| self.last + limit),
             ..Running::default()

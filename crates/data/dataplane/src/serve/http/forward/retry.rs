@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::future::poll_fn;
 use std::task::Poll;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::attempt::{Answered, Ended};
 use super::replies::{reset_reply, tell_of_retry};
@@ -193,14 +193,26 @@ impl<'a> Forwarding<'a> {
     }
 }
 
-/// Waits before the next attempt; false when the client left.
-pub(super) async fn wait(pause: Duration, down: &mut Downstream<'_>) -> bool {
+/// How a pause ended.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Paused {
+    Over,
+    /// The route's time is up.
+    TimedOut,
+    /// The client left.
+    Gone,
+}
+
+/// Waits before the next attempt, until `deadline` at most.
+pub(super) async fn wait(pause: Duration, deadline: Option<Instant>, down: &mut Downstream<'_>) -> Paused {
     let wake = now() + pause;
+    let late = deadline.filter(|at| *at < wake);
     poll_fn(|cx| {
         if down.responder.poll_gone(cx).is_ready() {
-            return Poll::Ready(false);
+            return Poll::Ready(Paused::Gone);
         }
-        down.alarm.poll(cx, Some(wake)).map(|()| true)
+        let ended = if late.is_some() { Paused::TimedOut } else { Paused::Over };
+        down.alarm.poll(cx, late.or(Some(wake))).map(|()| ended)
     })
     .await
 }
@@ -297,27 +309,40 @@ mod tests {
         );
     }
 
+    /// How a pause ends, and after how many seconds.
+    async fn paused(deadline: Option<Duration>, leave: bool) -> (Paused, u64) {
+        let (stream, client) = pair();
+        let (mut responder, mut alarm) = (responder(stream), Alarm::default());
+        let start = now();
+        let mut down = Downstream { responder: &mut responder, alarm: &mut alarm };
+        let leaving = async {
+            if leave {
+                tokio::time::sleep(PAUSE / 2).await;
+                drop(client);
+                return None;
+            }
+            Some(client)
+        };
+        let (ended, _client) =
+            tokio::join!(wait(PAUSE, deadline.map(|limit| start + limit), &mut down), leaving);
+        (ended, (now() - start).as_secs())
+    }
+
     #[tokio::test(start_paused = true)]
     async fn the_next_attempt_waits_for_its_pause() {
-        let (stream, _client) = pair();
-        let (mut responder, mut alarm) = (responder(stream), Alarm::default());
-        let start = tokio::time::Instant::now();
-        assert!(wait(PAUSE, &mut Downstream { responder: &mut responder, alarm: &mut alarm }).await);
-        assert_eq!(start.elapsed().as_secs(), PAUSE.as_secs());
+        assert_eq!(paused(None, false).await, (Paused::Over, PAUSE.as_secs()));
+        assert_eq!(paused(Some(2 * PAUSE), false).await, (Paused::Over, PAUSE.as_secs()));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_pause_ends_with_the_routes_time() {
+        assert_eq!(paused(Some(PAUSE / 4), false).await, (Paused::TimedOut, PAUSE.as_secs() / 4));
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_client_that_leaves_ends_the_pause() {
-        let (stream, client) = pair();
-        let (mut responder, mut alarm) = (responder(stream), Alarm::default());
-        let start = tokio::time::Instant::now();
-        let mut down = Downstream { responder: &mut responder, alarm: &mut alarm };
-        let leave = async {
-            tokio::time::sleep(PAUSE / 2).await;
-            drop(client);
-        };
-        let (stayed, ()) = tokio::join!(wait(PAUSE, &mut down), leave);
-        assert!(!stayed);
-        assert!(start.elapsed() < PAUSE, "{:?}", start.elapsed());
+        let (ended, after) = paused(None, true).await;
+        assert_eq!(ended, Paused::Gone);
+        assert!(after < PAUSE.as_secs(), "{after}");
     }
 }
