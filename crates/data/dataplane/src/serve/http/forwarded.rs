@@ -30,13 +30,26 @@ const INTERNAL: [&str; 11] = [
 ];
 
 /// What an edge cuts off besides.
-const EDGE: [&str; 6] = [
+const EDGE: [&str; 8] = [
     "x-envoy-external-address",
+    "x-envoy-upstream-alt-stat-name",
+    "x-envoy-upstream-stream-duration-ms",
     "x-envoy-downstream-service-cluster",
     "x-envoy-downstream-service-node",
     "x-envoy-original-path",
     "x-envoy-original-host",
     "x-envoy-decorator-operation",
+];
+
+/// Fields that are one list, on however many lines it stands (as far as Envoy holds them so, and we or a policy read them).
+const LISTS: [HeaderName; 7] = [
+    XFF,
+    XFP,
+    HeaderName::from_static("x-forwarded-host"),
+    XFCC,
+    REQUEST_ID,
+    header::VIA,
+    header::USER_AGENT,
 ];
 
 /// What came out of the fields.
@@ -50,22 +63,21 @@ pub(crate) struct Client {
 
 /// Brings the fields in order.
 pub(crate) fn apply(hcm: &Hcm, connection: &ConnectionInfo, request: &mut Request) -> Client {
+    join_lists(&mut request.headers);
     let edge = hcm.use_remote_address;
-    let listed = listed(&request.headers);
     let hops = hcm.trusted_hops as usize;
-    let trusted = if edge {
-        // Our peer is the client, or the last of the trusted proxies in front of us.
-        if hops == 0 { None } else { listed.get(listed.len().wrapping_sub(hops)).copied() }
-    } else {
-        listed.get(listed.len().wrapping_sub(hops + 1)).copied()
+    let listed = request.headers.get(XFF).map(HeaderValue::as_bytes);
+    // At an edge our peer is the client, or the last of the trusted proxies in front of us.
+    let skip = if edge { hops.checked_sub(1) } else { Some(hops) };
+    let trusted = listed.zip(skip).and_then(|(list, skip)| from_end(list, skip));
+    let remote = trusted.map_or(connection.remote, |ip| SocketAddr::new(ip, 0));
+    let inside = hcm.internal.iter().any(|range| range.contains(&remote.ip().to_canonical()));
+    // Whoever has passed another proxy came from outside of it.
+    let direct = match listed {
+        None => edge,
+        Some(list) => !edge && hops == 0 && trusted.is_some() && !list.contains(&b','),
     };
-    let remote = match trusted {
-        Some(ip) => SocketAddr::new(ip, 0),
-        None => connection.remote,
-    };
-    let inside = |ip: IpAddr| hcm.internal.iter().any(|range| range.contains(&ip.to_canonical()));
-    let internal =
-        if edge { listed.is_empty() && inside(remote.ip()) } else { listed.len() == 1 && inside(listed[0]) };
+    let internal = direct && inside;
     request.headers.remove(IS_INTERNAL);
     if internal {
         request.headers.insert(IS_INTERNAL, HeaderValue::from_static("true"));
@@ -78,12 +90,7 @@ pub(crate) fn apply(hcm: &Hcm, connection: &ConnectionInfo, request: &mut Reques
     }
     if edge {
         if !hcm.skip_xff_append {
-            let own = connection.remote.ip().to_string();
-            let text = match request.headers.get(XFF).and_then(|value| value.to_str().ok()) {
-                Some(old) if !old.is_empty() => format!("{old},{own}"),
-                _ => own,
-            };
-            request.set(XFF, &text);
+            append(&mut request.headers, XFF, ",", connection.remote.ip().to_string().as_bytes());
         }
         if !internal {
             request.set(HeaderName::from_static("x-envoy-external-address"), &remote.ip().to_string());
@@ -99,25 +106,52 @@ pub(crate) fn apply(hcm: &Hcm, connection: &ConnectionInfo, request: &mut Reques
         }
     }
     if let Some(via) = &hcm.via {
-        let old = request.headers.get(header::VIA).and_then(|value| value.to_str().ok());
-        let text = old.map_or_else(String::new, |old| format!("{old}, "));
-        request.set(header::VIA, &format!("{text}{}", via.to_str().unwrap_or_default()));
+        append(&mut request.headers, header::VIA, ", ", via.as_bytes());
     }
     request_id(hcm, edge && !internal, &mut request.headers);
     client_certificate(hcm, connection, &mut request.headers);
     Client { remote, internal }
 }
 
-/// The addresses of all `x-forwarded-for` fields in order; a list with anything else in it is not trusted at all.
-fn listed(headers: &HeaderMap) -> Vec<IpAddr> {
-    let parts = headers
-        .get_all(XFF)
-        .iter()
-        .map(|value| value.to_str().unwrap_or("?"))
-        .flat_map(|value| value.split(','))
-        .map(str::trim)
-        .filter(|part| !part.is_empty());
-    parts.map(str::parse).collect::<Result<Vec<IpAddr>, _>>().unwrap_or_default()
+/// The element of a list of addresses before which, from its end, `skip` others stand. Nothing else of the list is
+/// looked at: what a client writes in front says nothing about what a proxy appended. An element that is empty, or no
+/// address, is one all the same.
+fn from_end(list: &[u8], skip: usize) -> Option<IpAddr> {
+    let element = list.rsplit(|byte| *byte == b',').nth(skip)?;
+    std::str::from_utf8(element).ok()?.trim_matches([' ', '\t']).parse().ok()
+}
+
+/// Makes one line of each list that came on several.
+fn join_lists(headers: &mut HeaderMap) {
+    if headers.len() == headers.keys_len() {
+        return;
+    }
+    for name in LISTS {
+        let mut lines = headers.get_all(&name).iter();
+        if lines.next().and(lines.next()).is_none() {
+            continue;
+        }
+        let lines = headers.get_all(&name).iter().map(HeaderValue::as_bytes);
+        let all = lines.filter(|line| !line.is_empty()).collect::<Vec<_>>().join(&b',');
+        set_bytes(headers, name, &all);
+    }
+}
+
+/// Adds to a list of one line.
+fn append(headers: &mut HeaderMap, name: HeaderName, separator: &str, element: &[u8]) {
+    let text = match headers.get(&name).map(HeaderValue::as_bytes) {
+        Some(old) if !old.is_empty() => [old, separator.as_bytes(), element].concat(),
+        _ => element.to_vec(),
+    };
+    set_bytes(headers, name, &text);
+}
+
+/// Sets a field; one that cannot be written is not sent at all, least of all as the client had it.
+fn set_bytes(headers: &mut HeaderMap, name: HeaderName, value: &[u8]) {
+    match HeaderValue::from_bytes(value) {
+        Ok(value) => drop(headers.insert(name, value)),
+        Err(_) => drop(headers.remove(name)),
+    }
 }
 
 fn request_id(hcm: &Hcm, from_outside: bool, headers: &mut HeaderMap) {
@@ -193,14 +227,7 @@ fn client_certificate(hcm: &Hcm, connection: &ConnectionInfo, headers: &mut Head
     if hcm.cert_dns {
         facts.dns_names.iter().for_each(|dns| text.push_str(&format!(";DNS={dns}")));
     }
-    let old = headers.get(XFCC).and_then(|value| value.to_str().ok()).filter(|old| !old.is_empty());
-    let text = match old {
-        Some(old) => format!("{old},{text}"),
-        None => text,
-    };
-    if let Ok(value) = HeaderValue::from_str(&text) {
-        headers.insert(XFCC, value);
-    }
+    append(headers, XFCC, ",", text.as_bytes());
 }
 
 fn connection_principal(connection: &ConnectionInfo) -> Option<&str> {
@@ -210,6 +237,63 @@ fn connection_principal(connection: &ConnectionInfo) -> Option<&str> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn only_the_element_that_counts_is_read() {
+        let ip = |text: &str| Some(text.parse::<IpAddr>().unwrap());
+        for (list, skip, wanted) in [
+            ("6.6.6.6", 0, ip("6.6.6.6")),
+            ("x, 6.6.6.6", 0, ip("6.6.6.6")),
+            ("1.2.3.4:80,unknown,\u{ff}, ,\t::1 ", 0, ip("::1")),
+            ("1.1.1.1,2.2.2.2", 1, ip("1.1.1.1")),
+            ("1.1.1.1,2.2.2.2", 2, None),
+            ("1.1.1.1,,2.2.2.2", 1, None),
+            ("1.1.1.1,,2.2.2.2", 2, ip("1.1.1.1")),
+            ("1.1.1.1,", 0, None),
+            ("1.1.1.1,", 1, ip("1.1.1.1")),
+            ("1.1.1.1,x", 0, None),
+            ("", 0, None),
+        ] {
+            assert_eq!(from_end(list.as_bytes(), skip), wanted, "{list:?} {skip}");
+        }
+    }
+
+    fn map(fields: &[(&'static str, &[u8])]) -> HeaderMap {
+        fields
+            .iter()
+            .map(|(name, value)| (HeaderName::from_static(name), HeaderValue::from_bytes(value).unwrap()))
+            .collect()
+    }
+
+    #[test]
+    fn lists_on_several_lines_become_one() {
+        let mut headers = HeaderMap::new();
+        for value in [&b"1.1.1.1"[..], b"", b"\xff", b"2.2.2.2"] {
+            headers.append(XFF, HeaderValue::from_bytes(value).unwrap());
+            headers.append("x-other", HeaderValue::from_bytes(value).unwrap());
+        }
+        join_lists(&mut headers);
+        assert_eq!(headers.get_all(XFF).iter().collect::<Vec<_>>(), [&b"1.1.1.1,\xff,2.2.2.2"[..]]);
+        assert_eq!(headers.get_all("x-other").iter().count(), 4);
+    }
+
+    #[test]
+    fn elements_come_behind_whatever_bytes_there_are() {
+        let mut headers = map(&[("via", b"\xff"), ("x-forwarded-for", b"")]);
+        append(&mut headers, header::VIA, ", ", b"edge");
+        append(&mut headers, XFF, ",", b"1.1.1.1");
+        append(&mut headers, XFCC, ",", b"Hash=1");
+        assert_eq!(headers[header::VIA], &b"\xff, edge"[..]);
+        assert_eq!(
+            (&headers[XFF], &headers[XFCC]),
+            (&HeaderValue::from_static("1.1.1.1"), &HeaderValue::from_static("Hash=1"))
+        );
+        append(&mut headers, XFCC, ",", b"Subject=\"\n\"");
+        assert!(
+            !headers.contains_key(XFCC),
+            "what the client said must not stand for what could not be written"
+        );
+    }
 
     #[test]
     fn uuids_are_version_4() {
