@@ -25,6 +25,8 @@ pub enum Action {
     Forward(Box<RouteAction>),
     /// To another location.
     Redirect(Box<Redirect>),
+    /// To the same place over https.
+    Https,
     /// By an answer of our own.
     Direct {
         /// Its status.

@@ -1,7 +1,7 @@
 //! The route table: virtual host by domain, then the first route that matches.
 
 use std::collections::HashMap;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use super::action::Action;
 use super::domain::Domain;
@@ -46,6 +46,25 @@ pub enum RequireTls {
     External,
     /// Everybody's.
     All,
+}
+
+impl RequireTls {
+    /// Whether a client, one of us or not, has to use https.
+    fn concerns(self, internal: bool) -> bool {
+        match self {
+            RequireTls::No => false,
+            RequireTls::External => !internal,
+            RequireTls::All => true,
+        }
+    }
+}
+
+/// The route of a request that should have come over TLS.
+fn to_https(table: Arc<RouteTable>) -> Matched {
+    static PLAIN: LazyLock<(Arc<VirtualHost>, Arc<Route>)> =
+        LazyLock::new(|| (Arc::new(VirtualHost::nothing()), Arc::new(Route::to_https())));
+    let (host, route) = &*PLAIN;
+    Matched { table, host: host.clone(), route: route.clone() }
 }
 
 /// A compiled virtual host.
@@ -141,15 +160,59 @@ impl RouteTable {
         self.hosts.get(*at)
     }
 
-    /// The first matching route.
-    pub fn find(self: &Arc<Self>, request: &Request, connection: &ConnectionFacts) -> Option<Matched> {
+    /// The first matching route. Where plain requests are not taken, such a request has one that leads to https, before
+    /// any of the host's own: nothing of the host is said or done for it. `internal`: the client is known to be one of us.
+    pub fn find(
+        self: &Arc<Self>,
+        request: &Request,
+        connection: &ConnectionFacts,
+        internal: bool,
+    ) -> Option<Matched> {
         let host = self.virtual_host(&request.authority)?;
+        if request.scheme != "https" && host.require_tls.concerns(internal) {
+            return Some(to_https(self.clone()));
+        }
         let route = host.routes.iter().find(|route| route.matches(request, connection))?;
         Some(Matched { table: self.clone(), host: host.clone(), route: route.clone() })
     }
 }
 
+impl VirtualHost {
+    /// One that says nothing.
+    fn nothing() -> VirtualHost {
+        VirtualHost {
+            domains: Vec::new(),
+            routes: Vec::new(),
+            mutations: Mutations::default(),
+            require_tls: RequireTls::No,
+            attempt_count_to_upstream: false,
+            attempt_count_to_client: false,
+            retry: None,
+            buffer_limit: None,
+            per_filter: PerFilter::default(),
+        }
+    }
+}
+
 impl Route {
+    /// One for everything that leads to the same place over https.
+    fn to_https() -> Route {
+        Route {
+            name: "".into(),
+            path: PathMatch::Prefix("/".into(), true),
+            headers: Vec::new(),
+            query: Vec::new(),
+            grpc: false,
+            share: None,
+            buffer_limit: None,
+            tracing: None,
+            tls: None,
+            action: Action::Https,
+            mutations: Mutations::default(),
+            per_filter: PerFilter::default(),
+        }
+    }
+
     fn matches(&self, request: &Request, connection: &ConnectionFacts) -> bool {
         self.path.matches(request)
             && self.headers.iter().all(|header| header.matches(request))

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use http::{HeaderMap, Method};
 
+use super::action::Action;
 use super::config::RouteConfig;
 use super::table::{RouteTable, VirtualHost};
 use crate::message::{ConnectionFacts, Protocol, Request};
@@ -72,7 +73,7 @@ fn connection() -> ConnectionFacts {
 }
 
 fn found(table: &Arc<RouteTable>, request: &Request) -> Option<String> {
-    table.find(request, &connection()).map(|matched| matched.route.name.to_string())
+    table.find(request, &connection(), false).map(|matched| matched.route.name.to_string())
 }
 
 #[track_caller]
@@ -271,4 +272,36 @@ fn headers_and_parameters_must_match_too() {
     let mut request = request("x", "/");
     request.headers.insert("x-a", "1".parse().unwrap());
     assert_eq!(found(&table, &request).as_deref(), Some("present"));
+}
+
+#[test]
+fn plain_requests_are_led_to_https_before_any_route() {
+    let of = |require: i32| {
+        let only = to("only", P::Path("/only".into()), |_| {});
+        let host = route::VirtualHost { require_tls: require, ..host("h", &["h.test"], vec![only]) };
+        table(vec![host])
+    };
+    let found = |table: &Arc<RouteTable>, scheme: &'static str, path: &str, internal: bool| {
+        let request = Request { scheme, ..request("h.test", path) };
+        let matched = table.find(&request, &connection(), internal)?;
+        Some(if matches!(matched.route.action, Action::Https) {
+            "https".into()
+        } else {
+            matched.route.name.to_string()
+        })
+    };
+    use route::virtual_host::TlsRequirementType as T;
+    for (require, internal, wanted) in [
+        (T::None, false, [Some("only"), None]),
+        (T::All, false, [Some("https"); 2]),
+        (T::All, true, [Some("https"); 2]),
+        (T::ExternalOnly, false, [Some("https"); 2]),
+        (T::ExternalOnly, true, [Some("only"), None]),
+    ] {
+        let table = of(require.into());
+        let plain = ["/only", "/other"].map(|path| found(&table, "http", path, internal));
+        assert_eq!(plain.each_ref().map(Option::as_deref), wanted, "{require:?} {internal}");
+        let secure = ["/only", "/other"].map(|path| found(&table, "https", path, internal));
+        assert_eq!(secure.each_ref().map(Option::as_deref), [Some("only"), None], "{require:?} {internal}");
+    }
 }

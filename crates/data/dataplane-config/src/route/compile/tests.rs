@@ -348,7 +348,7 @@ fn a_route_may_ask_for_grpc_a_share_or_a_certificate() {
         let request = crate::message::Request { is_grpc: grpc, ..request() };
         let plain = crate::testing::connection();
         let connection = if peer { connection_of(&[], &[]) } else { plain };
-        table.find(&request, &connection).is_some()
+        table.find(&request, &connection, false).is_some()
     };
     assert!(takes(json!({"grpc": {}}), true, false) && !takes(json!({"grpc": {}}), false, false));
     for field in ["presented", "validated"] {

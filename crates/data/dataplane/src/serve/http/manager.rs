@@ -24,7 +24,6 @@ use crate::io::timer::now;
 use crate::listener::ServerHeader;
 use crate::message::{Body, Flags, LocalReply, Protocol, Request, ResponseHead};
 use crate::route::action::RouteAction;
-use crate::route::table::RequireTls;
 use crate::route::{Action, Matched};
 use crate::stats::metrics::HttpStats;
 use crate::telemetry::StreamInfo;
@@ -138,19 +137,6 @@ impl RequestState<'_> {
             let reply = LocalReply::new(StatusCode::NOT_FOUND, "route_not_found").flag(Flags::NO_ROUTE);
             return self.answer(reply, responder, alarm).await;
         };
-        let requires = match matched.host.require_tls {
-            RequireTls::No => false,
-            RequireTls::External => !self.client.internal,
-            RequireTls::All => true,
-        };
-        if requires && self.request.scheme != "https" {
-            self.info.route_name = None;
-            self.info.cluster = None;
-            self.info.cluster_name = None;
-            let location = format!("https://{}{}", self.request.authority, self.request.path);
-            let reply = LocalReply::redirect(StatusCode::MOVED_PERMANENTLY, &location, "direct_response");
-            return self.answer(reply, responder, alarm).await;
-        }
         let (upgrade, listener) = (self.request.upgrade.as_deref(), &self.scope.hcm.upgrades);
         let may_upgrade = match &matched.route.action {
             Action::Forward(action) => action.allows_upgrade(upgrade, listener),
@@ -166,6 +152,11 @@ impl RequestState<'_> {
             Action::Redirect(redirect) => {
                 let location = redirect.location(&self.request, &matched.route.path);
                 let reply = LocalReply::redirect(redirect.status, &location, "direct_response");
+                self.answer(reply, responder, alarm).await
+            }
+            Action::Https => {
+                let location = format!("https://{}{}", self.request.authority, self.request.path);
+                let reply = LocalReply::redirect(StatusCode::MOVED_PERMANENTLY, &location, "direct_response");
                 self.answer(reply, responder, alarm).await
             }
             Action::Direct { status, body } => {
@@ -314,6 +305,9 @@ impl RequestState<'_> {
     }
 
     fn mutate_response(&self, matched: &Matched, head: &mut ResponseHead) {
+        if matches!(matched.route.action, Action::Https) {
+            return;
+        }
         let weighted = weighted_of(matched, self.weighted).map(|weighted| &weighted.mutations);
         let levels = [
             weighted,

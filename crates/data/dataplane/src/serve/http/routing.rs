@@ -12,7 +12,8 @@ impl RequestState<'_> {
             Routes::Inline(table) => Some(table.clone()),
             Routes::Named(name) => scope.worker.routes(name),
         };
-        self.matched = table.and_then(|table| table.find(&self.request, &scope.connection));
+        self.matched =
+            table.and_then(|table| table.find(&self.request, &scope.connection, self.client.internal));
         self.weighted = None;
         self.info.route_name = None;
         self.info.cluster = None;
