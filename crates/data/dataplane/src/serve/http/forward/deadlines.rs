@@ -83,12 +83,17 @@ impl Deadlines {
         self.until.is_some_and(|at| at <= now())
     }
 
-    /// What the route lets a host know to have at most: one attempt's time, or what is left of all of it to a request
-    /// that was complete at `end`. Never nothing, which would mean no limit.
-    pub(super) fn expected(&self, end: Option<Instant>) -> Option<Duration> {
-        let gone = end.map_or(Duration::ZERO, |end| now().saturating_duration_since(end));
-        let left = self.route.map(|route| route.saturating_sub(gone).max(Duration::from_millis(1)));
-        earliest([left, self.per_try])
+    /// What the route lets a host know to have at most: one attempt's time, or what is left of all of it.
+    pub(super) fn expected(&self, again: bool, end: Option<Instant>) -> Option<Duration> {
+        earliest([self.left(again, end), self.per_try])
+    }
+
+    /// What is left of the route's time, in whole milliseconds, for an attempt (another one: `again`) at a request that
+    /// was complete at `end`. Never nothing, which would mean no limit.
+    pub(super) fn left(&self, again: bool, end: Option<Instant>) -> Option<Duration> {
+        let gone = end.filter(|_| again).map_or(Duration::ZERO, |end| now().saturating_duration_since(end));
+        let gone = Duration::from_secs(gone.as_secs()) + Duration::from_millis(gone.subsec_millis().into());
+        self.route.map(|route| route.saturating_sub(gone).max(Duration::from_millis(1)))
     }
 }
 

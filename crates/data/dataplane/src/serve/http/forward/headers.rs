@@ -130,7 +130,9 @@ pub(super) fn complete(state: &RequestState<'_>, forwarding: &mut Forwarding<'_>
     if matched.host.attempt_count_to_upstream {
         headers.insert(ATTEMPT_COUNT, HeaderValue::from(state.info.attempts));
     }
-    if let Some(expected) = deadlines.expected(state.info.request_end).filter(|_| !suppress) {
+    if let Some(expected) =
+        deadlines.expected(state.info.attempts > 1, state.info.request_end).filter(|_| !suppress)
+    {
         let millis = u64::try_from(expected.as_millis()).unwrap_or(u64::MAX);
         headers.insert(EXPECTED_TIMEOUT, HeaderValue::from(millis));
     }
@@ -158,6 +160,7 @@ fn grpc_deadline(
     action: &RouteAction,
     deadlines: &Deadlines,
 ) -> Option<HeaderValue> {
-    let limit = deadlines.route.filter(|_| state.request.is_grpc && action.grpc_timeout.is_some())?;
+    let left = deadlines.left(state.info.attempts > 1, state.info.request_end);
+    let limit = left.filter(|_| state.request.is_grpc && action.grpc_timeout.is_some())?;
     HeaderValue::from_str(&format!("{}m", limit.as_millis().min(MAX_GRPC_TIMEOUT))).ok()
 }
